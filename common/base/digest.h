@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Digests over libcrypto: MD5 for ring positions (as in the Dynamo paper, section 4.2; not for
+ * security), SHA-256 truncated to 128 bits for the identity of values, HMAC-SHA-256 truncated to
+ * 128 bits for contexts and peer batches. */
+#ifndef DYN_BASE_DIGEST_H
+#define DYN_BASE_DIGEST_H
+
+#include <stdint.h>
+
+#include "base/buf.h"
+
+#define DIGEST_LEN 16
+
+void digest_md5(struct slice s, uint8_t out[DIGEST_LEN]);
+void digest_sha256(struct slice s, uint8_t out[DIGEST_LEN]); /* first 16 bytes */
+
+/* A keyed authenticator, prepared once because key set-up costs more than a short message. */
+struct mac;
+struct mac *mac_new(struct slice key);
+void mac_free(struct mac *m);
+void mac_compute(struct mac *m, const struct slice *parts, size_t n, uint8_t out[DIGEST_LEN]);
+bool digest_equal(const uint8_t a[DIGEST_LEN], const uint8_t b[DIGEST_LEN]); /* in constant time */
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* JSON over cJSON, behind one file: writing by value trees, and reading hostile text with a bound
+ * on depth. */
+#ifndef DYN_BASE_JSON_H
+#define DYN_BASE_JSON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+struct json; /* a node of a tree; children belong to their parent */
+
+struct json *json_object(void);
+struct json *json_array(void);
+void json_free(struct json *j); /* only for a root; NULL is fine */
+
+/* Add to an object (name not NULL) or to an array (name NULL). Strings must be valid UTF-8;
+ * json_add_bytes percent-encodes whatever is not unreserved or '/' (F20: names need not be UTF-8).
+ */
+void json_add_str(struct json *parent, const char *name, const char *value);
+void json_add_bytes(struct json *parent, const char *name, struct slice value);
+void json_add_hex(struct json *parent, const char *name, struct slice value);
+void json_add_u64(struct json *parent, const char *name,
+                  uint64_t value); /* exact: over 2^53 as a string */
+void json_add_real(struct json *parent, const char *name, double value);
+void json_add_bool(struct json *parent, const char *name, bool value);
+struct json *json_add_object(struct json *parent, const char *name);
+struct json *json_add_array(struct json *parent, const char *name);
+void json_print(const struct json *j, bool pretty, struct buf *out);
+
+/* DYN_ERR_INVALID on syntax, on depth over max_depth, on trailing bytes. */
+int json_parse(struct slice text, unsigned max_depth, struct json **out);
+/* Borrowed; NULL when absent or of another type. */
+const struct json *json_get(const struct json *object, const char *name);
+const struct json *json_at(const struct json *array, unsigned index);
+unsigned json_len(const struct json *array);
+const char *json_str(const struct json *j);
+bool json_u64(const struct json *j, uint64_t *out);
+bool json_bool(const struct json *j, bool *out);
+
+#endif
