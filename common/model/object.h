@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An object is a clock and its siblings: a dotted version vector set (Almeida et al., "Scalable and
+ * Accurate Causality Tracking for Eventually Consistent Stores", 2014). Merging two replicas'
+ * objects never reads a value, so values hang off siblings as optional shared blobs. A directory
+ * entry is the same type without values: projection and merge commute. */
+#ifndef DYN_MODEL_OBJECT_H
+#define DYN_MODEL_OBJECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/digest.h"
+#include "base/mem.h"
+#include "model/clock.h"
+
+#define OBJECT_SIBLINGS_MAX 1100 /* decode limit; puts without context stop at 1,000 (E24) */
+#define XATTRS_LEN_MAX 65536
+
+enum sibling_type { SIBLING_DELETE = 0, SIBLING_FILE = 1, SIBLING_DIR = 2, SIBLING_SYMLINK = 3 };
+
+struct attrs {
+    uint32_t mode; /* permission bits, 07777 */
+    uint32_t uid, gid;
+    int64_t mtime_ns, ctime_ns, atime_ns; /* the client's clock, since 1970 (F28) */
+    uint64_t ino;                         /* made at create, kept by rename (F30); 0: none given */
+    struct blob *xattrs;                  /* encoded xattr list, NULL: none; kept out of entries */
+};
+
+/* Who wrote, from the client's side: a repeat of (writer, stream, seq) is the same write, and of
+ * one (writer, stream) only the highest seq lives (E7, F9). For a mount: (mount id, nodeid,
+ * sequence). For one-off requests: (client id, random, 1). writer 0: not given. */
+struct origin {
+    uint64_t writer, stream, seq;
+};
+
+struct sibling {
+    struct dot dot;
+    struct dot
+        value_dot; /* the write that made these bytes; differs after a metadata-only change (F16) */
+    struct dot base_dot; /* value_dot of the version this write's author had read, none if none
+                            (F16, common ancestor) */
+    uint64_t time_ns; /* orders siblings: wall clock of the coordinator, or inherited (F3, F28) */
+    enum sibling_type type;
+    struct attrs attrs;
+    struct origin origin;
+    uint64_t size; /* bytes of value; for a symlink the length of its target */
+    uint8_t
+        value_hash[DIGEST_LEN]; /* digest_sha256 of the value; zeros for a directory or a delete */
+    struct blob *value;         /* NULL: not loaded (or size 0) */
+};
+
+struct object {
+    struct clock clock;
+    struct sibling *siblings; /* sorted by dot */
+    uint32_t n, cap;
+};
+
+#define OBJECT_EMPTY ((struct object){CLOCK_EMPTY, NULL, 0, 0})
+
+void sibling_release(struct sibling *s);
+void sibling_copy(struct sibling *to,
+                  const struct sibling *from); /* to: uninitialized; shares blobs */
+bool sibling_live(const struct sibling *s);    /* not a delete */
+
+/* The order of names and of collapse, the same everywhere: (time_ns, dot). */
+int sibling_order(const struct sibling *a, const struct sibling *b);
+
+/* Same type, mode, owner, xattrs, size and bytes; times and inode do not count. */
+bool sibling_same_content(const struct sibling *a, const struct sibling *b);
+
+void object_release(struct object *o);
+void object_copy(struct object *to, const struct object *from); /* to: initialized; replaced */
+bool object_is_absent(const struct object *o); /* nothing known: empty clock, no siblings */
+bool object_live(const struct object *o);      /* at least one live sibling */
+uint32_t object_live_count(const struct object *o);
+const struct sibling *
+object_newest(const struct object *o); /* newest live one by sibling_order; NULL when dead */
+const struct sibling *object_find(const struct object *o, const struct dot *d); /* by dot; NULL */
+const struct sibling *object_find_value(const struct object *o, const struct dot *value_dot);
+
+/* Least upper bound: a sibling survives if both hold it, or if the side that lacks it has not seen
+ * its dot. Then collapse: of siblings with the same content the greatest by sibling_order stays, of
+ * one (writer, stream) the highest seq (E7, F9). Loaded values survive from either side. into:
+ * initialized. Returns whether `into` changed (clock or siblings). */
+bool object_join(struct object *into, const struct object *other);
+
+/* What a put covers. Explicit dots cover exactly those siblings and do not join the clock (E6). */
+struct cover {
+    struct clock clock;
+    struct dot *dots;
+    uint32_t n, cap;
+};
+#define COVER_EMPTY ((struct cover){CLOCK_EMPTY, NULL, 0, 0})
+void cover_release(struct cover *c);
+void cover_add_dot(struct cover *c, const struct dot *d);
+bool cover_has(const struct cover *c, const struct dot *d); /* in the clock or among the dots */
+/* True when the object has seen all that the cover names: only then may a put be applied to it
+ * alone (E6). */
+bool cover_within(const struct cover *c, const struct object *o);
+
+/* Applies one write at its coordinator: drops covered siblings, joins the cover's clock, advances
+ * by the new sibling's dot, adds the new sibling (taken), collapses. new may be NULL: only drop (rm
+ * of one sibling while others live). */
+void object_write(struct object *o, const struct cover *cover, struct sibling *new_sibling,
+                  uint64_t time_ms);
+
+/* The entry of an object: same clock and siblings, without values and xattrs. */
+void object_project(const struct object *o,
+                    struct object *entry); /* entry: initialized; replaced */
+
+bool object_equal(const struct object *a,
+                  const struct object *b); /* clock and siblings' dots; values loaded or not */
+void object_hash(const struct object *o,
+                 uint8_t out[DIGEST_LEN]); /* over the canonical encoding of clock and dots */
+
+/* Encoding without values. Fields a later version adds ride in tagged form and are refused only if
+ * marked essential. */
+void object_encode(const struct object *o, struct buf *out);
+void object_decode(struct reader *r,
+                   struct object *o); /* o initialized, replaced; reader fails on any broken rule */
+
+/* The values that are loaded, as (value_dot, bytes) pairs. Decoding attaches each to every sibling
+ * of o naming that value_dot, and fails the reader when the size or the digest disagrees. */
+void object_values_encode(const struct object *o, struct buf *out);
+void object_values_decode(struct reader *r, struct object *o);
+bool object_values_loaded(
+    const struct object *o); /* each live sibling's value is loaded or empty */
+
+/* The xattr list inside attrs.xattrs: (name, value) pairs sorted by name. */
+int xattrs_get(const struct blob *list, struct slice name,
+               struct slice *value); /* DYN_ERR_NOT_FOUND; borrowed */
+/* Makes a new list; value.data NULL removes. DYN_ERR_NOT_FOUND, DYN_ERR_TOO_LARGE over
+ * XATTRS_LEN_MAX. *out may be NULL: empty. */
+int xattrs_set(const struct blob *list, struct slice name, struct slice value, struct blob **out);
+/* Walks: *at starts at 0. Returns false at the end. */
+bool xattrs_next(const struct blob *list, size_t *at, struct slice *name, struct slice *value);
+
+#endif
