@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ring: Q equal partitions placed on S nodes, strategy 3 of the Dynamo paper (section 6.2), as
+ * a pure function of the membership history. Events are folded in order; each moves only the tokens
+ * that restore balance (about 1/S of the data for a join). */
+#ifndef DYN_MODEL_RING_H
+#define DYN_MODEL_RING_H
+
+#include "model/history.h"
+#include "model/key.h"
+
+struct ring_member {
+    uint64_t node;
+    uint32_t weight;
+    const char *address; /* borrowed from the ring */
+    const char *zone;    /* NULL: none */
+    uint32_t tokens;     /* partitions whose token it holds */
+};
+
+struct ring;
+
+/* DYN_ERR_INVALID when the history has no cluster or no member. */
+int ring_build(const struct history *h, struct ring **out);
+struct ring *ring_ref(struct ring *r);
+void ring_unref(struct ring *r);
+
+uint64_t ring_cluster(const struct ring *r);
+uint32_t ring_q(const struct ring *r);
+uint32_t ring_n(const struct ring *r); /* cluster defaults */
+uint32_t ring_r(const struct ring *r);
+uint32_t ring_w(const struct ring *r);
+const struct history_epoch *ring_epoch(const struct ring *r);
+uint32_t ring_member_count(const struct ring *r);
+const struct ring_member *ring_member_at(const struct ring *r, uint32_t index); /* sorted by node */
+const struct ring_member *ring_member_find(const struct ring *r, uint64_t node); /* NULL */
+uint32_t ring_partition_of(const struct ring *r, struct slice key);
+uint64_t ring_token(const struct ring *r, uint32_t partition); /* the node holding its token */
+
+/* The whole preference list of a partition: every member once; the first n (at most the members
+ * there are) are the primaries, on distinct nodes and, where zones are given and suffice, distinct
+ * zones; the rest are fallbacks in ring order. Writes at most cap node ids, returns how many.
+ * Cheap: precomputed for the primaries up to n = 8, walked for the rest. */
+uint32_t ring_preference_list(const struct ring *r, uint32_t partition, uint32_t n, uint64_t *nodes,
+                              uint32_t cap);
+
+#endif
