@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cmocka wants these headers before its own, in an order that sorting would break: so each unit test
- * includes this file instead. */
+/* cmocka wants these headers before its own, in an order that sorting would break: so each unit
+ * test includes this file instead. */
 #ifndef DYN_TESTS_UNIT_H
 #define DYN_TESTS_UNIT_H
 
