@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The client library, sans I/O: knows the ring, sends each request straight to a healthy node of
+ * its preference list, fails over to the next with the same origin (so a repeat is recognized),
+ * refreshes the ring every 10 s and at once when a reply's ring epoch differs. Offers struct
+ * kv_port. */
+#ifndef DYN_MODEL_CLIENT_H
+#define DYN_MODEL_CLIENT_H
+
+#include "base/clock_port.h"
+#include "base/timers.h"
+#include "model/ring.h"
+#include "port/kv.h"
+#include "port/net.h"
+
+struct client_config {
+    uint64_t id;              /* random, not 0: writer of origins for requests that give none */
+    const char *const *seeds; /* "host:port"; copied */
+    uint32_t n_seeds;
+    uint64_t timeout_us;      /* whole operation, when the request gives none; default 10 s */
+    uint64_t attempt_us;      /* one node's chance before the next is asked too; default 1 s */
+    uint64_t ring_refresh_us; /* default 10 s */
+};
+
+struct client;
+struct client *client_new(const struct client_config *cfg, const struct net_port *net,
+                          const struct time_port *time, const struct random_port *random,
+                          struct timers *timers);
+void client_free(struct client *c); /* outstanding callbacks do not run */
+struct kv_port
+client_kv(struct client *c); /* requests wait for the first ring until their deadline */
+struct ring *client_ring(struct client *c); /* borrowed; NULL until known */
+bool client_node_up(struct client *c, uint64_t node);
+
+/* From the network adapter. */
+struct net_events client_events(struct client *c);
+
+/* A raw request to one node (FRAME_STATUS and the like). */
+void client_call(struct client *c, uint64_t node, uint8_t type, struct buf *body,
+                 void (*done)(void *arg, int err, struct slice body), void *arg);
+
+#endif

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The binary protocol: a batch of frames per POST, and the body of each frame. Everything is
+ * decoded as hostile: every length is bounded before memory is taken.
+ *
+ *   batch  = "DYN1" u64 cluster, u64 from, u64 to, mac[16], frame*          (request)
+ *            "DYN1" u64 cluster, u64 from, u64 to, frame*                   (response, streamed)
+ *   frame  = u8 type, u32 length, u64 rid, body[length]
+ *
+ * from is 0 for clients, whose batches carry a zero mac and may hold client frames only. to names
+ * the node id the sender means (E12); 0 only for FRAME_RING. The mac of a peer's batch is keyed
+ * with the cluster secret over everything else. */
+#ifndef DYN_MODEL_WIRE_H
+#define DYN_MODEL_WIRE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/digest.h"
+#include "model/context.h"
+#include "model/history.h"
+#include "model/object.h"
+
+#define BATCH_PREFIX_LEN 28 /* magic, cluster, from, to */
+#define BATCH_HEADER_LEN 44 /* of a request: the prefix and the mac */
+#define FRAME_HEADER_LEN 13
+#define FRAME_LEN_MAX (64u << 20)
+
+enum frame_type {
+    /* between nodes */
+    FRAME_REPLICA_PUT = 1,
+    FRAME_REPLICA_GET = 2,
+    FRAME_REPLICA_LIST = 3,
+    FRAME_REPLICA_SYNC = 4,
+    FRAME_OWED_CLEAR = 5,
+    FRAME_PING = 6,
+    /* from clients, or forwarded once by a node (E25) */
+    FRAME_GET = 32,
+    FRAME_PUT = 33,
+    FRAME_LIST = 34,
+    FRAME_SYNC = 35,
+    FRAME_RING = 36,
+    FRAME_STATUS = 37,
+    FRAME_REPLY = 128, /* added to a request's type in its reply */
+};
+
+struct batch_header {
+    uint64_t cluster, from, to;
+};
+
+void batch_begin(const struct batch_header *h, struct buf *out); /* leaves room for the mac */
+void batch_seal(struct mac *mac /* NULL: client */, struct buf *batch); /* fills the mac in */
+/* Checks magic and mac (required iff from != 0). DYN_ERR_PROTOCOL, DYN_ERR_DENIED. *frames is what
+ * follows, borrowed. */
+int batch_open(struct mac *mac, struct slice batch, struct batch_header *h, struct slice *frames);
+void response_begin(const struct batch_header *h, struct buf *out);
+void frame_append(struct buf *out, uint8_t type, uint64_t rid, struct slice body);
+/* Takes one whole frame off the front of *in. 1: got one; 0: need more bytes; DYN_ERR_PROTOCOL:
+ * over FRAME_LEN_MAX. */
+int frame_take(struct slice *in, uint8_t *type, uint64_t *rid, struct slice *body);
+
+enum durability {
+    DURABILITY_DEFAULT = 0,
+    DURABILITY_BUFFERED = 1,
+    DURABILITY_ONE = 2,
+    DURABILITY_QUORUM = 3
+};
+enum sloppiness { SLOPPY_DEFAULT = 0, SLOPPY_YES = 1, SLOPPY_NO = 2 };
+
+/* 0 everywhere means the cluster's (later: the directory's) setting. */
+struct request_options {
+    uint8_t n, r, w;
+    uint8_t durability; /* enum durability */
+    uint8_t sloppy;     /* enum sloppiness */
+    uint8_t forwarded;  /* set by a node that passes a client's request on */
+    uint32_t timeout_ms;
+};
+
+enum get_want {
+    GET_META = 0,   /* no values */
+    GET_NEWEST = 1, /* the newest live sibling's value */
+    GET_ALL = 2,    /* every live sibling's value */
+    GET_DOT = 3,    /* the value made by value_dot; DYN_ERR_STALE when gone */
+};
+
+struct get_request {
+    struct request_options opt;
+    struct slice key; /* "" is the root directory */
+    enum get_want want;
+    struct dot value_dot;
+    /* contexts the answer must dominate (session guarantee, E22); borrowed */
+    const struct slice *at_least;
+    uint32_t n_at_least;
+};
+
+struct get_reply {
+    int status;               /* DYN_OK also for a tombstone or an absent key: look at the object */
+    uint8_t answered, needed; /* replicas of R */
+    bool implicit_dir;        /* the object is dead or absent but live entries lie under it (E16) */
+    int64_t dir_mtime_ns;     /* newest change among the entries under it; 0: none (F29) */
+    struct object object;     /* with the values that were asked for */
+    struct slice token;       /* for contexts; borrowed */
+    uint64_t replicas[8];     /* who answered with the merged clock */
+    uint8_t n_replicas;
+    struct history_epoch ring;
+};
+
+enum put_flag {
+    PUT_CURRENT = 1,   /* covers whatever the coordinator finds (If-Match: *) */
+    PUT_IF_ABSENT = 2, /* DYN_ERR_EXISTS when a live version is there, read at R first (O_EXCL,
+                          If-None-Match: *) */
+    PUT_KEEP_VALUE =
+        4, /* metadata only: the value is that of value_dot, which the cover names (F16) */
+    PUT_INHERIT_TIME = 8, /* order as the sibling whose dot is inherit_dot (F3) */
+    PUT_DROP_ONLY = 16,   /* drop the covered siblings; a delete is written only if nothing live is
+                             left (rm name.conflict.N) */
+    PUT_IMPLICIT = 32, /* a directory owed to its entries (E16): no-op where a live directory is */
+};
+
+struct put_request {
+    struct request_options opt;
+    struct slice key;
+    uint32_t flags;
+    enum sibling_type type; /* SIBLING_DELETE deletes */
+    struct attrs attrs;     /* xattrs blob borrowed */
+    struct origin origin;
+    struct dot value_dot;   /* PUT_KEEP_VALUE */
+    struct dot inherit_dot; /* PUT_INHERIT_TIME */
+    struct dot base_dot;    /* value_dot of the version read, or none */
+    uint64_t time_ns;       /* ordering time; 0: the coordinator's wall clock */
+    struct slice value;
+    const struct slice *contexts; /* empty: covers nothing: makes a sibling of whatever is there */
+    uint32_t n_contexts;
+};
+
+struct put_reply {
+    int status;
+    uint8_t answered, needed; /* of W */
+    struct dot dot;           /* the write's, none for PUT_DROP_ONLY without a delete */
+    struct object object;     /* without values: what the coordinator now holds */
+    struct slice token;
+    uint64_t replicas[8];
+    uint8_t n_replicas;
+    struct history_epoch ring;
+};
+
+struct list_request {
+    struct request_options opt;
+    struct slice dir;   /* "" is the root */
+    struct slice after; /* names greater than this; empty: from the start */
+    uint32_t limit;     /* rows; 0: 1000; at most 10,000 */
+    bool dead_too;      /* tombstoned entries as well */
+};
+
+struct list_entry {
+    struct slice name;
+    struct object object; /* without values */
+};
+
+struct list_reply {
+    int status;
+    uint8_t answered, needed;
+    struct list_entry *entries; /* by name */
+    uint32_t n;
+    bool more;
+    struct slice cursor; /* pass as after; may be past the last entry's name (E21) */
+    int64_t dir_mtime_ns;
+    struct history_epoch ring;
+};
+
+/* fsync of what is already written (F13): W replicas have synced a state that covers the dot. */
+struct sync_request {
+    struct request_options opt;
+    struct slice key;
+    struct dot dot;
+};
+
+struct sync_reply {
+    int status;
+    uint8_t answered, needed;
+};
+
+/* Everything that a decode leaves in a struct is borrowed from the input except objects and arrays,
+ * which its _release frees. */
+void get_request_encode(const struct get_request *q, struct buf *out);
+int get_request_decode(struct slice body, struct get_request *q);
+void get_request_release(struct get_request *q);
+void get_reply_encode(const struct get_reply *p, struct buf *out);
+int get_reply_decode(struct slice body, struct get_reply *p);
+void get_reply_release(struct get_reply *p);
+void put_request_encode(const struct put_request *q, struct buf *out);
+int put_request_decode(struct slice body, struct put_request *q);
+void put_request_release(struct put_request *q);
+void put_reply_encode(const struct put_reply *p, struct buf *out);
+int put_reply_decode(struct slice body, struct put_reply *p);
+void put_reply_release(struct put_reply *p);
+void list_request_encode(const struct list_request *q, struct buf *out);
+int list_request_decode(struct slice body, struct list_request *q);
+void list_reply_encode(const struct list_reply *p, struct buf *out);
+int list_reply_decode(struct slice body, struct list_reply *p);
+void list_reply_release(struct list_reply *p);
+void sync_request_encode(const struct sync_request *q, struct buf *out);
+int sync_request_decode(struct slice body, struct sync_request *q);
+void sync_reply_encode(const struct sync_reply *p, struct buf *out);
+int sync_reply_decode(struct slice body, struct sync_reply *p);
+
+/* FRAME_RING: request body empty; reply: i32 status, u64 answering node's id, u64 cluster, bytes
+ * history. */
+struct ring_reply {
+    int status;
+    uint64_t node;
+    struct history history;
+};
+void ring_reply_encode(const struct ring_reply *p, struct buf *out);
+int ring_reply_decode(struct slice body, struct ring_reply *p);
+void ring_reply_release(struct ring_reply *p);
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The storage engine of one node, sans I/O: it takes events (frames, finished storage calls through
+ * their callbacks, timers through struct timers) and asks its ports for effects. One instance
+ * belongs to one loop thread. */
+#ifndef DYN_ENGINE_ENGINE_H
+#define DYN_ENGINE_ENGINE_H
+
+#include "base/clock_port.h"
+#include "base/timers.h"
+#include "model/ring.h"
+#include "port/kv.h"
+#include "port/net.h"
+#include "port/store.h"
+
+struct engine_ports {
+    struct store_port store;
+    struct net_port net;
+    struct time_port time;
+    struct random_port random;
+    struct timers *timers;
+};
+
+/* Planted bugs for the simulator's self-test (DESIGN.md 9): each must be caught by the oracle. */
+enum engine_bug {
+    BUG_NONE = 0,
+    BUG_NO_MARK,   /* E1: mints on from the local clock, without epochs */
+    BUG_KEEP_MINE, /* E7: the put's coordinator keeps its own of two equal siblings, and drops the
+                      other from what it sends */
+    BUG_NO_HINT,   /* sloppy acknowledgements without a hint */
+    BUG_SKIPPED_SYNC,  /* acknowledges durable writes from the page cache */
+    BUG_NO_ENTRY_OWED, /* E17 */
+};
+
+struct engine_config {
+    uint64_t node;
+    struct slice secret;         /* the cluster's; copied */
+    enum durability durability;  /* default for requests that give none */
+    bool sloppy;                 /* default */
+    uint64_t request_timeout_us; /* default deadline of a client request: 5 s */
+    uint64_t
+        replica_timeout_us; /* before a replica counts as silent and a stand-in is asked: 500 ms */
+    uint64_t value_max;     /* bytes: 1 MiB for now */
+    uint64_t hints_max_bytes; /* then sloppy acknowledgements are refused (E25) */
+    uint64_t owed_delay_us;   /* 10 s (E17) */
+    uint64_t owed_sweep_us;   /* how often debts are looked at: 1 s */
+    uint32_t requests_max;    /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
+    enum engine_bug bug;
+};
+void engine_config_defaults(struct engine_config *c);
+
+struct engine;
+struct engine *engine_new(const struct engine_config *cfg, const struct engine_ports *ports,
+                          struct ring *ring /* referenced */);
+/* Reads hints, debts and the epoch lease from the store, draws this start's epoch; ready(arg, err)
+ * runs once, then requests are served. clean: the last stop was. */
+void engine_start(struct engine *e, bool clean, void (*ready)(void *arg, int err), void *arg);
+/* No new requests; drained(arg) runs when what is in flight has ended, at the latest after the
+ * request timeout. */
+void engine_stop(struct engine *e, void (*drained)(void *arg), void *arg);
+void engine_free(struct engine *e);
+
+struct net_events engine_events(struct engine *e);   /* for the network adapter */
+struct kv_port engine_kv(struct engine *e);          /* for the HTTP front */
+struct ring *engine_ring(struct engine *e);          /* borrowed */
+struct mac *engine_mac(struct engine *e);            /* borrowed: tokens and peer batches */
+void engine_store_failed(struct engine *e, int err); /* the store's `failed`: minting stops */
+
+struct engine_stats {
+    uint64_t gets, puts, deletes, lists, coordinated, forwarded;
+    uint64_t failed_no_quorum, failed_timeout;
+    uint64_t read_repairs, stale_replies,
+        sibling_reads[4]; /* reads that saw 1, 2, 3, 4 or more versions */
+    uint64_t hints_stored, hints_drained, hints_now, hints_bytes;
+    uint64_t owed_now, owed_projected, implicit_dirs;
+    uint64_t in_flight;
+};
+void engine_stats(const struct engine *e, struct engine_stats *out);
+
+struct engine_peer {
+    uint64_t node;
+    bool up;
+    uint64_t rtt_us, down_us; /* smoothed; how long thought down */
+    uint64_t hints;           /* held here for it */
+};
+uint32_t engine_peers(const struct engine *e, struct engine_peer *out,
+                      uint32_t cap); /* every member but this node */
+
+#endif
