@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The filesystem, sans I/O: turns the kernel's operations (the table in HAZARDS-FS) into gets, puts
+ * and lists on a struct kv_port, and knows all that the semantics need: inodes, open files and
+ * their contexts, conflict names, what this mount has shown. The FUSE adapter translates requests
+ * to these calls and replies when done runs; tests call them without a mount. */
+#ifndef DYN_FS_FS_H
+#define DYN_FS_FS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock_port.h"
+#include "base/timers.h"
+#include "port/kv.h"
+
+#define FS_ROOT 1 /* nodeid of the mount's root */
+
+enum fs_resolve { FS_RESOLVE_SHOWN, FS_RESOLVE_READ, FS_RESOLVE_EXPLICIT }; /* F1 */
+
+struct fs_config {
+    uint64_t mount_id;          /* random, not 0 */
+    struct slice root;          /* key of the directory mounted as root; "" for all; copied */
+    uint64_t attr_us, entry_us; /* kernel cache times; 1 s */
+    enum fs_resolve resolve;
+    bool hide_conflicts;
+    bool read_only;
+    bool map_uid, map_gid, map_umask; /* uid= gid= umask= */
+    uint32_t uid, gid, umask;
+    uint64_t deadline_us; /* lack of progress, then ETIMEDOUT; 20 s */
+    uint64_t value_max;   /* EFBIG beyond; 1 MiB for now */
+    uint64_t dirty_us;    /* publish in the background after; 30 s (F12) */
+    uint64_t memory_max;  /* bytes of staged and cached content */
+    uint8_t durability;   /* at close; fsync always uses quorum */
+};
+void fs_config_defaults(struct fs_config *c);
+
+/* What the filesystem asks of its host. */
+struct fs_host {
+    void *ctx;
+    void (*inval_attrs)(
+        void *ctx, uint64_t node); /* drop the kernel's attributes, never its pages (F5, F21) */
+    void (*log)(void *ctx, int level /* enum log_level */, const char *text);
+    /* Appends a report to out for .dynamount/NAME, what the model itself cannot know (peers,
+     * latencies); may be NULL. */
+    void (*status)(void *ctx, struct buf *out);
+};
+
+struct fs;
+struct fs *fs_new(const struct fs_config *cfg, const struct kv_port *kv,
+                  const struct time_port *time, const struct random_port *random,
+                  struct timers *timers, const struct fs_host *host);
+void fs_free(struct fs *fs);
+/* Publishes all that is dirty, as if every inode were released (F7); done(arg, still_dirty) runs
+ * when nothing is left or after limit_us. */
+void fs_drain(struct fs *fs, uint64_t limit_us, void (*done)(void *arg, uint32_t still_dirty),
+              void *arg);
+uint32_t fs_dirty_count(const struct fs *fs);
+
+struct fs_caller {
+    uint32_t uid, gid, pid, umask;
+};
+
+struct fs_attr {
+    uint64_t ino, size, blocks; /* blocks of 512 (F19) */
+    uint32_t mode;              /* type and permissions, as st_mode */
+    uint32_t nlink, uid, gid, blksize;
+    int64_t atime_ns, mtime_ns, ctime_ns;
+};
+
+struct fs_entry {
+    uint64_t node; /* 0: negative */
+    struct fs_attr attr;
+    uint64_t attr_us, entry_us; /* how long the kernel may keep them */
+};
+
+struct fs_open {
+    uint64_t fh;
+    bool keep_cache, direct_io;
+};
+
+struct fs_statfs {
+    uint64_t block_size, blocks, blocks_free, files, files_free;
+    uint32_t name_max;
+};
+
+/* One operation, caller-owned from the call until done, which runs exactly once, possibly inside
+ * the call. */
+struct fs_op {
+    struct fs_caller caller;
+    void (*done)(struct fs_op *op);
+    void *arg;
+    int err; /* 0 or a positive errno */
+    struct fs_entry entry;
+    struct fs_open open;
+    struct fs_statfs statfs;
+    struct slice data; /* read, readlink, getxattr, listxattr: borrowed during done */
+    uint32_t written;
+    /* private to the model */
+    struct fs *fs;
+    void *state;
+};
+
+/* SIGKILL is pending for the caller: ends the operation with EINTR when it may be abandoned
+ * (lookups, reads, getattr ...); flush, release and puts go on (F23). Never runs done for an
+ * operation that has ended. */
+void fs_interrupt(struct fs_op *op);
+
+#define FS_SET_MODE 1u
+#define FS_SET_UID 2u
+#define FS_SET_GID 4u
+#define FS_SET_SIZE 8u
+#define FS_SET_ATIME 16u
+#define FS_SET_MTIME 32u
+#define FS_SET_ATIME_NOW 64u
+#define FS_SET_MTIME_NOW 128u
+#define FS_SET_CTIME 256u
+
+void fs_lookup(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name); /* entry */
+void fs_forget(struct fs *fs, uint64_t node, uint64_t nlookup);                      /* at once */
+void fs_getattr(struct fs *fs, struct fs_op *op, uint64_t node,
+                uint64_t fh /* 0: none */); /* entry.attr */
+void fs_setattr(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh,
+                const struct fs_attr *attr, uint32_t set); /* entry.attr */
+void fs_mknod(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name,
+              uint32_t mode); /* entry */
+void fs_mkdir(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name,
+              uint32_t mode); /* entry */
+void fs_symlink(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name,
+                struct slice target);                             /* entry */
+void fs_readlink(struct fs *fs, struct fs_op *op, uint64_t node); /* data */
+void fs_create(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name, uint32_t mode,
+               int flags);                                                    /* entry, open */
+void fs_open_file(struct fs *fs, struct fs_op *op, uint64_t node, int flags); /* open */
+void fs_read(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uint64_t off,
+             uint32_t size); /* data */
+void fs_write(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uint64_t off,
+              struct slice data); /* written; data borrowed during the call */
+void fs_flush(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh);
+void fs_release(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh);
+void fs_fsync(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh);
+void fs_unlink(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name);
+void fs_rmdir(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name);
+void fs_rename(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name,
+               uint64_t new_parent, struct slice new_name, uint32_t flags);
+void fs_opendir(struct fs *fs, struct fs_op *op, uint64_t node); /* open */
+/* fill returns false when the entry does not fit: it is then not counted as looked up and comes
+ * again. next_off is the cookie after it. */
+typedef bool (*fs_fill)(struct fs_op *op, struct slice name, const struct fs_entry *entry,
+                        uint64_t next_off);
+void fs_readdir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uint64_t off,
+                bool plus, fs_fill fill);
+void fs_releasedir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh);
+void fs_fsyncdir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh);
+void fs_stat_fs(struct fs *fs, struct fs_op *op, uint64_t node);
+void fs_setxattr(struct fs *fs, struct fs_op *op, uint64_t node, struct slice name,
+                 struct slice value, int flags);
+void fs_getxattr(struct fs *fs, struct fs_op *op, uint64_t node, struct slice name); /* data */
+void fs_listxattr(struct fs *fs, struct fs_op *op, uint64_t node); /* data: NUL-separated */
+void fs_removexattr(struct fs *fs, struct fs_op *op, uint64_t node, struct slice name);
+
+#endif
