@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for every pytest test: a scratch folder per run, a time limit, and nothing left behind.
+
+A run that ./dev did not start makes its own scratch folder, and takes it away at its end. Each test
+has a limit (60 s, or @pytest.mark.limit(seconds)), enforced by SIGALRM: the exception comes up in the
+test itself, so its finalizers run.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+
+import pytest
+
+from harness import network, sweep
+
+DEFAULT_LIMIT = 60
+FINALIZER_LIMIT = 60
+own_folder = None
+
+
+def pytest_configure(config):
+    global own_folder
+    if sweep.VARIABLE not in os.environ:
+        own_folder = tempfile.mkdtemp(prefix="dynamount-test.")
+        os.environ[sweep.VARIABLE] = os.environ["TMPDIR"] = own_folder
+        if not config.option.basetemp:
+            config.option.basetemp = os.path.join(own_folder, "pytest")
+    # ./dev runs stages in the background, where the shell has SIGINT ignored, and ends them by SIGTERM.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)  # after pytest's own, which runs the finalizers that are still due
+def pytest_sessionfinish(session):
+    found = sweep.sweep(os.environ[sweep.VARIABLE])
+    for line in found:
+        print(f"\nleft behind by a test: {line}")
+    if found and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure():
+    if own_folder:
+        shutil.rmtree(own_folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def limited(seconds, what):
+    def over(_number, _frame):
+        raise TimeoutError(f"{what} took longer than {seconds} s")
+
+    previous = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def limit_of(item):
+    mark = item.get_closest_marker("limit")
+    return mark.args[0] if mark else DEFAULT_LIMIT
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_setup(item):
+    with limited(limit_of(item), "the setup"):
+        yield
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    with limited(limit_of(item), "the test"):
+        yield
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown():
+    with limited(FINALIZER_LIMIT, "the finalizers"):
+        yield
+
+
+@pytest.fixture
+def make_network():
+    """make_network(n): a network.Network of n members."""
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+    with contextlib.ExitStack() as stack:
+        def make(size):
+            made = network.Network(size)
+            stack.callback(made.close)
+            return made
+        yield make
