@@ -14,11 +14,13 @@ import tempfile
 
 import pytest
 
-from harness import network, sweep
+from harness import cluster, network, sweep
 
 DEFAULT_LIMIT = 60
 FINALIZER_LIMIT = 60
+LOG_LINES = 40
 own_folder = None
+clusters = pytest.StashKey()
 
 
 def pytest_configure(config):
@@ -95,3 +97,45 @@ def make_network():
             stack.callback(made.close)
             return made
         yield make
+
+
+@pytest.fixture
+def make_cluster(request, tmp_path):
+    """make_cluster(n, network=None, start=True, options=(), **settings): a cluster.Cluster of n nodes.
+
+    All its nodes and mounts end with the test, and must end cleanly unless the test killed them."""
+    made = request.node.stash.setdefault(clusters, [])
+    with contextlib.ExitStack() as stack:
+        def make(size, start=True, **how):
+            new = cluster.Cluster(tmp_path / f"cluster{len(made)}", size, **how)
+            made.append(new)
+            stack.callback(new.close)
+            if start:
+                new.start()
+            return new
+        yield make
+
+
+@pytest.fixture
+def three_nodes(make_cluster):
+    """Three running nodes on loopback, N,R,W as they are by default."""
+    return make_cluster(3)
+
+
+@pytest.fixture
+def mnt(three_nodes, tmp_path):
+    """The folder under which three_nodes are mounted."""
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("no /dev/fuse")
+    return three_nodes.mount(tmp_path / "mnt").point
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """A failed test shows how the logs of its nodes and mounts end."""
+    report = (yield).get_result()
+    if report.failed:
+        for log in [log for made in item.stash.get(clusters, []) for log in made.logs()]:
+            if log.exists():
+                lines = log.read_text(errors="replace").splitlines()
+                report.sections.append((str(log), "\n".join(lines[-LOG_LINES:])))
