@@ -39,9 +39,10 @@ IMPURE_SYMBOL = re.compile(r"""^(
     socket|connect|bind|listen|accept4?|send(to|msg)?|recv(from|msg)?|getaddrinfo|poll|epoll_.*|select
   | open(at)?(64)?|creat(64)?|read|write|p(read|write)(v|64)?|fsync|fdatasync|unlink(at)?|rename(at2?)?
   | mkdir(at)?|rmdir|opendir|readdir(64)?|stat(64)?|lstat(64)?|fstat(at)?(64)?|fopen(64)?|fdopen
-  | fread|fwrite|popen|system|fork|exec.*|tmpfile(64)?|mkstemp(64)?
+  | fread|fwrite|popen|system|fork|exec[lv]p?e?|tmpfile(64)?|mkstemp(64)?
   | pthread_.*|thrd_.*|mtx_.*|cnd_.*|sem_.*
-  | time|clock|clock_gettime|gettimeofday|nanosleep|usleep|sleep|setitimer|alarm|timer_.*|timerfd_.*
+  | time|clock|clock_gettime|gettimeofday|nanosleep|usleep|sleep|setitimer|alarm|timer_(create|settime)
+  | timerfd_.*
   | rand(_r)?|srand|random(_r)?|srandom|[ejlmn]rand48|drand48|getrandom|getentropy|arc4random.*
   | RAND_.*
 )$""", re.VERBOSE)
