@@ -7,8 +7,13 @@
  *   frame  = u8 type, u32 length, u64 rid, body[length]
  *
  * from is 0 for clients, whose batches carry a zero mac and may hold client frames only. to names
- * the node id the sender means (E12); 0 only for FRAME_RING. The mac of a peer's batch is keyed
- * with the cluster secret over everything else. */
+ * the node id the sender means (E12); 0 only for FRAME_RING, asked of a seed whose id is not known
+ * yet: such a peer has a number up to NODE_SEED_MAX in place of a node id, and its batches say
+ * to = 0. cluster is 0 as long as a client does not know it. The mac of a peer's batch is keyed
+ * with the cluster secret over everything else.
+ *
+ * A body opens with a format byte (wire_codec.h): fields are appended, and unknown ones at the end
+ * are ignored. */
 #ifndef DYN_MODEL_WIRE_H
 #define DYN_MODEL_WIRE_H
 
@@ -25,6 +30,9 @@
 #define BATCH_HEADER_LEN 44 /* of a request: the prefix and the mac */
 #define FRAME_HEADER_LEN 13
 #define FRAME_LEN_MAX (64u << 20)
+#define LIST_LIMIT_MAX 10000
+#define LIST_CURSOR_MAX 4096
+#define NODE_SEED_MAX 1024 /* 1 to this are no node ids: they number a client's seeds */
 
 enum frame_type {
     /* between nodes */
@@ -50,10 +58,13 @@ struct batch_header {
 
 void batch_begin(const struct batch_header *h, struct buf *out); /* leaves room for the mac */
 void batch_seal(struct mac *mac /* NULL: client */, struct buf *batch); /* fills the mac in */
-/* Checks magic and mac (required iff from != 0). DYN_ERR_PROTOCOL, DYN_ERR_DENIED. *frames is what
- * follows, borrowed. */
+/* Checks magic, mac (required iff from != 0, zero otherwise) and that what follows are whole
+ * request frames of types that the sender may use. DYN_ERR_PROTOCOL, DYN_ERR_DENIED. *frames is
+ * what follows, borrowed. */
 int batch_open(struct mac *mac, struct slice batch, struct batch_header *h, struct slice *frames);
 void response_begin(const struct batch_header *h, struct buf *out);
+/* prefix: the first BATCH_PREFIX_LEN bytes. DYN_ERR_PROTOCOL. */
+int response_open(struct slice prefix, struct batch_header *h);
 void frame_append(struct buf *out, uint8_t type, uint64_t rid, struct slice body);
 /* Takes one whole frame off the front of *in. 1: got one; 0: need more bytes; DYN_ERR_PROTOCOL:
  * over FRAME_LEN_MAX. */
@@ -148,7 +159,7 @@ struct list_request {
     struct request_options opt;
     struct slice dir;   /* "" is the root */
     struct slice after; /* names greater than this; empty: from the start */
-    uint32_t limit;     /* rows; 0: 1000; at most 10,000 */
+    uint32_t limit;     /* rows; 0: 1000; at most LIST_LIMIT_MAX */
     bool dead_too;      /* tombstoned entries as well */
 };
 
@@ -180,8 +191,10 @@ struct sync_reply {
     uint8_t answered, needed;
 };
 
-/* Everything that a decode leaves in a struct is borrowed from the input except objects and arrays,
- * which its _release frees. */
+/* Everything that a decode leaves in a struct is borrowed from the input except objects, arrays and
+ * the blob of xattrs, which its _release frees. Decodes fail with DYN_ERR_PROTOCOL,
+ * DYN_ERR_UNSUPPORTED (format of a later version) or, for a key that breaks a rule,
+ * DYN_ERR_INVALID. */
 void get_request_encode(const struct get_request *q, struct buf *out);
 int get_request_decode(struct slice body, struct get_request *q);
 void get_request_release(struct get_request *q);
@@ -204,8 +217,8 @@ int sync_request_decode(struct slice body, struct sync_request *q);
 void sync_reply_encode(const struct sync_reply *p, struct buf *out);
 int sync_reply_decode(struct slice body, struct sync_reply *p);
 
-/* FRAME_RING: request body empty; reply: i32 status, u64 answering node's id, u64 cluster, bytes
- * history. */
+/* FRAME_RING: request body empty; reply: status, u64 answering node's id, bytes history (which
+ * names the cluster). */
 struct ring_reply {
     int status;
     uint64_t node;
