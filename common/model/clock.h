@@ -54,6 +54,8 @@ bool dot_is_none(const struct dot *d);
 void clock_release(struct clock *c);
 void clock_copy(struct clock *to, const struct clock *from);      /* to: initialized; replaced */
 uint64_t clock_get(const struct clock *c, const struct actor *a); /* 0 when absent */
+/* Where a's pair is in c->pairs; false, and *index untouched, when absent. */
+bool clock_index(const struct clock *c, const struct actor *a, uint32_t *index);
 bool clock_covers(const struct clock *c, const struct dot *d);
 bool clock_dominates(const struct clock *a, const struct clock *b); /* a covers all that b covers */
 enum clock_order clock_compare(const struct clock *a, const struct clock *b);

@@ -13,7 +13,9 @@
 #include "base/mem.h"
 #include "model/clock.h"
 
-#define OBJECT_SIBLINGS_MAX 1100 /* decode limit; puts without context stop at 1,000 (E24) */
+/* Decode limit. Puts without context stop at 1,000 (E24), but the nodes that coordinate on both
+ * sides of a split each count to 1,000 by themselves, and their join must still be readable. */
+#define OBJECT_SIBLINGS_MAX 65536
 #define XATTRS_LEN_MAX 65536
 
 enum sibling_type { SIBLING_DELETE = 0, SIBLING_FILE = 1, SIBLING_DIR = 2, SIBLING_SYMLINK = 3 };
@@ -24,6 +26,8 @@ struct attrs {
     int64_t mtime_ns, ctime_ns, atime_ns; /* the client's clock, since 1970 (F28) */
     uint64_t ino;                         /* made at create, kept by rename (F30); 0: none given */
     struct blob *xattrs;                  /* encoded xattr list, NULL: none; kept out of entries */
+    uint8_t xattrs_hash[DIGEST_LEN]; /* in an entry: xattrs_digest of the list left out, so that
+                                        it collapses exactly as its object does; else zeros */
 };
 
 /* Who wrote, from the client's side: a repeat of (writer, stream, seq) is the same write, and of
@@ -62,10 +66,15 @@ void sibling_copy(struct sibling *to,
                   const struct sibling *from); /* to: uninitialized; shares blobs */
 bool sibling_live(const struct sibling *s);    /* not a delete */
 
+/* Appends s, taken, without collapse; its dot must be new to the siblings and covered by the clock
+ * already. For decoding and tests: everything else goes through object_write and object_join. */
+void object_insert(struct object *o, struct sibling *s);
+
 /* The order of names and of collapse, the same everywhere: (time_ns, dot). */
 int sibling_order(const struct sibling *a, const struct sibling *b);
 
-/* Same type, mode, owner, xattrs, size and bytes; times and inode do not count. */
+/* Same type, mode, owner, xattrs, size and bytes; times and inode do not count. Deletes are all the
+ * same. Siblings of entries compare as their objects' do. */
 bool sibling_same_content(const struct sibling *a, const struct sibling *b);
 
 void object_release(struct object *o);
@@ -77,11 +86,23 @@ const struct sibling *
 object_newest(const struct object *o); /* newest live one by sibling_order; NULL when dead */
 const struct sibling *object_find(const struct object *o, const struct dot *d); /* by dot; NULL */
 const struct sibling *object_find_value(const struct object *o, const struct dot *value_dot);
+/* The sibling that the same write of the same client made, if it still lives: a retry is answered
+ * from it (E7). origin->writer 0: NULL. */
+const struct sibling *object_find_origin(const struct object *o, const struct origin *origin);
 
 /* Least upper bound: a sibling survives if both hold it, or if the side that lacks it has not seen
- * its dot. Then collapse: of siblings with the same content the greatest by sibling_order stays, of
- * one (writer, stream) the highest seq (E7, F9). Loaded values survive from either side. into:
- * initialized. Returns whether `into` changed (clock or siblings). */
+ * its dot. Then collapse: of one (writer, stream) the highest seq stays, then of siblings with the
+ * same content the greatest by sibling_order (E7, F9); equal seqs count as one write. A survivor
+ * takes over a loaded value of its size and hash from either side or from a sibling that it
+ * absorbed. into: initialized. Returns whether `into` changed (clock or siblings; a value that
+ * became loaded does not count).
+ *
+ * What holds: join is commutative and idempotent, and replicas that go on exchanging end with the
+ * same object: clocks form a lattice, and under equal clocks a join is an intersection. It is
+ * associative too as long as no absorbing sibling is itself superseded by a write that had not seen
+ * what it absorbed. Otherwise the absorbed sibling either goes along with its twin (they were one
+ * version to whoever wrote) or stays as a conflict, by the order of exchange; never does a sibling
+ * vanish that neither a cover nor an absorber, itself alive or so replaced, accounts for. */
 bool object_join(struct object *into, const struct object *other);
 
 /* What a put covers. Explicit dots cover exactly those siblings and do not join the clock (E6). */
@@ -99,8 +120,11 @@ bool cover_has(const struct cover *c, const struct dot *d); /* in the clock or a
 bool cover_within(const struct cover *c, const struct object *o);
 
 /* Applies one write at its coordinator: drops covered siblings, joins the cover's clock, advances
- * by the new sibling's dot, adds the new sibling (taken), collapses. new may be NULL: only drop (rm
- * of one sibling while others live). */
+ * by the new sibling's dot, adds the new sibling (taken: moved out of *new_sibling), collapses. It
+ * may be NULL: only drop (rm of one sibling while others live). Its dot must be covered neither by
+ * the object nor by the cover, or the write would be lost at the next join (E1): asserted. A file's
+ * or symlink's value_dot that is none becomes its dot. The new sibling may be absorbed at once by
+ * an equal or later one; the write is then stored all the same, under that one's dot. */
 void object_write(struct object *o, const struct cover *cover, struct sibling *new_sibling,
                   uint64_t time_ms);
 
@@ -108,10 +132,12 @@ void object_write(struct object *o, const struct cover *cover, struct sibling *n
 void object_project(const struct object *o,
                     struct object *entry); /* entry: initialized; replaced */
 
+/* Clock and dots: what a replica must agree on with its peers. */
 bool object_equal(const struct object *a,
                   const struct object *b); /* clock and siblings' dots; values loaded or not */
 void object_hash(const struct object *o,
-                 uint8_t out[DIGEST_LEN]); /* over the canonical encoding of clock and dots */
+                 uint8_t out[DIGEST_LEN]); /* over the canonical encoding of clock and dots; times
+                                              do not count */
 
 /* Encoding without values. Fields a later version adds ride in tagged form and are refused only if
  * marked essential. */
@@ -127,10 +153,12 @@ bool object_values_loaded(
     const struct object *o); /* each live sibling's value is loaded or empty */
 
 /* The xattr list inside attrs.xattrs: (name, value) pairs sorted by name. */
+bool xattrs_valid(struct slice list); /* every rule on a list, for decoding */
+void xattrs_digest(const struct blob *list, uint8_t out[DIGEST_LEN]); /* zeros for an empty list */
 int xattrs_get(const struct blob *list, struct slice name,
                struct slice *value); /* DYN_ERR_NOT_FOUND; borrowed */
-/* Makes a new list; value.data NULL removes. DYN_ERR_NOT_FOUND, DYN_ERR_TOO_LARGE over
- * XATTRS_LEN_MAX. *out may be NULL: empty. */
+/* Makes a new list; value.data NULL removes. DYN_ERR_NOT_FOUND, DYN_ERR_INVALID name,
+ * DYN_ERR_TOO_LARGE over XATTRS_LEN_MAX. *out may be NULL: empty. */
 int xattrs_set(const struct blob *list, struct slice name, struct slice value, struct blob **out);
 /* Walks: *at starts at 0. Returns false at the end. */
 bool xattrs_next(const struct blob *list, size_t *at, struct slice *name, struct slice *value);
