@@ -35,8 +35,8 @@ bool timer_is_set(const struct timer *t);
 /* Earliest deadline, or UINT64_MAX when none is set. */
 uint64_t timers_next(const struct timers *ts);
 
-/* Fires, in order, what is due at now_us and was set before this call. A fired timer is no longer
- * set. */
+/* Fires, in order, what is due at now_us, up to the first that was set during this call: so a timer
+ * that sets itself again cannot keep it here. A fired timer is no longer set. */
 void timers_run(struct timers *ts, uint64_t now_us);
 
 #endif
