@@ -31,10 +31,12 @@ struct member_event {
     uint64_t stamp; /* Lamport; ties by node */
     uint64_t node;
     enum member_event_type type;
-    uint32_t weight;  /* 1 to 1000, 100 is one share */
-    char *address;    /* "host:port"; owned; NULL where it does not apply */
-    char *zone;       /* owned; NULL: none */
-    uint64_t cluster; /* MEMBER_CREATE */
+    uint32_t weight;   /* 1 to 1000, 100 is one share */
+    char *address;     /* "host:port"; owned; NULL where it does not apply */
+    char *zone;        /* owned; NULL: none */
+    uint64_t replaces; /* MEMBER_JOIN: the node whose tokens it takes and which is removed by it
+                          (HAZARDS E12), 0: none */
+    uint64_t cluster;  /* MEMBER_CREATE */
     uint32_t q, n, r, w;
 };
 
@@ -54,10 +56,10 @@ void history_release(struct history *h);
 void history_copy(struct history *to, const struct history *from);
 /* Validates against the rules (one CREATE first, known node, sane weight, parsable address) and
  * adds; DYN_ERR_INVALID and *rule (static sentence). Adding an event that is there already is
- * DYN_OK. Strings are copied. */
+ * DYN_OK. Strings are copied. Fields that the type does not use are ignored. */
 int history_add(struct history *h, const struct member_event *ev, const char **rule);
 /* Union of both; DYN_ERR_INVALID when they are of different clusters (into untouched). Returns
- * through *changed. */
+ * through *changed. DYN_ERR_TOO_LARGE past 65,536 events, into untouched. */
 int history_join(struct history *into, const struct history *other, bool *changed);
 struct history_epoch history_epoch(const struct history *h);
 bool history_epoch_equal(const struct history_epoch *a, const struct history_epoch *b);
