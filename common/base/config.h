@@ -8,11 +8,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
+
+#define CONFIG_LEN_MAX (1u << 20) /* bytes of a file */
+
 struct config;
 
 /* Reads a file. On failure returns DYN_ERR_IO or DYN_ERR_INVALID and sets *message (caller frees)
  * to a sentence with path and line. A repeated key is an error. */
 int config_load(const char *path, struct config **out, char **message);
+/* The same for text in memory; name stands for the path in messages. A `#` at the start of a line
+ * or after white space begins a comment. Never DYN_ERR_IO. */
+int config_parse(struct slice text, const char *name, struct config **out, char **message);
 struct config *config_new(void); /* empty */
 void config_free(struct config *c);
 void config_set(struct config *c, const char *key,
