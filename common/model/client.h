@@ -16,16 +16,20 @@ struct client_config {
     uint64_t id;              /* random, not 0: writer of origins for requests that give none */
     const char *const *seeds; /* "host:port"; copied */
     uint32_t n_seeds;
-    uint64_t timeout_us;      /* whole operation, when the request gives none; default 10 s */
-    uint64_t attempt_us;      /* one node's chance before the next is asked too; default 1 s */
-    uint64_t ring_refresh_us; /* default 10 s */
+    uint64_t timeout_us;      /* whole operation, when the request gives none; 0: 10 s */
+    uint64_t attempt_us;      /* one node's chance, at most, before the next is asked too; 0: 1 s */
+    uint64_t ring_refresh_us; /* 0: 10 s */
+    /* An operation that found nobody to talk to so many rounds over ends with
+     * DYN_ERR_UNREACHABLE before its deadline; 0: never. */
+    uint32_t rounds_max;
 };
 
 struct client;
 struct client *client_new(const struct client_config *cfg, const struct net_port *net,
                           const struct time_port *time, const struct random_port *random,
                           struct timers *timers);
-void client_free(struct client *c); /* outstanding callbacks do not run */
+/* Outstanding callbacks do not run. Not from inside one of them. */
+void client_free(struct client *c);
 struct kv_port
 client_kv(struct client *c); /* requests wait for the first ring until their deadline */
 struct ring *client_ring(struct client *c); /* borrowed; NULL until known */
@@ -34,7 +38,8 @@ bool client_node_up(struct client *c, uint64_t node);
 /* From the network adapter. */
 struct net_events client_events(struct client *c);
 
-/* A raw request to one node (FRAME_STATUS and the like). */
+/* A raw request to one node (FRAME_STATUS and the like), without failover. done runs once, later,
+ * with DYN_OK and the reply's body (borrowed), or with what went wrong. */
 void client_call(struct client *c, uint64_t node, uint8_t type, struct buf *body,
                  void (*done)(void *arg, int err, struct slice body), void *arg);
 

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside the client library: client_op.c runs the operations, client_answer.c reads replies,
+ * client_ring.c learns the ring and watches the nodes, client_route.c picks whom to ask next. */
+#ifndef DYN_MODEL_CLIENT_PRIVATE_H
+#define DYN_MODEL_CLIENT_PRIVATE_H
+
+#include "base/list.h"
+#include "model/client.h"
+#include "model/detector.h"
+#include "model/history.h"
+#include "model/rpc.h"
+
+#define CLIENT_SEEDS_MAX 64
+#define CLIENT_ATTEMPTS_MAX 4 /* of one operation at the same time */
+#define CLIENT_TRIED_MAX 16   /* different nodes in one round of an operation */
+
+enum client_op_type { CLIENT_GET, CLIENT_PUT, CLIENT_LIST, CLIENT_SYNC };
+
+struct client_op;
+
+struct client_attempt {
+    struct rpc_call call;
+    struct client_op *op;
+    bool slow; /* its node was given up on, but may still answer */
+};
+
+/* One operation.
+ *
+ *   WAITING --ring known--> ASKING --a good answer, or a final one--> ended
+ *      |                    |    ^
+ *      |        round over  v    | pause over
+ *      |                    PAUSING
+ *      +------- the deadline ends each of them -------> ended
+ */
+enum client_op_state { CLIENT_OP_WAITING, CLIENT_OP_ASKING, CLIENT_OP_PAUSING };
+
+struct client_op {
+    struct client *client;
+    uint64_t id;
+    enum client_op_type type;
+    enum client_op_state state;
+    struct buf key, body; /* whom it concerns; the encoded request, the same for each attempt */
+    uint8_t n;            /* replicas that the request asked for, 0: the cluster's */
+    union {
+        kv_get_done get;
+        kv_put_done put;
+        kv_list_done list;
+        kv_sync_done sync;
+    } done;
+    void *arg;
+    uint64_t deadline_us;
+    struct timer timer; /* patience with the newest attempt, the end of a pause, or the deadline */
+    struct client_attempt attempts[CLIENT_ATTEMPTS_MAX];
+    uint64_t tried[CLIENT_TRIED_MAX]; /* this round */
+    uint32_t n_tried, rounds;
+    /* the best of the answers that were no success, for when nothing better comes */
+    int failure;
+    uint8_t answered, needed;
+};
+
+struct client_seed {
+    char *address;
+    struct rpc_call call;
+};
+
+struct client_probe { /* one outstanding FRAME_RING to a member */
+    struct rpc_call call;
+    struct client *client;
+    struct list link;
+};
+
+struct client_raw { /* one client_call */
+    struct rpc_call call;
+    struct client *client;
+    struct list link;
+    void (*done)(void *arg, int err, struct slice body);
+    void *arg;
+};
+
+struct client {
+    struct client_config cfg;
+    struct net_port net;
+    struct time_port time;
+    struct random_port random;
+    struct timers *timers;
+    struct rpc *rpc;
+    struct detector *detector;
+
+    struct client_op **slots; /* by the low half of an id */
+    uint32_t n_slots, n_ops, last_slot;
+    uint32_t generation; /* the high half: an old id finds nobody */
+
+    struct list probes, raws;
+    struct client_seed *seeds;
+    uint32_t n_seeds, next_seed, seeds_failed; /* failed since the last answer from anyone */
+    struct history history;
+    struct ring *ring;
+    struct timer ring_timer;
+    uint64_t asked_early_us; /* when a reply's epoch last made us ask before the time */
+};
+
+/* client_answer.c */
+struct client_answer { /* a decoded reply, whichever it is */
+    union {
+        struct get_reply get;
+        struct put_reply put;
+        struct list_reply list;
+        struct sync_reply sync;
+    } u;
+    int status;
+    uint8_t answered, needed;
+    const struct history_epoch *ring; /* NULL: it carries none */
+};
+int client_answer_decode(struct client_answer *a, enum client_op_type type, struct slice body);
+void client_answer_release(struct client_answer *a, enum client_op_type type);
+
+/* client.c */
+uint64_t client_now(const struct client *c);
+
+/* client_op.c */
+void client_ops_free(struct client *c);   /* without callbacks */
+void client_ring_known(struct client *c); /* starts what waits */
+/* All seeds were asked in vain, `rounds` times over: for those who have no patience. */
+void client_seeds_in_vain(struct client *c, uint32_t rounds);
+
+/* client_ring.c */
+void client_ring_start(struct client *c);
+void client_ring_stop(struct client *c);
+/* A reply of this node says that its ring is another one. */
+void client_ring_noticed(struct client *c, uint64_t node, const struct history_epoch *theirs);
+void client_ring_probe(void *client, uint64_t node); /* the detector's probe */
+
+/* client_route.c */
+/* Whom to ask next: a node not tried in this round; 0: all were. */
+uint64_t client_route(struct client_op *op);
+/* How long to wait for this node before another is asked as well. */
+uint64_t client_patience_us(const struct client_op *op, uint64_t node);
+
+#endif

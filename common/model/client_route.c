@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whom to ask. Any node would do, but a primary of the key saves a hop, a near one saves time, and
+ * the same one for all would be a hot spot. So reads go to a random one of the near primaries;
+ * writes of a key go to the first near one in ring order, which keeps clocks short and spreads over
+ * the nodes because keys do. A node that is thought down, or was tried, comes last. */
+#include "model/client_private.h"
+
+#include "model/ring.h"
+
+#define PRIMARIES_MAX 8u
+#define CANDIDATES_MAX 64u
+#define NEAR_SLACK_US 500u /* differences below this are noise */
+#define EXPLORE_ONE_IN 64u /* reads that go to a far primary, to see whether it is far still */
+#define READ_PATIENCE_US 50000u
+#define WRITE_PATIENCE_US 250000u
+
+static bool tried(const struct client_op *op, uint64_t node)
+{
+    for (uint32_t i = 0; i < op->n_tried; i++) {
+        if (op->tried[i] == node)
+            return true;
+    }
+    return false;
+}
+
+static uint64_t rtt(const struct client_op *op, uint64_t node)
+{
+    return detector_rtt_us(op->client->detector, node);
+}
+
+static uint32_t below(struct client *c, uint32_t n)
+{
+    return (uint32_t)(random_u64(&c->random) % n);
+}
+
+/* Drops from nodes[] what was tried or is down. */
+static uint32_t keep_healthy(const struct client_op *op, uint64_t *nodes, uint32_t n)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!tried(op, nodes[i]) && detector_up(op->client->detector, nodes[i]))
+            nodes[kept++] = nodes[i];
+    }
+    return kept;
+}
+
+/* An unknown round trip counts as near: somebody has to try. */
+static uint32_t keep_near(const struct client_op *op, uint64_t *nodes, uint32_t n)
+{
+    uint64_t least = UINT64_MAX;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t t = rtt(op, nodes[i]);
+        least = t < least ? t : least;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (rtt(op, nodes[i]) / 2 <= least + NEAR_SLACK_US)
+            nodes[kept++] = nodes[i];
+    }
+    return kept;
+}
+
+static uint64_t pick_primary(struct client_op *op, uint64_t *nodes, uint32_t n)
+{
+    bool write = op->type == CLIENT_PUT;
+    n = keep_healthy(op, nodes, n);
+    if (n == 0)
+        return 0;
+    if (write || below(op->client, EXPLORE_ONE_IN) != 0)
+        n = keep_near(op, nodes, n);
+    return nodes[write ? 0 : below(op->client, n)];
+}
+
+uint64_t client_route(struct client_op *op)
+{
+    const struct ring *ring = op->client->ring;
+    uint64_t primaries[PRIMARIES_MAX], all[CANDIDATES_MAX];
+    uint32_t partition = ring_partition_of(ring, buf_slice(&op->key));
+    uint32_t n = op->n != 0 ? op->n : ring_n(ring);
+
+    if (op->n_tried == CLIENT_TRIED_MAX)
+        return 0;
+    n = n < PRIMARIES_MAX ? n : PRIMARIES_MAX;
+    uint64_t node =
+        pick_primary(op, primaries, ring_preference_list(ring, partition, n, primaries, n));
+    if (node != 0)
+        return node;
+    uint32_t count = ring_preference_list(ring, partition, n, all, CANDIDATES_MAX);
+    uint64_t last_hope = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (tried(op, all[i]))
+            continue;
+        if (detector_up(op->client->detector, all[i]))
+            return all[i];
+        if (last_hope == 0)
+            last_hope = all[i];
+    }
+    return last_hope;
+}
+
+uint64_t client_patience_us(const struct client_op *op, uint64_t node)
+{
+    uint64_t most = op->client->cfg.attempt_us;
+    uint64_t least = op->type == CLIENT_PUT ? WRITE_PATIENCE_US : READ_PATIENCE_US;
+    uint64_t usual = rtt(op, node);
+    if (usual == 0)
+        usual = WRITE_PATIENCE_US / 8;
+    uint64_t us = usual > most / 8 ? most : usual * 8;
+    us = us < least ? least : us;
+    return us < most ? us : most;
+}
