@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the kernel tells about the process behind a request. */
+#ifndef DYN_FS_CALLER_H
+#define DYN_FS_CALLER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Whether SIGKILL waits for this thread. pid is the thread id that FUSE gives; 0 (another pid
+ * namespace) or a process that cannot be looked at: false. Reads one file of procfs, which never
+ * blocks. */
+bool caller_is_killed(uint32_t pid);
+
+/* The same question to the text of a /proc/PID/status file. */
+bool caller_status_kill_pending(const char *status);
+
+#endif
