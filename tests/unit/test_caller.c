@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Only SIGKILL counts, and it counts wherever it is pending. */
+#include "unit.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "adapter/caller.h"
+
+static bool pending(const char *thread, const char *process)
+{
+    char text[256];
+    snprintf(text, sizeof(text), "Name:\tcat\nState:\tD\nSigPnd:\t%s\nShdPnd:\t%s\nSigBlk:\t%s\n",
+             thread, process, "ffffffffffffffff");
+    return caller_status_kill_pending(text);
+}
+
+static void test_no_pending_signal_is_no_kill(void **state)
+{
+    (void)state;
+    assert_false(pending("0000000000000000", "0000000000000000"));
+}
+
+static void test_sigkill_counts_for_the_thread_and_for_its_process(void **state)
+{
+    (void)state;
+    assert_true(pending("0000000000000100", "0000000000000000"));
+    assert_true(pending("0000000000000000", "0000000000000100"));
+    assert_true(pending("0000000000004102", "0000000000000000"));
+}
+
+static void test_other_signals_do_not_count(void **state)
+{
+    (void)state;
+    assert_false(pending("0000000000002000", "0000000000010002")); /* ALRM; CHLD and INT */
+    assert_false(pending("fffffffffffffeff", "fffffffffffffeff"));
+}
+
+static void test_a_text_without_the_fields_is_no_kill(void **state)
+{
+    (void)state;
+    assert_false(caller_status_kill_pending(""));
+    assert_false(caller_status_kill_pending("SigBlk:\t0000000000000100\n"));
+}
+
+static void test_the_living_and_the_unknown_are_not_killed(void **state)
+{
+    (void)state;
+    assert_false(caller_is_killed((uint32_t)getpid()));
+    assert_false(caller_is_killed(0));
+    assert_false(caller_is_killed(UINT32_MAX));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_pending_signal_is_no_kill),
+        cmocka_unit_test(test_sigkill_counts_for_the_thread_and_for_its_process),
+        cmocka_unit_test(test_other_signals_do_not_count),
+        cmocka_unit_test(test_a_text_without_the_fields_is_no_kill),
+        cmocka_unit_test(test_the_living_and_the_unknown_are_not_killed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
