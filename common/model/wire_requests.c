@@ -91,21 +91,6 @@ static void put_attrs(const struct attrs *a, struct buf *out)
                                          : slice_of(a->xattrs->data, a->xattrs->len));
 }
 
-/* A list that would be stored is walked once here: sorted, each name once, nothing behind it. */
-static bool xattrs_sound(const struct blob *list)
-{
-    struct slice name, value, last = slice_of(NULL, 0);
-    size_t at = 0;
-    for (bool first = true; xattrs_next(list, &at, &name, &value); first = false) {
-        if (name.len == 0 || name.len > KEY_NAME_MAX || memchr(name.data, 0, name.len) != NULL)
-            return false;
-        if (!first && slice_compare(last, name) >= 0)
-            return false;
-        last = name;
-    }
-    return at == list->len;
-}
-
 static void read_attrs(struct reader *r, struct attrs *a)
 {
     a->mode = wire_read_u32(r, 07777);
@@ -116,11 +101,10 @@ static void read_attrs(struct reader *r, struct attrs *a)
     a->atime_ns = wire_read_i64(r);
     a->ino = read_varint(r);
     struct slice xattrs = wire_read_bytes(r, XATTRS_LEN_MAX);
-    if (xattrs.len == 0)
-        return;
-    a->xattrs = blob_new(xattrs.data, xattrs.len);
-    if (!xattrs_sound(a->xattrs))
+    if (!xattrs_valid(xattrs))
         reader_fail(r);
+    else if (xattrs.len != 0)
+        a->xattrs = blob_new(xattrs.data, xattrs.len);
 }
 
 void put_request_encode(const struct put_request *q, struct buf *out)
