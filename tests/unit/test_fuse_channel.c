@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The channel between a kernel and a filesystem that are both played by the test: the kernel is the
- * other end of a socket pair that keeps message boundaries, as /dev/fuse does; the filesystem
- * records each call and answers when told to. */
+ * other end of a socket pair that keeps message boundaries, as /dev/fuse does; the filesystem is
+ * played_fs.c. */
 #include "unit.h"
 
 #include <errno.h>
@@ -18,6 +18,7 @@
 #include "adapter/fuse_channel.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "played_fs.h"
 
 /* The kernel's numbers, from <linux/fuse.h> */
 enum {
@@ -36,162 +37,17 @@ enum {
     READDIRPLUS = 44,
 };
 
-#define CALLS_MAX 64
-
-struct call {
-    char what[16];
-    char name[32];
-    uint64_t node, number;
-    struct fs_op *op;
-};
-
 struct fixture {
-    struct call calls[CALLS_MAX];
-    int n_calls;
+    struct played_fs fs;
     int kernel; /* our end; -1 once it is gone */
     struct fuse_channel *ch;
     struct timers timers;
     struct time_port time;
     uint64_t now;
     int ended;
-    bool killed;
     uint8_t reply[8192];
     size_t reply_len;
 };
-
-static struct fixture *fixture; /* the played filesystem's only way back to its test */
-
-bool caller_is_killed(uint32_t pid)
-{
-    assert_int_equal(pid, 77);
-    return fixture->killed;
-}
-
-static struct call *record(const char *what, uint64_t node, struct slice name, uint64_t number,
-                           struct fs_op *op)
-{
-    assert_true(fixture->n_calls < CALLS_MAX);
-    struct call *c = &fixture->calls[fixture->n_calls++];
-    snprintf(c->what, sizeof(c->what), "%s", what);
-    snprintf(c->name, sizeof(c->name), "%.*s", (int)name.len, (const char *)name.data);
-    c->node = node;
-    c->number = number;
-    c->op = op;
-    return c;
-}
-
-#define NO_NAME slice_of("", 0)
-
-void fs_interrupt(struct fs_op *op)
-{
-    record("interrupt", 0, NO_NAME, 0, op);
-    op->err = EINTR;
-    op->done(op);
-}
-
-void fs_lookup(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name)
-{
-    (void)fs;
-    record("lookup", parent, name, 0, op);
-}
-
-void fs_forget(struct fs *fs, uint64_t node, uint64_t nlookup)
-{
-    (void)fs;
-    record("forget", node, NO_NAME, nlookup, NULL);
-}
-
-void fs_mknod(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name, uint32_t mode)
-{
-    (void)fs;
-    record("mknod", parent, name, mode, op);
-}
-
-void fs_create(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name, uint32_t mode,
-               int flags)
-{
-    (void)fs, (void)flags;
-    record("create", parent, name, mode, op);
-}
-
-void fs_open_file(struct fs *fs, struct fs_op *op, uint64_t node, int flags)
-{
-    (void)fs;
-    record("open", node, NO_NAME, (uint64_t)flags, op);
-}
-
-void fs_read(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uint64_t off,
-             uint32_t size)
-{
-    (void)fs, (void)fh, (void)size;
-    record("read", node, NO_NAME, off, op);
-}
-
-void fs_write(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uint64_t off,
-              struct slice data)
-{
-    (void)fs, (void)fh;
-    record("write", node, data, off, op);
-}
-
-void fs_release(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
-{
-    (void)fs;
-    record("release", node, NO_NAME, fh, op);
-    op->done(op);
-}
-
-void fs_getxattr(struct fs *fs, struct fs_op *op, uint64_t node, struct slice name)
-{
-    (void)fs;
-    record("getxattr", node, name, 0, op);
-    op->data = slice_str("0123456789");
-    op->done(op);
-}
-
-void fs_readdir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uint64_t off,
-                bool plus, fs_fill fill)
-{
-    (void)fs, (void)fh, (void)off;
-    record("readdir", node, NO_NAME, plus, op);
-    static const struct {
-        const char *name;
-        uint64_t node;
-    } names[] = {{".", 9}, {"..", 1}, {"a", 21}, {"b", 22}, {"too much", 23}};
-    for (uint64_t i = 0; i < 5; i++) {
-        struct fs_entry e = {.node = names[i].node, .attr = {.ino = i + 100, .mode = S_IFREG}};
-        if (!fill(op, slice_str(names[i].name), &e, i + 1))
-            break;
-    }
-    op->done(op);
-}
-
-/* What these tests do not ask for. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#define UNASKED(name, ...)                                                                         \
-    void name(struct fs *fs, struct fs_op *op, __VA_ARGS__)                                        \
-    {                                                                                              \
-        fail();                                                                                    \
-    }
-UNASKED(fs_getattr, uint64_t a, uint64_t b)
-UNASKED(fs_setattr, uint64_t a, uint64_t b, const struct fs_attr *c, uint32_t d)
-UNASKED(fs_mkdir, uint64_t a, struct slice b, uint32_t c)
-UNASKED(fs_symlink, uint64_t a, struct slice b, struct slice c)
-UNASKED(fs_readlink, uint64_t a)
-UNASKED(fs_flush, uint64_t a, uint64_t b)
-UNASKED(fs_fsync, uint64_t a, uint64_t b)
-UNASKED(fs_unlink, uint64_t a, struct slice b)
-UNASKED(fs_rmdir, uint64_t a, struct slice b)
-UNASKED(fs_rename, uint64_t a, struct slice b, uint64_t c, struct slice d, uint32_t e)
-UNASKED(fs_opendir, uint64_t a)
-UNASKED(fs_releasedir, uint64_t a, uint64_t b)
-UNASKED(fs_fsyncdir, uint64_t a, uint64_t b)
-UNASKED(fs_stat_fs, uint64_t a)
-UNASKED(fs_setxattr, uint64_t a, struct slice b, struct slice c, int d)
-UNASKED(fs_listxattr, uint64_t a)
-UNASKED(fs_removexattr, uint64_t a, struct slice b)
-#pragma GCC diagnostic pop
 
 /* The kernel's side */
 
@@ -306,7 +162,7 @@ static int setup(void **state)
     assert_int_equal(fuse_channel_attach(f->ch, pair[0]), DYN_OK);
     assert_int_equal(fuse_channel_fd(f->ch), pair[0]);
     fuse_channel_serve(f->ch, (struct fs *)f);
-    fixture = f;
+    played_fs = &f->fs;
     *state = f;
     return 0;
 }
@@ -363,7 +219,7 @@ static void test_only_the_init_reply_is_changed(void **state)
     struct fixture *f = *state;
     send_request(f, LOOKUP, 2, 1, "x", 2);
     fuse_channel_ready(f->ch);
-    answer_entry(f->calls[0].op, 5, 0);
+    answer_entry(f->fs.calls[0].op, 5, 0);
     assert_int_equal(error_of(f, 2), 0);
     assert_int_equal(u32_at(f, 12), 0); /* the generation's upper half, where INIT has its flags */
 }
@@ -373,20 +229,20 @@ static void test_lookup_is_answered_later_with_node_and_attributes(void **state)
     struct fixture *f = *state;
     send_request(f, LOOKUP, 2, 1, "hello", 6);
     fuse_channel_ready(f->ch);
-    assert_int_equal(f->n_calls, 1);
-    assert_string_equal(f->calls[0].what, "lookup");
-    assert_string_equal(f->calls[0].name, "hello");
-    assert_int_equal(f->calls[0].op->caller.uid, 1000);
-    assert_int_equal(f->calls[0].op->caller.pid, 77);
+    assert_int_equal(f->fs.n_calls, 1);
+    assert_string_equal(f->fs.calls[0].what, "lookup");
+    assert_string_equal(f->fs.calls[0].name, "hello");
+    assert_int_equal(f->fs.calls[0].op->caller.uid, 1000);
+    assert_int_equal(f->fs.calls[0].op->caller.pid, 77);
     assert_true(no_reply(f));
-    answer_entry(f->calls[0].op, 5, 0);
+    answer_entry(f->fs.calls[0].op, 5, 0);
     assert_int_equal(error_of(f, 2), 0);
     assert_int_equal(u64_at(f, 0), 5);
     assert_int_equal(u64_at(f, 16), 2);         /* entry_valid, s */
     assert_int_equal(u64_at(f, 24), 1);         /* attr_valid, s */
     assert_int_equal(u32_at(f, 36), 500000000); /* attr_valid, ns */
     assert_int_equal(u64_at(f, 40), 4242);
-    assert_int_equal(f->n_calls, 1);
+    assert_int_equal(f->fs.n_calls, 1);
 }
 
 static void test_answers_may_come_in_another_order(void **state)
@@ -395,9 +251,9 @@ static void test_answers_may_come_in_another_order(void **state)
     send_request(f, LOOKUP, 2, 1, "a", 2);
     send_request(f, LOOKUP, 3, 1, "b", 2);
     fuse_channel_ready(f->ch);
-    answer_entry(f->calls[1].op, 6, 0);
-    f->calls[0].op->err = ENOENT;
-    f->calls[0].op->done(f->calls[0].op);
+    answer_entry(f->fs.calls[1].op, 6, 0);
+    f->fs.calls[0].op->err = ENOENT;
+    f->fs.calls[0].op->done(f->fs.calls[0].op);
     assert_int_equal(error_of(f, 3), 0);
     assert_int_equal(error_of(f, 2), ENOENT);
 }
@@ -408,11 +264,11 @@ static void test_an_undelivered_lookup_is_forgotten(void **state)
     send_request(f, LOOKUP, 2, 1, "a", 2);
     fuse_channel_ready(f->ch);
     lose_kernel(f);
-    answer_entry(f->calls[0].op, 5, 0);
-    assert_int_equal(f->n_calls, 2);
-    assert_string_equal(f->calls[1].what, "forget");
-    assert_int_equal(f->calls[1].node, 5);
-    assert_int_equal(f->calls[1].number, 1);
+    answer_entry(f->fs.calls[0].op, 5, 0);
+    assert_int_equal(f->fs.n_calls, 2);
+    assert_string_equal(f->fs.calls[1].what, "forget");
+    assert_int_equal(f->fs.calls[1].node, 5);
+    assert_int_equal(f->fs.calls[1].number, 1);
 }
 
 static void test_an_undelivered_create_is_released_and_forgotten(void **state)
@@ -422,14 +278,14 @@ static void test_an_undelivered_create_is_released_and_forgotten(void **state)
     arg[16] = 'n';
     send_request(f, CREATE, 2, 1, arg, sizeof(arg));
     fuse_channel_ready(f->ch);
-    assert_string_equal(f->calls[0].name, "n");
+    assert_string_equal(f->fs.calls[0].name, "n");
     lose_kernel(f);
-    answer_entry(f->calls[0].op, 5, 31);
-    assert_int_equal(f->n_calls, 3);
-    assert_string_equal(f->calls[1].what, "release");
-    assert_int_equal(f->calls[1].node, 5);
-    assert_int_equal(f->calls[1].number, 31);
-    assert_string_equal(f->calls[2].what, "forget");
+    answer_entry(f->fs.calls[0].op, 5, 31);
+    assert_int_equal(f->fs.n_calls, 3);
+    assert_string_equal(f->fs.calls[1].what, "release");
+    assert_int_equal(f->fs.calls[1].node, 5);
+    assert_int_equal(f->fs.calls[1].number, 31);
+    assert_string_equal(f->fs.calls[2].what, "forget");
 }
 
 static void test_an_undelivered_open_is_released(void **state)
@@ -439,10 +295,10 @@ static void test_an_undelivered_open_is_released(void **state)
     send_request(f, OPEN, 2, 9, arg, sizeof(arg));
     fuse_channel_ready(f->ch);
     lose_kernel(f);
-    answer_entry(f->calls[0].op, 0, 31);
-    assert_int_equal(f->n_calls, 2);
-    assert_string_equal(f->calls[1].what, "release");
-    assert_int_equal(f->calls[1].node, 9);
+    answer_entry(f->fs.calls[0].op, 0, 31);
+    assert_int_equal(f->fs.n_calls, 2);
+    assert_string_equal(f->fs.calls[1].what, "release");
+    assert_int_equal(f->fs.calls[1].node, 9);
 }
 
 static void ask_readdirplus(struct fixture *f, uint32_t size)
@@ -468,7 +324,7 @@ static void test_readdirplus_gives_what_fits(void **state)
     assert_int_equal(f->reply_len, 4 * PLUS_LEN);
     assert_int_equal(u64_at(f, 2 * PLUS_LEN), 21);          /* nodeid of a */
     assert_int_equal(u64_at(f, 3 * PLUS_LEN + 128 + 8), 4); /* cookie after b */
-    assert_int_equal(f->n_calls, 1);
+    assert_int_equal(f->fs.n_calls, 1);
 }
 
 static void test_an_undelivered_readdirplus_is_forgotten_but_for_the_dots(void **state)
@@ -477,10 +333,10 @@ static void test_an_undelivered_readdirplus_is_forgotten_but_for_the_dots(void *
     ask_readdirplus(f, 4 * PLUS_LEN + 8);
     shutdown(f->kernel, SHUT_RD);
     fuse_channel_ready(f->ch);
-    assert_int_equal(f->n_calls, 3);
-    assert_string_equal(f->calls[1].what, "forget");
-    assert_int_equal(f->calls[1].node, 21);
-    assert_int_equal(f->calls[2].node, 22);
+    assert_int_equal(f->fs.n_calls, 3);
+    assert_string_equal(f->fs.calls[1].what, "forget");
+    assert_int_equal(f->fs.calls[1].node, 21);
+    assert_int_equal(f->fs.calls[2].node, 22);
 }
 
 static void test_forgets_are_passed_on_one_by_one(void **state)
@@ -498,10 +354,10 @@ static void test_forgets_are_passed_on_one_by_one(void **state)
     uint64_t once = 3;
     send_request(f, FORGET, 0, 13, &once, sizeof(once));
     fuse_channel_ready(f->ch);
-    assert_int_equal(f->n_calls, 3);
+    assert_int_equal(f->fs.n_calls, 3);
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(f->calls[i].node, 11 + i);
-        assert_int_equal(f->calls[i].number, 1 + i);
+        assert_int_equal(f->fs.calls[i].node, 11 + i);
+        assert_int_equal(f->fs.calls[i].number, 1 + i);
     }
     assert_true(no_reply(f));
 }
@@ -525,7 +381,7 @@ static void test_links_and_devices_are_not_permitted(void **state)
     fuse_channel_ready(f->ch);
     assert_int_equal(error_of(f, 2), EPERM);
     assert_int_equal(error_of(f, 3), EPERM);
-    assert_int_equal(f->n_calls, 0);
+    assert_int_equal(f->fs.n_calls, 0);
 }
 
 static void test_what_is_absent_is_enosys(void **state)
@@ -584,10 +440,10 @@ static void test_a_write_brings_its_bytes(void **state)
     send_request(f, WRITE, 2, 9, arg.data, arg.len);
     buf_release(&arg);
     fuse_channel_ready(f->ch);
-    assert_string_equal(f->calls[0].name, "bytes");
-    assert_int_equal(f->calls[0].number, 300);
-    f->calls[0].op->written = 5;
-    f->calls[0].op->done(f->calls[0].op);
+    assert_string_equal(f->fs.calls[0].name, "bytes");
+    assert_int_equal(f->fs.calls[0].number, 300);
+    f->fs.calls[0].op->written = 5;
+    f->fs.calls[0].op->done(f->fs.calls[0].op);
     assert_int_equal(error_of(f, 2), 0);
     assert_int_equal(u32_at(f, 0), 5);
 }
@@ -598,9 +454,9 @@ static void test_a_turn_takes_32_requests(void **state)
     for (uint64_t i = 0; i < 40; i++)
         send_request(f, LOOKUP, i + 2, 1, "a", 2);
     fuse_channel_ready(f->ch);
-    assert_int_equal(f->n_calls, 32);
+    assert_int_equal(f->fs.n_calls, 32);
     fuse_channel_ready(f->ch);
-    assert_int_equal(f->n_calls, 40);
+    assert_int_equal(f->fs.n_calls, 40);
 }
 
 static void interrupt(struct fixture *f, uint64_t unique)
@@ -623,8 +479,8 @@ static void test_a_signal_that_does_not_kill_interrupts_nothing(void **state)
     interrupt(f, 2);
     for (int i = 0; i < 20; i++)
         run_timers(f, 50000);
-    assert_int_equal(f->n_calls, 1);
-    answer_entry(f->calls[0].op, 5, 0);
+    assert_int_equal(f->fs.n_calls, 1);
+    answer_entry(f->fs.calls[0].op, 5, 0);
     assert_int_equal(error_of(f, 2), 0);
     assert_int_equal(timers_next(&f->timers) > f->now, 1);
     run_timers(f, 200000);
@@ -634,15 +490,15 @@ static void test_a_signal_that_does_not_kill_interrupts_nothing(void **state)
 static void test_a_killed_caller_gets_eintr_but_not_inside_the_interrupt(void **state)
 {
     struct fixture *f = *state;
-    f->killed = true;
+    f->fs.killed = true;
     send_request(f, LOOKUP, 2, 1, "a", 2);
     send_request(f, LOOKUP, 3, 1, "b", 2);
     fuse_channel_ready(f->ch);
     interrupt(f, 2);
     interrupt(f, 3);
-    assert_int_equal(f->n_calls, 2);
+    assert_int_equal(f->fs.n_calls, 2);
     run_timers(f, 0);
-    assert_int_equal(f->n_calls, 4);
+    assert_int_equal(f->fs.n_calls, 4);
     assert_int_equal(error_of(f, 2), EINTR);
     assert_int_equal(error_of(f, 3), EINTR);
 }
@@ -654,7 +510,7 @@ static void test_a_kill_after_another_signal_is_seen_within_100_ms(void **state)
     fuse_channel_ready(f->ch);
     interrupt(f, 2);
     run_timers(f, 0);
-    f->killed = true; /* the kernel sends no second INTERRUPT */
+    f->fs.killed = true; /* the kernel sends no second INTERRUPT */
     run_timers(f, 100000);
     assert_int_equal(error_of(f, 2), EINTR);
 }
@@ -675,7 +531,7 @@ static void test_requests_under_way_may_end_with_the_channel(void **state)
     send_request(f, LOOKUP, 2, 1, "a", 2);
     fuse_channel_ready(f->ch);
     interrupt(f, 2);
-    assert_int_equal(f->n_calls, 1); /* the rest is teardown's, and the leak checker's */
+    assert_int_equal(f->fs.n_calls, 1); /* the rest is teardown's, and the leak checker's */
 }
 
 static void test_only_attributes_are_invalidated(void **state)
