@@ -12,10 +12,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def paths():
-    """All files of the project: what git has, and what it would take."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=False)
+    """All files of the project: what git has. One that was not added yet is nobody's business."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True,
+                            check=False)
     if listed.returncode == 0:
         names = [name for name in listed.stdout.split("\0") if name]
     else:  # an unpacked archive
