@@ -70,8 +70,12 @@ bool sibling_live(const struct sibling *s);    /* not a delete */
  * already. For decoding and tests: everything else goes through object_write and object_join. */
 void object_insert(struct object *o, struct sibling *s);
 
-/* The order of names and of collapse, the same everywhere: (time_ns, dot). */
+/* The order of names, the same everywhere: (time_ns, dot). */
 int sibling_order(const struct sibling *a, const struct sibling *b);
+
+/* The order of collapse, the same everywhere: (origin.seq, time_ns, dot). Seq leads, so that the
+ * two rules of collapse never disagree about who is greater (see object_join.c). */
+int sibling_absorb_order(const struct sibling *a, const struct sibling *b);
 
 /* Same type, mode, owner, xattrs, size and bytes; times and inode do not count. Deletes are all the
  * same. Siblings of entries compare as their objects' do. */
@@ -92,9 +96,9 @@ const struct sibling *object_find_origin(const struct object *o, const struct or
 
 /* Least upper bound: a sibling survives if both hold it, or if the side that lacks it has not seen
  * its dot. Then collapse: of one (writer, stream) the highest seq stays, then of siblings with the
- * same content the greatest by sibling_order (E7, F9); equal seqs count as one write. A survivor
- * takes over a loaded value of its size and hash from either side or from a sibling that it
- * absorbed. into: initialized. Returns whether `into` changed (clock or siblings; a value that
+ * same content the greatest by sibling_absorb_order (E7, F9); equal seqs count as one write. A
+ * survivor takes over a loaded value of its size and hash from either side or from a sibling that
+ * it absorbed. into: initialized. Returns whether `into` changed (clock or siblings; a value that
  * became loaded does not count).
  *
  * What holds: join is commutative and idempotent, and replicas that go on exchanging end with the

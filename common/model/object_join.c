@@ -64,14 +64,19 @@ bool cover_within(const struct cover *c, const struct object *o)
             return (a) < (b) ? -1 : 1;                                                             \
     } while (0)
 
+int sibling_absorb_order(const struct sibling *a, const struct sibling *b)
+{
+    COMPARE(a->origin.seq, b->origin.seq);
+    return sibling_order(a, b);
+}
+
 static int compare_by_stream(const void *left, const void *right)
 {
     const struct sibling *a = *(struct sibling *const *)left;
     const struct sibling *b = *(struct sibling *const *)right;
     COMPARE(a->origin.writer, b->origin.writer);
     COMPARE(a->origin.stream, b->origin.stream);
-    COMPARE(b->origin.seq, a->origin.seq); /* the survivor comes first */
-    return sibling_order(b, a);
+    return sibling_absorb_order(b, a); /* the survivor comes first */
 }
 
 static void content_xattrs(const struct sibling *s, uint8_t out[DIGEST_LEN])
@@ -102,7 +107,7 @@ static int compare_by_content(const void *left, const void *right)
         content_xattrs(b, hb);
         return memcmp(ha, hb, DIGEST_LEN);
     }
-    return sibling_order(b, a);
+    return sibling_absorb_order(b, a);
 }
 
 /* Takes over a loaded value with the same bytes, so that nobody has to fetch it. */

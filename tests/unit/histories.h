@@ -66,4 +66,55 @@ static MAYBE uint64_t next_random(uint64_t *seed)
     return z ^ z >> 31;
 }
 
+static MAYBE uint64_t random_below(uint64_t *seed, uint64_t n)
+{
+    return next_random(seed) % n;
+}
+
+/* A clock and siblings with every field filled in at random, zero often; entry-like ones have the
+ * digest of their xattrs only. No values. */
+static MAYBE void random_sibling(uint64_t *seed, struct dot dot, struct sibling *s)
+{
+    *s = (struct sibling){.dot = dot, .value_dot = dot, .time_ns = next_random(seed)};
+    s->type = (enum sibling_type)random_below(seed, 4);
+    if (s->type == SIBLING_FILE || s->type == SIBLING_SYMLINK) {
+        s->size = random_below(seed, 3) == 0 ? 0 : next_random(seed) >> random_below(seed, 64);
+        digest_sha256(slice_of(&s->time_ns, s->size == 0 ? 0 : 8), s->value_hash);
+    }
+    if (random_below(seed, 2) == 0)
+        s->value_dot = random_below(seed, 2) == 0 ? dot_of(random_below(seed, 9), 3)
+                                                  : (struct dot){.counter = 0};
+    if (random_below(seed, 2) == 0)
+        s->base_dot = dot_of(random_below(seed, 9), 1 + random_below(seed, 1000));
+    if (random_below(seed, 3) != 0) {
+        s->attrs.mode = (uint32_t)random_below(seed, 010000);
+        s->attrs.uid = (uint32_t)next_random(seed);
+        s->attrs.gid = (uint32_t)random_below(seed, 2);
+        s->attrs.mtime_ns = (int64_t)next_random(seed);
+        s->attrs.ctime_ns = s->attrs.mtime_ns + (int64_t)random_below(seed, 2);
+        s->attrs.atime_ns = (int64_t)(next_random(seed) >> 32);
+    }
+    s->attrs.ino = random_below(seed, 2) == 0 ? 0 : next_random(seed);
+    if (random_below(seed, 2) == 0)
+        s->origin = (struct origin){next_random(seed), next_random(seed) >> 40, 1};
+    if (random_below(seed, 3) == 0)
+        xattrs_set(NULL, slice_str("user.note"), slice_of(&s->time_ns, 8), &s->attrs.xattrs);
+    else if (random_below(seed, 3) == 0)
+        digest_sha256(slice_str("some list"), s->attrs.xattrs_hash);
+}
+
+static MAYBE void random_object(uint64_t *seed, struct object *o)
+{
+    uint64_t actors = random_below(seed, 5);
+    for (uint64_t a = 0; a < actors; a++) {
+        struct dot last = dot_of(a * 2 + random_below(seed, 2), 1 + random_below(seed, 1000));
+        clock_advance(&o->clock, &last, next_random(seed) >> random_below(seed, 64));
+        for (uint64_t i = random_below(seed, 4); i > 0 && last.counter > i; i--) {
+            struct sibling s;
+            random_sibling(seed, (struct dot){last.actor, last.counter - i + 1}, &s);
+            object_insert(o, &s);
+        }
+    }
+}
+
 #endif
