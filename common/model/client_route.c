@@ -107,5 +107,7 @@ uint64_t client_patience_us(const struct client_op *op, uint64_t node)
         usual = WRITE_PATIENCE_US / 8;
     uint64_t us = usual > most / 8 ? most : usual * 8;
     us = us < least ? least : us;
+    for (uint32_t i = 1; i < op->n_tried && us < most; i++)
+        us *= 2; /* if all are slow, asking more of them faster does not help */
     return us < most ? us : most;
 }
