@@ -258,6 +258,25 @@ static void test_projection_and_join_commute(void **state)
         object_release(all[i]);
 }
 
+/* HAZARDS E1 forbids it, but a fault must not keep replicas apart for ever. */
+static void test_two_records_of_one_dot_settle_on_one(void **state)
+{
+    (void)state;
+    struct object a = OBJECT_EMPTY, b = OBJECT_EMPTY, ab = OBJECT_EMPTY;
+    write_file(&a, NULL, dot_of(1, 1), "v1", 10);
+    write_file(&b, NULL, dot_of(1, 1), "v2", 10);
+    object_copy(&ab, &a);
+    bool changed = object_join(&ab, &b);
+    assert_int_equal(object_join(&b, &a), !changed);
+    assert_true(object_identical(&ab, &b));
+    assert_true(object_values_loaded(&ab) && object_values_loaded(&b));
+    assert_true(slice_equal(slice_of(ab.siblings[0].value->data, 2),
+                            slice_of(b.siblings[0].value->data, 2)));
+    object_release(&a);
+    object_release(&b);
+    object_release(&ab);
+}
+
 static void test_hash_follows_clock_and_dots(void **state)
 {
     (void)state;
@@ -298,6 +317,7 @@ int main(void)
         cmocka_unit_test(test_a_survivor_takes_over_loaded_values),
         cmocka_unit_test(test_an_empty_value_is_loaded),
         cmocka_unit_test(test_projection_and_join_commute),
+        cmocka_unit_test(test_two_records_of_one_dot_settle_on_one),
         cmocka_unit_test(test_hash_follows_clock_and_dots),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 
 #define REPLICAS 4
 #define DOTS_MAX 64
+#define PAST 8
 
 struct rules {
     bool covers;   /* writes come with contexts */
@@ -20,6 +21,7 @@ struct world {
     uint64_t seed;
     struct rules rules;
     struct object replicas[REPLICAS];
+    struct object past[PAST]; /* copies on their way: messages that are late */
     struct sibling written[DOTS_MAX];
     bool covered[DOTS_MAX];
     unsigned n;
@@ -34,6 +36,8 @@ static void world_release(struct world *w)
 {
     for (int i = 0; i < REPLICAS; i++)
         object_release(&w->replicas[i]);
+    for (int i = 0; i < PAST; i++)
+        object_release(&w->past[i]);
     for (unsigned i = 0; i < w->n; i++)
         sibling_release(&w->written[i]);
 }
@@ -85,6 +89,11 @@ static void step(struct world *w)
 {
     uint64_t node = random_below(&w->seed, REPLICAS);
     struct object *o = &w->replicas[node];
+    struct object *message = &w->past[random_below(&w->seed, PAST)];
+    if (random_below(&w->seed, 4) == 0)
+        object_join(o, message);
+    else if (random_below(&w->seed, 4) == 0)
+        object_copy(message, o);
     if (w->n == DOTS_MAX || random_below(&w->seed, 2) == 0) {
         object_join(o, &w->replicas[random_below(&w->seed, REPLICAS)]);
         return;
@@ -166,6 +175,8 @@ static void test_histories_converge_and_account_for_every_write(void **state)
         assert_sound(end);
         for (int i = 1; i < REPLICAS; i++)
             assert_true(object_identical(end, &w.replicas[i]));
+        for (int i = 0; i < PAST; i++) /* what arrives after all that changes nothing */
+            assert_false(object_join(&w.replicas[0], &w.past[i]));
         for (unsigned x = 0; x < w.n; x++) {
             bool alive = object_find(end, &w.written[x].dot) != NULL;
             assert_false(alive && w.covered[x]);
