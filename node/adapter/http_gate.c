@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See http_gate.h. In the usual case, whole requests in one read, bytes are looked at where they
+ * lie and nothing moves. A large body is read straight from the socket, because evbuffer_read of
+ * libevent 2.1 takes 4 KiB at a time. */
+#include "adapter/http_gate.h"
+
+#include <assert.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "adapter/loop.h"
+
+#define DIRECT_MIN 8192u       /* what is left of a body when it pays to read past libevent */
+#define DIRECT_TURN (1u << 20) /* bytes of one connection in a turn */
+#define VECTORS 8
+
+static const char refusal[] = "GET /refused HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n";
+static const char proceed[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+static bool is_batch(const struct http_framing *f)
+{
+    return strncmp(f->target, "/internal/", 10) == 0 || strncmp(f->target, "/v1/batch", 9) == 0;
+}
+
+static void settle_announced(struct http_gate *g)
+{
+    g->all->bodies -= g->announced;
+    g->announced = 0;
+}
+
+/* Takes all input after its first `keep` bytes, which are messages that evhttp has yet to read,
+ * away to the end of `to`, or drops it. */
+static void take_tail(struct evbuffer *input, size_t keep, struct evbuffer *to)
+{
+    struct evbuffer *front = NULL;
+    if (keep > 0) {
+        front = evbuffer_new();
+        evbuffer_remove_buffer(input, front, keep);
+    }
+    if (to != NULL)
+        evbuffer_add_buffer(to, input);
+    else
+        evbuffer_drain(input, evbuffer_get_length(input));
+    if (front != NULL) {
+        evbuffer_add_buffer(input, front);
+        evbuffer_free(front);
+    }
+}
+
+static void refuse(struct http_gate *g, enum http_framing_error e)
+{
+    g->refused = e;
+    settle_announced(g);
+    evbuffer_drain(g->hold, evbuffer_get_length(g->hold));
+    evbuffer_add(bufferevent_get_input(g->bev), refusal, sizeof(refusal) - 1);
+}
+
+/* The end of a head: limits that depend on what is asked for. */
+static enum http_framing_error head_read(struct http_gate *g, bool body_follows)
+{
+    const struct http_gate_config *cfg = g->all->cfg;
+    struct http_framing *f = &g->framing;
+    f->limits.body_max = is_batch(f) ? cfg->batch_max : cfg->body_max;
+    g->body_us = loop_now_us();
+    g->body_read = 0;
+    uint64_t size = f->has_coding ? f->limits.body_max : f->length;
+    if (size > f->limits.body_max)
+        return HTTP_BODY_TOO_LARGE;
+    if (g->all->bodies + size > cfg->bodies_max)
+        return HTTP_BODIES_TOO_MANY;
+    g->all->bodies += size;
+    g->announced = size;
+    /* Straight to the socket, and only when no answer is under way: evhttp would take a write of
+     * ours for the end of its own. */
+    if (size > 0 && f->has_expect && !body_follows && g->passed == g->answered)
+        (void)!send(bufferevent_getfd(g->bev), proceed, sizeof(proceed) - 1,
+                    MSG_DONTWAIT | MSG_NOSIGNAL);
+    return HTTP_CLEAN;
+}
+
+struct scan {
+    size_t at;    /* bytes looked at */
+    size_t clean; /* ... of which belong to messages that are whole */
+    enum http_framing_error error;
+};
+
+/* more: input goes on after these bytes. */
+static void scan_bytes(struct http_gate *g, struct scan *s, struct slice in, bool more)
+{
+    struct http_framing *f = &g->framing;
+    enum http_framing_event e = HTTP_MORE;
+    do {
+        size_t used;
+        bool was_open = http_framing_open(f), in_body = !http_framing_in_head(f);
+        e = http_framing_feed(f, in, &used);
+        in = slice_of(in.data + used, in.len - used);
+        s->at += used;
+        if (!was_open)
+            g->since_us = loop_now_us();
+        if (in_body)
+            g->body_read += used;
+        if (e == HTTP_BAD) {
+            s->error = f->error;
+        } else if (e == HTTP_HEAD) {
+            s->error = head_read(g, more || in.len > 0);
+        } else if (e == HTTP_DONE) {
+            s->clean = s->at;
+            g->passed++;
+            settle_announced(g);
+            f->limits = g->all->cfg->limits;
+        }
+    } while (s->error == HTTP_CLEAN && (in.len > 0 || e == HTTP_HEAD));
+}
+
+static void scan_input(struct http_gate *g, struct scan *s, struct evbuffer *input, size_t from)
+{
+    size_t left = evbuffer_get_length(input) - from;
+    struct evbuffer_ptr at;
+    evbuffer_ptr_set(input, &at, from, EVBUFFER_PTR_SET);
+    while (left > 0 && s->error == HTTP_CLEAN) {
+        struct evbuffer_iovec v[VECTORS];
+        int n = evbuffer_peek(input, (ev_ssize_t)left, &at, v, VECTORS);
+        n = n < VECTORS ? n : VECTORS;
+        for (int i = 0; i < n && left > 0 && s->error == HTTP_CLEAN; i++) {
+            size_t len = v[i].iov_len < left ? v[i].iov_len : left;
+            left -= len;
+            scan_bytes(g, s, slice_of(v[i].iov_base, len), left > 0);
+            if (left > 0)
+                evbuffer_ptr_set(input, &at, len, EVBUFFER_PTR_ADD);
+        }
+    }
+}
+
+/* Sorts the input after its first `old` bytes: what is clean stays, behind what was held. */
+static void sort_input(struct http_gate *g, struct evbuffer *input, size_t old)
+{
+    struct scan s = {0};
+    scan_input(g, &s, input, old);
+    size_t fresh = evbuffer_get_length(input) - old;
+    if (s.clean == fresh && evbuffer_get_length(g->hold) == 0)
+        return;
+    if (s.clean == 0) {
+        take_tail(input, old, g->hold);
+    } else {
+        struct evbuffer *tail = evbuffer_new();
+        take_tail(input, old, tail);
+        evbuffer_remove_buffer(tail, g->hold, s.clean);
+        evbuffer_add_buffer(input, g->hold);
+        evbuffer_add_buffer(g->hold, tail);
+        evbuffer_free(tail);
+    }
+    if (s.error != HTTP_CLEAN)
+        refuse(g, s.error);
+}
+
+static uint64_t direct_left(const struct http_gate *g)
+{
+    const struct http_framing *f = &g->framing;
+    return g->refused == HTTP_CLEAN && !http_framing_in_head(f) && !f->has_coding ? f->left : 0;
+}
+
+static void read_direct(struct http_gate *g, struct evbuffer *input)
+{
+    size_t turn = DIRECT_TURN;
+    while (turn > 0 && direct_left(g) >= DIRECT_MIN) {
+        struct evbuffer_iovec v;
+        struct scan s = {0};
+        if (evbuffer_reserve_space(g->hold, (ev_ssize_t)direct_left(g), &v, 1) != 1)
+            abort(); /* as any allocation */
+        v.iov_len = v.iov_len < direct_left(g) ? v.iov_len : (size_t)direct_left(g);
+        ssize_t n = recv(bufferevent_getfd(g->bev), v.iov_base, v.iov_len, MSG_DONTWAIT);
+        v.iov_len = n > 0 ? (size_t)n : 0;
+        if (n > 0)
+            scan_bytes(g, &s, slice_of(v.iov_base, v.iov_len), false);
+        evbuffer_commit_space(g->hold, &v, 1);
+        if (n <= 0)
+            break; /* nothing now, or an end that libevent will see too */
+        turn -= (size_t)n < turn ? (size_t)n : turn;
+        assert(s.error == HTTP_CLEAN);
+        if (s.clean > 0)
+            evbuffer_add_buffer(input, g->hold);
+    }
+}
+
+static void input_changed(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg)
+{
+    struct http_gate *g = arg;
+    if (info->n_added == 0 || g->busy)
+        return;
+    g->busy = true;
+    if (g->refused != HTTP_CLEAN) {
+        take_tail(input, info->orig_size, NULL);
+    } else {
+        sort_input(g, input, info->orig_size);
+        read_direct(g, input);
+    }
+    g->busy = false;
+}
+
+void http_gate_init(struct http_gate *g, struct http_gates *all, struct bufferevent *bev)
+{
+    *g = (struct http_gate){.all = all, .bev = bev, .since_us = loop_now_us()};
+    g->hold = evbuffer_new();
+    http_framing_init(&g->framing, &all->cfg->limits);
+    evbuffer_add_cb(bufferevent_get_input(bev), input_changed, g);
+}
+
+void http_gate_release(struct http_gate *g)
+{
+    evbuffer_remove_cb(bufferevent_get_input(g->bev), input_changed, g);
+    settle_announced(g);
+    evbuffer_free(g->hold);
+    g->hold = NULL;
+}
+
+static void refuse_late(struct http_gate *g, enum http_framing_error e)
+{
+    struct evbuffer *input = bufferevent_get_input(g->bev);
+    g->busy = true;
+    evbuffer_unfreeze(input, 0); /* outside of a read, only the socket may add to it */
+    refuse(g, e);
+    evbuffer_freeze(input, 0);
+    g->busy = false;
+}
+
+enum http_gate_state http_gate_check(struct http_gate *g, uint64_t now_us)
+{
+    const struct http_gate_config *cfg = g->all->cfg;
+    if (g->refused != HTTP_CLEAN)
+        return HTTP_GATE_FINE;
+    if (!http_framing_open(&g->framing))
+        return now_us - g->since_us > cfg->idle_timeout_us ? HTTP_GATE_IDLE_TOO_LONG
+                                                           : HTTP_GATE_FINE;
+    if (http_framing_in_head(&g->framing)) {
+        if (now_us - g->since_us <= cfg->head_timeout_us)
+            return HTTP_GATE_FINE;
+        refuse_late(g, HTTP_HEAD_TOO_SLOW);
+        return HTTP_GATE_REFUSED;
+    }
+    uint64_t took = now_us - g->body_us;
+    if (took <= cfg->body_grace_us || g->body_read * 1000000u / took >= cfg->body_rate)
+        return HTTP_GATE_FINE;
+    refuse_late(g, HTTP_BODY_TOO_SLOW);
+    return HTTP_GATE_REFUSED;
+}

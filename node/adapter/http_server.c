@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See http_server.h. What evhttp 2.1 needs help with: it tells nobody that a connection without a
+ * request has ended, so the server holds a reference of its own on each bufferevent and looks, in
+ * its rounds, for those that evhttp has let go; it reads on while it writes an answer, so reading
+ * is switched off until the answer is out (a client that half-closed still gets it, and nobody can
+ * fill the input meanwhile); it closes at once after a refusal, so that connection stays for a
+ * moment and swallows what still comes, or the reset would overtake the answer. */
+#include "adapter/http_server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/http.h>
+#include <event2/listener.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "adapter/http_gate.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "base/mem.h"
+
+#define ROUND_US 250000u   /* between looks at deadlines */
+#define LINGER_US 2000000u /* of a refused connection */
+#define BACKLOG 1024
+#define COPY_MAX 4096u /* answers up to this are copied, larger ones are referenced */
+
+struct http_conn {
+    struct list link;
+    struct http_server *server;
+    struct http_gate gate;
+    struct bufferevent *bev; /* referenced */
+    struct http_request *active;
+    uint64_t handled;   /* requests handed over by evhttp */
+    uint64_t linger_us; /* evhttp is done with it, it is freed then */
+    bool ended;         /* evhttp is done with it */
+};
+
+struct http_request {
+    struct http_conn *conn; /* NULL: gone */
+    struct evhttp_request *req;
+    struct evkeyvalq *headers;
+    void (*gone)(void *arg);
+    void *gone_arg;
+    uint64_t started_us;
+    bool streaming;
+};
+
+struct http_server {
+    struct loop *loop;
+    struct evhttp *http;
+    struct evhttp_bound_socket *bound;
+    struct http_server_config cfg;
+    struct http_gate_config gate_cfg;
+    struct http_gates gates;
+    void (*handle)(void *arg, struct http_request *r);
+    void *arg;
+    struct list conns;
+    struct http_conn **by_fd;
+    size_t n_by_fd;
+    struct timer round;
+    struct http_server_stats stats;
+    uint16_t port;
+    bool full; /* not accepting: too many connections or descriptors */
+};
+
+void http_server_config_defaults(struct http_server_config *c)
+{
+    *c = (struct http_server_config){
+        .connections_max = 4096,
+        .head_max = 16384,
+        .headers_max = 64,
+        .body_max = 1u << 20,
+        .batch_max = 66u << 20,
+        .bodies_max = 256u << 20,
+        .head_timeout_ms = 10000,
+        .idle_timeout_ms = 60000,
+        .body_grace_ms = 10000,
+        .body_rate = 1024,
+        .write_timeout_ms = 30000,
+    };
+}
+
+/* ---- connections ---- */
+
+static struct evconnlistener *listener(struct http_server *s)
+{
+    return s->bound == NULL ? NULL : evhttp_bound_socket_get_listener(s->bound);
+}
+
+static void set_accepting(struct http_server *s, bool on)
+{
+    s->full = !on;
+    if (listener(s) == NULL)
+        return;
+    if (on)
+        evconnlistener_enable(listener(s));
+    else
+        evconnlistener_disable(listener(s));
+}
+
+static struct bufferevent *connection_new(struct event_base *base, void *arg)
+{
+    struct http_server *s = arg;
+    struct http_conn *c = mem_new(struct http_conn);
+    const struct timeval write_timeout = {.tv_sec = s->cfg.write_timeout_ms / 1000,
+                                          .tv_usec = s->cfg.write_timeout_ms % 1000 * 1000};
+    c->bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    if (c->bev == NULL)
+        abort(); /* as any allocation */
+    bufferevent_incref(c->bev);
+    bufferevent_set_timeouts(c->bev, NULL, &write_timeout);
+    c->server = s;
+    http_gate_init(&c->gate, &s->gates, c->bev);
+    list_append(&s->conns, &c->link);
+    s->stats.accepted++;
+    if (++s->stats.connections >= s->cfg.connections_max)
+        set_accepting(s, false);
+    return c->bev;
+}
+
+static void connection_free(struct http_conn *c)
+{
+    struct http_server *s = c->server;
+    int fd = bufferevent_getfd(c->bev);
+    if (fd >= 0 && (size_t)fd < s->n_by_fd && s->by_fd[fd] == c)
+        s->by_fd[fd] = NULL;
+    http_gate_release(&c->gate);
+    bufferevent_decref(c->bev); /* closes, once evhttp has let go too */
+    list_remove(&c->link);
+    s->stats.connections--;
+    free(c);
+}
+
+/* evhttp keeps no pointer of ours with a connection, so the descriptor is the way back. */
+static struct http_conn *connection_of(struct http_server *s, struct bufferevent *bev)
+{
+    size_t fd = (size_t)bufferevent_getfd(bev);
+    if (fd >= s->n_by_fd) {
+        size_t n = fd + 64;
+        s->by_fd = mem_reallocarray(s->by_fd, n, sizeof(*s->by_fd));
+        memset(s->by_fd + s->n_by_fd, 0, (n - s->n_by_fd) * sizeof(*s->by_fd));
+        s->n_by_fd = n;
+    }
+    if (s->by_fd[fd] == NULL || s->by_fd[fd]->bev != bev) {
+        list_for_each_safe(it, tmp, &s->conns)
+        {
+            struct http_conn *c = container_of(it, struct http_conn, link);
+            if (c->bev == bev)
+                s->by_fd[fd] = c;
+        }
+    }
+    assert(s->by_fd[fd] != NULL && s->by_fd[fd]->bev == bev);
+    return s->by_fd[fd];
+}
+
+/* The connection ends under a request: evhttp has either let go of the request (when it waited for
+ * us) or frees it right after this. */
+static void request_lost(struct http_request *r)
+{
+    r->conn = NULL;
+    if (evhttp_request_get_connection(r->req) == NULL)
+        evhttp_request_free(r->req);
+    r->req = NULL;
+    if (r->gone != NULL)
+        r->gone(r->gone_arg);
+    free(r);
+}
+
+static void connection_closed(struct evhttp_connection *evcon, void *arg)
+{
+    struct http_conn *c = arg;
+    (void)evcon;
+    struct http_request *r = c->active;
+    c->active = NULL;
+    if (r != NULL)
+        request_lost(r);
+    c->ended = true;
+    if (c->gate.refused != HTTP_CLEAN) {
+        c->linger_us = loop_now_us() + LINGER_US;
+        bufferevent_enable(c->bev, EV_READ); /* the gate drops what comes */
+    } else {
+        connection_free(c);
+    }
+}
+
+static bool connection_ended(const struct http_conn *c)
+{
+    bufferevent_event_cb event_cb;
+    bufferevent_getcb(c->bev, NULL, NULL, &event_cb, NULL);
+    return c->ended || event_cb == NULL; /* evhttp's own is set for as long as it cares */
+}
+
+static void connection_check(struct http_conn *c, uint64_t now)
+{
+    if (connection_ended(c)) {
+        if (now >= c->linger_us)
+            connection_free(c);
+        return;
+    }
+    if (c->gate.passed != c->gate.answered)
+        return; /* it is our turn, not the client's */
+    switch (http_gate_check(&c->gate, now)) {
+    case HTTP_GATE_FINE:
+        break;
+    case HTTP_GATE_IDLE_TOO_LONG:
+        bufferevent_trigger_event(c->bev, BEV_EVENT_READING | BEV_EVENT_TIMEOUT, 0);
+        break;
+    case HTTP_GATE_REFUSED:
+        bufferevent_trigger(c->bev, EV_READ, 0);
+        break;
+    }
+}
+
+static void round_fired(struct timer *t, void *arg)
+{
+    struct http_server *s = arg;
+    uint64_t now = loop_now_us();
+    list_for_each_safe(it, tmp, &s->conns)
+        connection_check(container_of(it, struct http_conn, link), now);
+    if (s->full && s->stats.connections < s->cfg.connections_max)
+        set_accepting(s, true);
+    timer_set(loop_timers(s->loop), t, now + ROUND_US);
+}
+
+/* ---- requests ---- */
+
+static void answered(struct evhttp_request *req, void *arg)
+{
+    struct http_conn *c = arg;
+    (void)req;
+    c->gate.answered++;
+    c->gate.since_us = loop_now_us();
+}
+
+static void handle_request(struct evhttp_request *req, void *arg)
+{
+    struct http_server *s = arg;
+    struct evhttp_connection *evcon = evhttp_request_get_connection(req);
+    struct http_conn *c = connection_of(s, evhttp_connection_get_bufferevent(evcon));
+    struct http_request *r = mem_new(struct http_request);
+    assert(c->active == NULL);
+    r->conn = c;
+    r->req = req;
+    r->headers = evhttp_request_get_output_headers(req);
+    r->started_us = loop_now_us();
+    c->active = r;
+    c->handled++;
+    evhttp_connection_set_closecb(evcon, connection_closed, c);
+    if (c->handled > c->gate.passed) { /* the gate's own */
+        enum http_framing_error e = c->gate.refused;
+        assert(e != HTTP_CLEAN);
+        s->stats.refused++;
+        int status = http_framing_status(e);
+        const char *code = status == 413   ? dyn_err_code(DYN_ERR_TOO_LARGE)
+                           : status == 408 ? dyn_err_code(DYN_ERR_TIMEOUT)
+                           : status == 503 ? dyn_err_code(DYN_ERR_OVERLOAD)
+                                           : "bad_http";
+        http_reply_close(r);
+        http_reply_error(r, status, code, http_framing_message(e));
+        return;
+    }
+    s->stats.requests++;
+    evhttp_request_set_on_complete_cb(req, answered, c);
+    s->handle(s->arg, r);
+}
+
+enum http_method http_request_method(const struct http_request *r)
+{
+    switch (evhttp_request_get_command(r->req)) {
+    case EVHTTP_REQ_HEAD:
+        return HTTP_HEADERS;
+    case EVHTTP_REQ_PUT:
+        return HTTP_PUT;
+    case EVHTTP_REQ_POST:
+        return HTTP_POST;
+    case EVHTTP_REQ_DELETE:
+        return HTTP_DELETE;
+    default: /* the gate lets no others through */
+        return HTTP_GET;
+    }
+}
+
+struct slice http_request_path(const struct http_request *r)
+{
+    const char *uri = evhttp_request_get_uri(r->req);
+    return slice_of(uri, strcspn(uri, "?"));
+}
+
+struct slice http_request_query(const struct http_request *r)
+{
+    const char *mark = strchr(evhttp_request_get_uri(r->req), '?');
+    return mark == NULL ? slice_of(NULL, 0) : slice_str(mark + 1);
+}
+
+const char *http_request_header(const struct http_request *r, const char *name)
+{
+    return evhttp_find_header(evhttp_request_get_input_headers(r->req), name);
+}
+
+struct slice http_request_body(struct http_request *r)
+{
+    struct evbuffer *in = evhttp_request_get_input_buffer(r->req);
+    size_t len = evbuffer_get_length(in);
+    return slice_of(len == 0 ? NULL : evbuffer_pullup(in, -1), len);
+}
+
+uint64_t http_request_started_us(const struct http_request *r)
+{
+    return r->started_us;
+}
+
+void http_request_on_gone(struct http_request *r, void (*gone)(void *arg), void *arg)
+{
+    r->gone = gone;
+    r->gone_arg = arg;
+}
+
+/* ---- answers ---- */
+
+static void free_bytes(const void *data, size_t len, void *arg)
+{
+    (void)data;
+    (void)len;
+    free(arg);
+}
+
+static struct evbuffer *to_evbuffer(struct buf *bytes)
+{
+    struct evbuffer *out = evbuffer_new();
+    if (bytes->len > COPY_MAX) {
+        evbuffer_add_reference(out, bytes->data, bytes->len, free_bytes, bytes->data);
+        (void)buf_take(bytes);
+    } else if (bytes->len > 0) {
+        evbuffer_add(out, bytes->data, bytes->len);
+    }
+    buf_release(bytes);
+    return out;
+}
+
+/* evhttp reads on to see a close; see the top of this file. */
+static void stop_reading(struct http_request *r)
+{
+    bufferevent_disable(r->conn->bev, EV_READ);
+}
+
+static void request_done(struct http_request *r)
+{
+    r->conn->active = NULL;
+    free(r);
+}
+
+void http_reply_header(struct http_request *r, const char *name, const char *value)
+{
+    evhttp_add_header(r->headers, name, value);
+}
+
+void http_reply_close(struct http_request *r)
+{
+    evhttp_add_header(r->headers, "Connection", "close");
+}
+
+static const char *reason(int status)
+{
+    static const struct {
+        int status;
+        const char *reason;
+    } reasons[] = {
+        {200, "OK"},
+        {201, "Created"},
+        {204, "No Content"},
+        {300, "Multiple Choices"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {410, "Gone"},
+        {412, "Precondition Failed"},
+        {413, "Content Too Large"},
+        {417, "Expectation Failed"},
+        {421, "Misdirected Request"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+        {505, "HTTP Version Not Supported"},
+        {507, "Insufficient Storage"},
+    };
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+        if (reasons[i].status == status)
+            return reasons[i].reason;
+    return "Unknown";
+}
+
+void http_reply(struct http_request *r, int status, const char *type, struct buf *body)
+{
+    assert(!r->streaming);
+    if (type != NULL)
+        evhttp_add_header(r->headers, "Content-Type", type);
+    if (http_request_method(r) == HTTP_HEADERS) {
+        char length[24];
+        snprintf(length, sizeof(length), "%zu", body->len);
+        evhttp_add_header(r->headers, "Content-Length", length);
+        buf_release(body);
+    }
+    struct evbuffer *out = to_evbuffer(body);
+    evhttp_send_reply(r->req, status, reason(status), out);
+    evbuffer_free(out);
+    stop_reading(r);
+    request_done(r);
+}
+
+void http_reply_error(struct http_request *r, int status, const char *code, const char *message)
+{
+    struct json *j = json_object();
+    struct buf body = BUF_EMPTY;
+    json_add_str(j, "error", code);
+    json_add_str(j, "message", message);
+    json_print(j, false, &body);
+    buf_put_str(&body, "\n");
+    json_free(j);
+    http_reply(r, status, "application/json", &body);
+}
+
+void http_stream_start(struct http_request *r, int status, const char *type)
+{
+    assert(!r->streaming);
+    r->streaming = true;
+    evhttp_add_header(r->headers, "Content-Type", type);
+    evhttp_send_reply_start(r->req, status, reason(status));
+    stop_reading(r);
+}
+
+void http_stream_chunk(struct http_request *r, struct buf *bytes)
+{
+    assert(r->streaming);
+    struct evbuffer *out = to_evbuffer(bytes);
+    evhttp_send_reply_chunk(r->req, out);
+    evbuffer_free(out);
+    stop_reading(r);
+}
+
+void http_stream_end(struct http_request *r)
+{
+    assert(r->streaming);
+    evhttp_send_reply_end(r->req); /* the last chunk has yet to be written, so nothing ends here */
+    stop_reading(r);
+    request_done(r);
+}
+
+/* ---- the server ---- */
+
+static int bind_address(const char *address, int *out, uint16_t *port, char **message)
+{
+    const char *colon = strrchr(address, ':');
+    struct addrinfo *found = NULL;
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    if (colon == NULL || colon == address) {
+        *message = mem_printf("'%s' is not host:port", address);
+        return DYN_ERR_INVALID;
+    }
+    bool bracket = address[0] == '[' && colon[-1] == ']';
+    char *host = mem_strndup(address + bracket, (size_t)(colon - address) - 2u * bracket);
+    int rc = getaddrinfo(host, colon + 1, &hints, &found);
+    free(host);
+    if (rc != 0) {
+        *message = mem_printf("'%s': %s", address, gai_strerror(rc));
+        return DYN_ERR_INVALID;
+    }
+    const int on = 1;
+    struct sockaddr_storage got;
+    socklen_t len = sizeof(got);
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+              /* accepted sockets inherit it; without it small answers wait for the peer's ACK */
+              setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&
+              bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0 &&
+              getsockname(fd, (struct sockaddr *)&got, &len) == 0;
+    freeaddrinfo(found);
+    if (!ok) {
+        *message = mem_printf("cannot listen on %s: %s", address, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return DYN_ERR_IO;
+    }
+    *port = ntohs(got.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&got)->sin6_port
+                                            : ((struct sockaddr_in *)&got)->sin_port);
+    *out = fd;
+    return DYN_OK;
+}
+
+/* Out of descriptors, most likely: accepting on would spin. The next round tries again. */
+static void accept_failed(struct evconnlistener *l, void *arg)
+{
+    (void)l;
+    set_accepting(arg, false);
+}
+
+static void gate_config(struct http_server *s)
+{
+    const struct http_server_config *c = &s->cfg;
+    s->gate_cfg = (struct http_gate_config){
+        .limits = {.head_max = c->head_max,
+                   .headers_max = c->headers_max,
+                   /* the gate knows only at the end of a head which limit holds */
+                   .body_max = c->body_max > c->batch_max ? c->body_max : c->batch_max},
+        .body_max = c->body_max,
+        .batch_max = c->batch_max,
+        .bodies_max = c->bodies_max,
+        .head_timeout_us = c->head_timeout_ms * 1000ull,
+        .idle_timeout_us = c->idle_timeout_ms * 1000ull,
+        .body_grace_us = c->body_grace_ms * 1000ull,
+        .body_rate = c->body_rate,
+    };
+    s->gates.cfg = &s->gate_cfg;
+}
+
+int http_server_new(struct loop *l, const struct http_server_config *cfg,
+                    void (*handle)(void *arg, struct http_request *r), void *arg,
+                    struct http_server **out, char **message)
+{
+    int fd;
+    uint16_t port;
+    int err = bind_address(cfg->listen, &fd, &port, message);
+    if (err != DYN_OK)
+        return err;
+    struct http_server *s = mem_new(struct http_server);
+    s->loop = l;
+    s->cfg = *cfg;
+    s->cfg.listen = NULL;
+    s->port = port;
+    s->handle = handle;
+    s->arg = arg;
+    list_init(&s->conns);
+    gate_config(s);
+    s->http = evhttp_new(loop_base(l));
+    struct evconnlistener *ear =
+        s->http == NULL ? NULL
+                        : evconnlistener_new(loop_base(l), NULL, NULL,
+                                             LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+    s->bound = ear == NULL ? NULL : evhttp_bind_listener(s->http, ear);
+    if (s->bound == NULL)
+        abort();
+    evconnlistener_set_error_cb(ear, accept_failed);
+    evhttp_set_bevcb(s->http, connection_new, s);
+    evhttp_set_gencb(s->http, handle_request, s);
+    evhttp_set_default_content_type(s->http, NULL);
+    timer_init(&s->round, round_fired, s);
+    timer_set(loop_timers(l), &s->round, loop_now_us() + ROUND_US);
+    *out = s;
+    return DYN_OK;
+}
+
+void http_server_stop_listening(struct http_server *s)
+{
+    if (s->bound != NULL)
+        evhttp_del_accept_socket(s->http, s->bound);
+    s->bound = NULL;
+}
+
+void http_server_free(struct http_server *s)
+{
+    if (s == NULL)
+        return;
+    timer_cancel(loop_timers(s->loop), &s->round);
+    s->bound = NULL;
+    evhttp_free(s->http); /* its connections tell us that they close */
+    while (!list_empty(&s->conns))
+        connection_free(container_of(list_first(&s->conns), struct http_conn, link));
+    free(s->by_fd);
+    free(s);
+}
+
+uint16_t http_server_port(const struct http_server *s)
+{
+    return s->port;
+}
+
+void http_server_stats(const struct http_server *s, struct http_server_stats *out)
+{
+    *out = s->stats;
+    out->bytes_in_bodies = s->gates.bodies;
+}
