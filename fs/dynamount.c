@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* dynamount: wires the kernel's FUSE channel, the filesystem, the client library and the network to
+ * one event loop, and sees the mount through its life: mount, tell the caller that it works, only
+ * then speak to the cluster, and at the end publish what is still dirty, in a time that has a
+ * limit.
+ *
+ * A mount ends in two ways. Somebody unmounts: the kernel closes the channel, and whatever is open
+ * counts as released. Or a signal: all that is dirty is published while the mount still works, then
+ * it is taken away. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "adapter/fuse_channel.h"
+#include "adapter/loop.h"
+#include "adapter/net_curl.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon.h"
+#include "model/client.h"
+#include "model/fs.h"
+#include "mount_options.h"
+#include "mount_point.h"
+
+enum exit_status {
+    EXIT_OK = 0,
+    EXIT_NOT_MOUNTED = 1,
+    EXIT_USAGE = 2,
+    EXIT_UNPUBLISHED = 3, /* the mount is gone, and with it changes that no quorum took */
+};
+
+struct mount {
+    struct mount_options o;
+    char *mountpoint; /* absolute */
+    char *log;        /* absolute, NULL: none */
+    struct loop *loop;
+    struct time_port time;
+    struct random_port random;
+    struct fuse_channel *channel;
+    struct net_curl *net;
+    struct client *client;
+    struct kv_port kv;
+    struct fs *fs;
+    struct loop_watch *watch;
+    struct loop_signal *signals[3];
+    bool ending;
+    uint32_t unpublished;
+};
+
+static const char usage[] =
+    "Usage: dynamount [-f] [-d] [-o OPTION[,OPTION...]] HOST:PORT[,HOST:PORT...][:/SUBDIR] FOLDER\n"
+    "Mounts a Dynamount cluster on a folder, by the address of at least one of its nodes.\n"
+    "\n"
+    "  -f              stay in the foreground, log to stderr\n"
+    "  -d              as -f, and trace each operation\n"
+    "  -h, --help      show this text\n"
+    "  -V, --version   show the version\n"
+    "\n"
+    "Options after -o:\n"
+    "  allow_other              let other users in\n"
+    "  ro                       mount read-only\n"
+    "  uid=U, gid=G             show all files as owned by this user, this group\n"
+    "  umask=M                  take these bits (octal) away from all modes\n"
+    "  conflicts=show|hide      list conflict files (show), or find them by name only\n"
+    "  resolve=shown|read|explicit\n"
+    "                           what writing a file settles: all its versions that this mount has\n"
+    "                           shown (shown), those it has opened (read), only its own "
+    "(explicit)\n"
+    "  durability=buffered|one|quorum\n"
+    "                           who has synced when close returns (buffered: nobody yet)\n"
+    "  deadline=TIME            give up after so long without progress (20s)\n"
+    "  attr_timeout=TIME, entry_timeout=TIME\n"
+    "                           how long the kernel may keep attributes and names (1)\n"
+    "  drain=TIME               longest wait for the cluster when unmounting (60s)\n"
+    "  log=FILE                 where to log; reopened on SIGHUP\n"
+    "  log_level=LEVEL          debug, info, warn or error\n"
+    "and those of mount(8). Unmount with umount or fusermount3 -u. See dynamount(1).\n";
+
+/* Ending */
+
+static void drained(void *arg, uint32_t still_dirty)
+{
+    struct mount *m = arg;
+    m->unpublished = still_dirty;
+    loop_stop(m->loop);
+}
+
+static void begin_end(struct mount *m)
+{
+    if (m->ending)
+        return;
+    m->ending = true;
+    uint32_t dirty = fs_dirty_count(m->fs);
+    if (dirty > 0)
+        log_info("dynamount", "publishing %u changed files before the end", dirty);
+    fs_drain(m->fs, m->o.drain_us, drained, m);
+}
+
+static void channel_ended(void *arg)
+{
+    struct mount *m = arg;
+    loop_watch_free(m->watch);
+    m->watch = NULL;
+    log_info("dynamount", "%s is unmounted", m->mountpoint);
+    begin_end(m);
+}
+
+static void caught(void *arg, int signo)
+{
+    struct mount *m = arg;
+    if (signo == SIGHUP) {
+        if (log_reopen() != DYN_OK)
+            log_error("dynamount", "cannot reopen %s", m->log != NULL ? m->log : "stderr");
+        return;
+    }
+    log_info("dynamount", "signal %d", signo);
+    if (m->ending) { /* asked twice: not waiting for the cluster any longer */
+        m->unpublished = fs_dirty_count(m->fs);
+        loop_stop(m->loop);
+    }
+    begin_end(m);
+}
+
+/* What the filesystem asks of its host */
+
+static void fs_says(void *arg, int level, const char *text)
+{
+    (void)arg;
+    log_line((enum log_level)level, "fs", "%s", text);
+}
+
+static void drop_attributes(void *arg, uint64_t node)
+{
+    struct mount *m = arg;
+    fuse_channel_inval_attrs(m->channel, node);
+}
+
+static void report_peers(void *arg, struct buf *out)
+{
+    struct mount *m = arg;
+    buf_printf(out, "source: %s\nmounted on: %s\n", m->o.source, m->mountpoint);
+    const struct ring *ring = client_ring(m->client);
+    if (ring == NULL) {
+        buf_put_str(out, "cluster: not reached yet\n");
+        return;
+    }
+    buf_printf(out, "cluster: %016llx\n", (unsigned long long)ring_cluster(ring));
+    for (uint32_t i = 0; i < ring_member_count(ring); i++) {
+        const struct ring_member *member = ring_member_at(ring, i);
+        buf_printf(out, "node %016llx at %s: %s\n", (unsigned long long)member->node,
+                   member->address, client_node_up(m->client, member->node) ? "up" : "down");
+    }
+}
+
+static void channel_readable(void *arg, unsigned events)
+{
+    (void)events;
+    struct mount *m = arg;
+    fuse_channel_ready(m->channel);
+}
+
+/* Beginning */
+
+static uint64_t random_id(struct mount *m)
+{
+    uint64_t id;
+    do
+        id = random_u64(&m->random);
+    while (id == 0);
+    return id;
+}
+
+static void connect_cluster(struct mount *m)
+{
+    struct net_curl_config net_cfg;
+    net_curl_config_defaults(&net_cfg);
+    m->net = net_curl_new(m->loop, &net_cfg);
+    struct net_port net = net_curl_port(m->net);
+    struct client_config cfg = {
+        .id = random_id(m),
+        .seeds = (const char *const *)m->o.seeds,
+        .n_seeds = m->o.n_seeds,
+        .timeout_us = m->o.fs.deadline_us,
+    };
+    m->client = client_new(&cfg, &net, &m->time, &m->random, loop_timers(m->loop));
+    struct net_events events = client_events(m->client);
+    net_curl_set_events(m->net, &events);
+    m->kv = client_kv(m->client);
+}
+
+static void make_filesystem(struct mount *m)
+{
+    m->o.fs.mount_id = random_id(m);
+    m->o.fs.root = slice_str(m->o.subdir);
+    struct fs_host host = {
+        .ctx = m,
+        .inval_attrs = drop_attributes,
+        .log = fs_says,
+        .status = report_peers,
+    };
+    m->fs = fs_new(&m->o.fs, &m->kv, &m->time, &m->random, loop_timers(m->loop), &host);
+    fuse_channel_serve(m->channel, m->fs);
+}
+
+static int make_channel(struct mount *m)
+{
+    buf_put_u8(&m->o.kernel, 0);
+    struct fuse_channel_config cfg = {
+        .source = m->o.source,
+        .options = (const char *)m->o.kernel.data,
+        .allow_other = m->o.allow_other,
+        .debug = m->o.debug,
+        .timers = loop_timers(m->loop),
+        .time = &m->time,
+        .ended = channel_ended,
+        .arg = m,
+    };
+    m->channel = fuse_channel_new(&cfg);
+    if (m->channel == NULL)
+        return DYN_ERR_INVALID;
+    return fuse_channel_mount(m->channel, m->mountpoint);
+}
+
+/* All that can go wrong before there is a mount: DYN_OK, or an error with *message, or without when
+ * libfuse has told stderr already. */
+static int prepare(struct mount *m, char **message)
+{
+    int err = mount_point_prepare(m->o.mountpoint, &m->mountpoint, message);
+    if (err != DYN_OK || m->o.log == NULL)
+        return err;
+    err = mount_point_absolute(m->o.log, &m->log, message);
+    if (err != DYN_OK)
+        return err;
+    if (mount_point_contains(m->mountpoint, m->log)) {
+        *message = mem_printf(
+            "the log %s must not be inside the mount, which would wait for itself", m->log);
+        return DYN_ERR_INVALID;
+    }
+    err = log_open(m->log);
+    if (err != DYN_OK)
+        *message = mem_printf("cannot write the log %s", m->log);
+    return err;
+}
+
+static int start(struct mount *m, char **message)
+{
+    int err = prepare(m, message);
+    if (err != DYN_OK)
+        return err;
+    m->loop = loop_new();
+    if (m->loop == NULL)
+        return DYN_ERR_IO;
+    m->time = loop_time(m->loop);
+    m->random = loop_random();
+    err = make_channel(m);
+    if (err != DYN_OK)
+        return err;
+    static const int signals[3] = {SIGINT, SIGTERM, SIGHUP};
+    for (int i = 0; i < 3; i++)
+        m->signals[i] = loop_signal_new(m->loop, signals[i], caught, m);
+    return DYN_OK;
+}
+
+static void serve(struct mount *m)
+{
+    connect_cluster(m);
+    make_filesystem(m);
+    m->watch = loop_watch_new(m->loop, fuse_channel_fd(m->channel), LOOP_READ, channel_readable, m);
+    log_info("dynamount", "%s is mounted on %s", m->o.source, m->mountpoint);
+    loop_run(m->loop);
+    loop_watch_free(m->watch);
+    fuse_channel_unmount(m->channel);
+    if (m->unpublished > 0)
+        log_error("dynamount", "%u changed files could not be published and are lost",
+                  m->unpublished);
+}
+
+static void mount_release(struct mount *m)
+{
+    fs_free(m->fs);
+    fuse_channel_free(m->channel);
+    client_free(m->client);
+    net_curl_free(m->net);
+    for (int i = 0; i < 3; i++)
+        loop_signal_free(m->signals[i]);
+    loop_free(m->loop);
+    free(m->mountpoint);
+    free(m->log);
+    mount_options_release(&m->o);
+}
+
+static int run(struct mount *m)
+{
+    int report = -1;
+    if (!m->o.foreground && daemon_begin(&report) != DYN_OK) {
+        fprintf(stderr, "dynamount: cannot go into the background: %s\n", strerror(errno));
+        return EXIT_NOT_MOUNTED;
+    }
+    char *message = NULL;
+    int err = start(m, &message);
+    if (err != DYN_OK) {
+        if (message != NULL)
+            fprintf(stderr, "dynamount: %s\n", message);
+        free(message);
+        return EXIT_NOT_MOUNTED;
+    }
+    if (report >= 0)
+        daemon_report(report);
+    serve(m);
+    return m->unpublished > 0 ? EXIT_UNPUBLISHED : EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+    struct mount m = {.unpublished = 0};
+    struct fs_config defaults;
+    fs_config_defaults(&defaults);
+    mount_options_init(&m.o, &defaults);
+    signal(SIGPIPE, SIG_IGN);
+
+    char *message = NULL;
+    int status = EXIT_OK;
+    if (mount_options_parse(&m.o, argc, argv, &message) != DYN_OK) {
+        fprintf(stderr, "dynamount: %s\nTry dynamount --help.\n", message);
+        free(message);
+        status = EXIT_USAGE;
+    } else if (m.o.help) {
+        fputs(usage, stdout);
+    } else if (m.o.version) {
+        puts("dynamount " DYNAMOUNT_VERSION);
+    } else {
+        log_set_level(m.o.log_level);
+        status = run(&m);
+    }
+    mount_release(&m);
+    return status;
+}
