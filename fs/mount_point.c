@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A dynamount that was killed leaves its mount behind: every access fails with ENOTCONN, and the
  * folder cannot be mounted on until somebody unmounts it. The one who mounts there again is that
- * somebody. Only a mount without a server answers ENOTCONN, so nothing alive is ever taken away. */
+ * somebody. Only a mount without a server answers so, and nothing alive is ever taken away. */
 #include "mount_point.h"
 
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -56,28 +57,6 @@ static int run_fusermount(const char *mountpoint)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 
-/* How often a mount is taken away: one over the other, as many as restarts left there. */
-#define STALE_MAX 16
-
-static int mend(const char *mountpoint, struct stat *st, char **message)
-{
-    int failed = stat(mountpoint, st);
-    for (int i = 0; i < STALE_MAX && failed != 0 && errno == ENOTCONN; i++) {
-        if (umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) != 0 &&
-            run_fusermount(mountpoint) != 0) {
-            *message = mem_printf("%s is a mount whose server has died, and it cannot be unmounted",
-                                  mountpoint);
-            return DYN_ERR_IO;
-        }
-        failed = stat(mountpoint, st);
-    }
-    if (failed != 0) {
-        *message = mem_printf("%s: %s", mountpoint, strerror(errno));
-        return DYN_ERR_INVALID;
-    }
-    return DYN_OK;
-}
-
 /* mountinfo writes space, tab, newline and backslash as \ooo. */
 static void unescape(char *text)
 {
@@ -116,6 +95,39 @@ static bool mounted_already(const char *mountpoint)
     free(line);
     fclose(f);
     return ours;
+}
+
+/* Whether a server has gone. Attributes may still be in the kernel's cache, so of our own mounts
+ * something is asked that is never cached, and that a living server answers at once. */
+static bool is_dead(const char *mountpoint, struct stat *st, int *error)
+{
+    struct statvfs unused;
+    int failed = stat(mountpoint, st);
+    if (failed == 0 && mounted_already(mountpoint) && statvfs(mountpoint, &unused) != 0)
+        failed = -1;
+    *error = failed != 0 ? errno : 0;
+    return *error == ENOTCONN || *error == ECONNABORTED || *error == ECONNREFUSED;
+}
+
+/* How often a mount is taken away: one over the other, as many as restarts left there. */
+#define STALE_MAX 16
+
+static int mend(const char *mountpoint, struct stat *st, char **message)
+{
+    int error;
+    for (int i = 0; is_dead(mountpoint, st, &error) && i < STALE_MAX; i++) {
+        if (umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) != 0 &&
+            run_fusermount(mountpoint) != 0) {
+            *message = mem_printf("%s is a mount whose server has died, and it cannot be unmounted",
+                                  mountpoint);
+            return DYN_ERR_IO;
+        }
+    }
+    if (error != 0) {
+        *message = mem_printf("%s: %s", mountpoint, strerror(error));
+        return DYN_ERR_INVALID;
+    }
+    return DYN_OK;
 }
 
 int mount_point_prepare(const char *given, char **absolute, char **message)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes that die or hang under a mount: work goes on, errors come in time, and processes can be
+killed."""
+
+import ctypes
+import errno
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from harness import tree, wait
+
+from . import shell
+
+SOURCE = "/usr/include/linux"
+
+
+@pytest.mark.limit(180)
+def test_a_node_killed_in_the_middle_of_a_copy_loses_nothing(three_nodes, tmp_path):
+    mnt = three_nodes.mount(tmp_path / "mnt").point
+    copy = subprocess.Popen(["cp", "-a", SOURCE, mnt / "copy"])
+    wait.until(lambda: (mnt / "copy").is_dir() and len(os.listdir(mnt / "copy")) > 100,
+               what="a part of the copy")
+    assert copy.poll() is None, "too late to disturb it"
+    three_nodes.nodes[1].kill()
+    assert copy.wait(120) == 0
+    assert shell.run(mnt, f"diff -r --no-dereference {SOURCE} copy") == ""
+    three_nodes.nodes[1].restart()
+    wait.until(lambda: b'"hints": 0' in three_nodes.nodes[0].request("GET", "/v1/cluster").body
+               or b'"hints":0' in three_nodes.nodes[0].request("GET", "/v1/cluster").body,
+               60, "hints drained")
+    assert shell.run(mnt, f"diff -r --no-dereference {SOURCE} copy") == ""
+
+
+def test_the_node_that_was_mounted_may_die(three_nodes, tmp_path):
+    mnt = three_nodes.mount(tmp_path / "mnt", [0]).point
+    shell.run(mnt, "echo 1 > f")
+    three_nodes.nodes[0].kill()
+    assert shell.run(mnt, "cat f; echo 2 > g; cat g").split() == ["1", "2"]
+
+
+@pytest.mark.limit(120)
+def test_two_of_three_killed_is_an_error_in_time_and_passes(three_nodes, tmp_path):
+    mount = three_nodes.mount(tmp_path / "mnt", options=["deadline=3s"])
+    mnt = mount.point
+    shell.run(mnt, "echo before > f")
+    for node in three_nodes.nodes[1:]:
+        node.kill()
+    begun = time.monotonic()
+    done = shell.attempt(mnt, "echo after > f", 30)
+    assert done.returncode != 0
+    assert time.monotonic() - begun < 15
+    assert three_nodes.nodes[0].request("GET", "/v1/kv/f?r=1").body == b"before\n"
+    # The bytes are not gone: this mount shows them, and publishes them when it can (F8).
+    for node in three_nodes.nodes[1:]:
+        node.restart()
+    wait.until(lambda: three_nodes.nodes[0].request("GET", "/v1/kv/f").body == b"after\n", 60,
+               "the kept bytes published")
+    assert (mnt / "f").read_text() == "after\n"
+
+
+def start_reader(path):
+    return subprocess.Popen(["cat", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.limit(90)
+def test_a_process_that_waits_for_a_held_cluster_can_be_killed(three_nodes, tmp_path):
+    mnt = three_nodes.mount(tmp_path / "mnt").point
+    shell.run(mnt, "mkdir d; echo 1 > d/f")
+    for node in three_nodes.nodes:
+        node.pause()
+    try:
+        waiting = [start_reader(mnt / "d" / f"none{number}") for number in range(4)]
+        wait.until(lambda: all(tree.state_of(cat.pid) in "DS" and
+                               b"none" in open(f"/proc/{cat.pid}/cmdline", "rb").read()
+                               for cat in waiting), what="readers that wait")
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting[0].wait(0.5)
+        begun = time.monotonic()
+        for cat in waiting:
+            cat.kill()
+        for cat in waiting:
+            cat.wait(5)
+        assert time.monotonic() - begun < 3
+    finally:
+        for node in three_nodes.nodes:
+            node.resume()
+    assert (mnt / "d" / "f").read_text() == "1\n"
+
+
+@pytest.mark.limit(90)
+def test_a_held_cluster_fails_an_operation_at_the_deadline(three_nodes, tmp_path):
+    mnt = three_nodes.mount(tmp_path / "mnt", options=["deadline=2s"]).point
+    shell.run(mnt, "echo 1 > f")
+    for node in three_nodes.nodes:
+        node.pause()
+    try:
+        begun = time.monotonic()
+        with pytest.raises(OSError) as caught:
+            os.stat(mnt / "none")
+        assert caught.value.errno in (errno.ETIMEDOUT, errno.EIO)
+        assert 1 < time.monotonic() - begun < 10
+    finally:
+        for node in three_nodes.nodes:
+            node.resume()
+    wait.until(lambda: not (mnt / "none").exists(), what="an answer")
+    assert (mnt / "f").read_text() == "1\n"
+
+
+@pytest.mark.limit(90)
+def test_a_signal_that_does_not_kill_interrupts_no_call(three_nodes, tmp_path):
+    """With a handler that restarts nothing, a call that gave up would return EINTR."""
+    mnt = three_nodes.mount(tmp_path / "mnt").point
+    shell.run(mnt, "echo 1 > f")
+    libc = ctypes.CDLL(None, use_errno=True)
+    rings = []
+    previous = signal.signal(signal.SIGUSR1, lambda *_: rings.append(1))
+    signal.siginterrupt(signal.SIGUSR1, True)
+    for node in three_nodes.nodes:
+        node.pause()
+
+    def ring_then_resume():
+        for _ in range(10):
+            time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGUSR1)
+        for node in three_nodes.nodes:
+            node.resume()
+
+    helper = threading.Thread(target=ring_then_resume)
+    helper.start()
+    try:
+        found = libc.access(os.fsencode(mnt / "none"), 0)
+        code = ctypes.get_errno()
+    finally:
+        helper.join()
+        signal.signal(signal.SIGUSR1, previous)
+    assert found == -1 and code == errno.ENOENT, os.strerror(code)
+    assert rings
+
+
+@pytest.mark.limit(90)
+def test_a_lookup_that_waits_does_not_hold_up_others(three_nodes, tmp_path):
+    """Lookups of one folder run side by side (F22): all end within one deadline, not one each."""
+    mnt = three_nodes.mount(tmp_path / "mnt", options=["deadline=3s"]).point
+    shell.run(mnt, "mkdir d")
+    for node in three_nodes.nodes:
+        node.pause()
+    try:
+        begun = time.monotonic()
+        readers = [start_reader(mnt / "d" / f"n{number}") for number in range(6)]
+        for cat in readers:
+            assert cat.wait(30) != 0
+        assert time.monotonic() - begun < 9
+    finally:
+        for node in three_nodes.nodes:
+            node.resume()
+
+
+def test_a_paused_node_is_worked_around(three_nodes, tmp_path):
+    mnt = three_nodes.mount(tmp_path / "mnt").point
+    shell.run(mnt, "echo 0 > f")
+    three_nodes.nodes[2].pause()
+    try:
+        begun = time.monotonic()
+        shell.run(mnt, "for i in $(seq 50); do echo $i > f$i; cat f$i; done > /dev/null")
+        assert time.monotonic() - begun < 15
+    finally:
+        three_nodes.nodes[2].resume()
+    assert len(shell.names(mnt)) == 51

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program dynamount: its command line, how a mount begins and how it ends."""
+
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+
+from harness import sweep, tree, wait
+
+from . import shell
+
+DEAD = "127.0.0.1:9"  # the discard port, on which nobody listens here
+
+
+def command(*words, path=None, seconds=20):
+    environment = dict(os.environ)
+    if path:
+        environment["PATH"] = f"{path}:{environment['PATH']}"
+    return subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=seconds,
+                          env=environment, check=False)
+
+
+def dynamount(*words):
+    return command(tree.DYNAMOUNT, *words)
+
+
+def is_mounted(point):
+    return (str(point), "fuse.dynamount") in tree.mounts()
+
+
+def servers_of(point):
+    """Pids of the dynamounts whose command line names the point."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[0].endswith(b"dynamount") and os.fsencode(point) in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.fixture
+def point(tmp_path):
+    """A folder to mount on; whatever is mounted there at the end is taken away, its server ended."""
+    folder = tmp_path / "point"
+    folder.mkdir()
+    yield folder
+    for pid in servers_of(folder):
+        os.kill(pid, signal.SIGKILL)
+    while folder in [pathlib.Path(where) for where, _ in tree.mounts()]:
+        sweep.unmount(str(folder))
+
+
+def ended(point):
+    return not servers_of(point)
+
+
+def test_help_and_version_go_to_the_output():
+    shown = dynamount("--help")
+    assert shown.returncode == 0 and "HOST:PORT" in shown.stdout and "conflicts=" in shown.stdout
+    shown = dynamount("--version")
+    assert shown.returncode == 0 and shown.stdout.startswith("dynamount ")
+
+
+@pytest.mark.parametrize("words, complaint", [
+    ([], "needs a source and a mount point"),
+    (["localhost", "POINT"], "'localhost' is not HOST:PORT"),
+    (["a:1:/../x", "POINT"], "cannot be a directory"),
+    (["-o", "conflict=hide", "a:1", "POINT"], "unknown option 'conflict'"),
+    (["-z", "a:1", "POINT"], "unknown option -z"),
+])
+def test_a_wrong_command_line_is_explained(point, words, complaint):
+    done = dynamount(*[point if word == "POINT" else word for word in words])
+    assert done.returncode == 2 and complaint in done.stderr
+    assert not is_mounted(point)
+
+
+def test_what_cannot_be_mounted_on_is_explained(point):
+    (point / "file").write_text("")
+    for where, complaint in ((point / "none", "No such file"), (point / "file", "not a folder")):
+        done = dynamount(DEAD, where)
+        assert done.returncode == 1 and complaint in done.stderr
+
+
+def test_a_log_inside_the_mount_is_refused(point):
+    done = dynamount("-o", f"log={point}/log", DEAD, point)
+    assert done.returncode == 1 and "inside the mount" in done.stderr
+    assert not is_mounted(point)
+    done = dynamount("-o", f"log={point}/none/log", DEAD, point)
+    assert done.returncode == 1 and "none/log" in done.stderr
+
+
+def test_it_returns_when_the_mount_works(three_nodes, point, tmp_path):
+    log = tmp_path / "log"
+    done = dynamount("-o", f"log={log}", ",".join(three_nodes.addresses), point)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout == ""
+    assert is_mounted(point)
+    assert three_nodes.addresses[0] in pathlib.Path("/proc/self/mounts").read_text()
+    shell.run(point, "echo hello > f; cat f")
+    done = dynamount(three_nodes.addresses[0], point)
+    assert done.returncode == 1 and "mounted already" in done.stderr
+    assert command("fusermount3", "-u", point).returncode == 0
+    wait.until(lambda: ended(point), what="the end of dynamount")
+    assert "is mounted on" in log.read_text() and "is unmounted" in log.read_text()
+    assert three_nodes.dynactl("get", "f").stdout == b"hello\n"
+
+
+def test_it_is_called_by_mount_as_fstab_has_it(three_nodes, point):
+    three_nodes.dynactl("put", "sub/dir/f", stdin=b"below")
+    source = f"{three_nodes.addresses[0]},{three_nodes.addresses[1]}:/sub/dir"
+    # mount(8) would call this helper with a PATH of its own, in which a built tree is not.
+    done = command("mount.fuse3", source, point, "-t", "fuse.dynamount", "-o",
+                   "noauto,_netdev,allow_other,noexec,ro", path=tree.DYNAMOUNT.parent)
+    assert done.returncode == 0, done.stderr
+    assert shell.names(point) == ["f"] and (point / "f").read_bytes() == b"below"
+    with pytest.raises(OSError):
+        (point / "g").write_text("read-only")
+    assert command("umount", point).returncode == 0
+    wait.until(lambda: ended(point), what="the end of dynamount")
+
+
+def test_it_mounts_before_any_node_answers(make_cluster, point):
+    late = make_cluster(3, start=False)
+    assert dynamount(",".join(late.addresses), point).returncode == 0
+    late.start()
+    assert shell.run(point, "echo 1 > f; cat f") == "1\n"
+    assert command("fusermount3", "-u", point).returncode == 0
+    wait.until(lambda: ended(point), what="the end of dynamount")
+
+
+def test_without_a_cluster_an_operation_ends_in_time(point):
+    assert dynamount("-o", "deadline=1s", DEAD, point).returncode == 0
+    done = shell.attempt(point, "echo 1 > f", 15)
+    assert done.returncode != 0
+    assert command("fusermount3", "-u", point).returncode == 0
+    wait.until(lambda: ended(point), what="the end of dynamount")
+
+
+def test_a_dead_mount_point_is_mended(three_nodes, point):
+    first = three_nodes.mount(point)
+    shell.run(point, "echo 1 > f")
+    first.kill()
+    with pytest.raises(OSError):
+        os.listdir(point)
+    assert dynamount(three_nodes.addresses[0], point).returncode == 0
+    assert (point / "f").read_text() == "1\n"
+    assert [where for where, _ in tree.mounts()].count(str(point)) == 1
+    assert command("fusermount3", "-u", point).returncode == 0
+    wait.until(lambda: ended(point), what="the end of dynamount")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_publishes_and_unmounts(three_nodes, tmp_path, number):
+    mount = three_nodes.mount(tmp_path / "m")
+    with open(mount.point / "open", "wb", buffering=0) as file:
+        file.write(b"not closed yet")
+        mount.process.signal(number)
+        assert mount.process.popen.wait(20) == 0
+    assert not mount.mounted
+    assert three_nodes.dynactl("get", "open").stdout == b"not closed yet"
+
+
+def test_unmounting_publishes_what_was_open(three_nodes, tmp_path):
+    mount = three_nodes.mount(tmp_path / "m")
+    fd = os.open(mount.point / "open", os.O_WRONLY | os.O_CREAT)
+    os.write(fd, b"lazily")
+    assert command("fusermount3", "-u", "-z", mount.point).returncode == 0
+    os.close(fd)
+    assert mount.process.popen.wait(20) == 0
+    assert three_nodes.dynactl("get", "open").stdout == b"lazily"
+
+
+def test_what_cannot_be_published_shows_in_the_exit_status(three_nodes, tmp_path):
+    mount = three_nodes.mount(tmp_path / "m", options=["deadline=1s,drain=2s"])
+    fd = os.open(mount.point / "f", os.O_WRONLY | os.O_CREAT)
+    os.write(fd, b"lost")
+    for node in three_nodes.nodes:
+        node.kill()
+    mount.process.signal(signal.SIGTERM)
+    status = mount.process.popen.wait(20)
+    os_error = None
+    try:
+        os.close(fd)
+    except OSError as error:
+        os_error = error
+    assert status == 3 and not mount.mounted
+    assert "could not be published" in mount.process.output() or os_error
+
+
+def test_hangup_opens_the_log_again(three_nodes, point, tmp_path):
+    log = tmp_path / "log"
+    assert dynamount("-o", f"log={log},log_level=debug", *three_nodes.addresses[:1],
+                     point).returncode == 0
+    wait.until(log.exists)
+    log.rename(tmp_path / "log.1")
+    os.kill(servers_of(point)[0], signal.SIGHUP)
+    wait.until(log.exists, what="a new log")
+    assert command("fusermount3", "-u", point).returncode == 0
+    wait.until(lambda: ended(point), what="the end of dynamount")
+    assert "is unmounted" in log.read_text()
+
+
+def test_owners_and_modes_can_be_overlaid(three_nodes, tmp_path):
+    plain = three_nodes.mount(tmp_path / "plain").point
+    shell.run(plain, "echo 1 > f; chmod 666 f; mkdir d; chmod 777 d")
+    mapped = three_nodes.mount(tmp_path / "mapped", options=["uid=12,gid=34,umask=027"]).point
+    for name, mode in (("f", 0o640), ("d", 0o750)):
+        st = os.stat(mapped / name)
+        assert (st.st_uid, st.st_gid, st.st_mode & 0o777) == (12, 34, mode)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole trees of files, copied, archived and cloned onto a mount."""
+
+import pathlib
+
+import pytest
+
+from harness import tree
+
+from . import shell
+
+INCLUDE = pathlib.Path("/usr/include")
+PARTS = ["linux", "rpc", "asm-generic", "net", "arpa"]  # about a thousand files, links among them
+
+
+@pytest.fixture
+def headers(tmp_path):
+    """A copy of a part of /usr/include, with links and odd names added."""
+    source = tmp_path / "headers"
+    source.mkdir()
+    parts = [str(INCLUDE / part) for part in PARTS if (INCLUDE / part).is_dir()]
+    shell.run(tmp_path, f"cp -a {' '.join(parts)} headers/; cd headers; find . -size +900k -delete;"
+                        "ln -s linux/fs.h link; ln -s nowhere dead; mkdir empty; : > nothing")
+    return source
+
+
+@pytest.mark.limit(180)
+def test_a_tree_is_copied_and_compared(mnt, headers):
+    shell.run(mnt, f"cp -a {headers} copy", 120)
+    assert shell.run(mnt, f"diff -r --no-dereference {headers} copy", 60) == ""
+    count = "find . | wc -l"
+    assert shell.run(mnt / "copy", count) == shell.run(headers, count)
+    listing = "find . -printf '%p %y %m %T@ %s %l\\n' | grep -v ' d ' | sort"
+    assert shell.run(mnt / "copy", listing) == shell.run(headers, listing)
+    shell.run(mnt, "rm -r copy", 90)
+    assert shell.names(mnt) == []
+
+
+@pytest.mark.limit(180)
+def test_a_tree_goes_through_tar(mnt, headers):
+    shell.run(mnt, f"mkdir a b; tar c -C {headers} . | tar x -C a; tar c -C a . | tar x -C b", 150)
+    assert shell.run(mnt, f"diff -r --no-dereference {headers} b") == ""
+
+
+@pytest.mark.limit(180)
+def test_a_repository_is_cloned_and_used(mnt, tmp_path):
+    shell.run(tmp_path, f"""
+        git init -q -b main origin; cd origin
+        git config user.name n; git config user.email e@example.org
+        cp -r {tree.ROOT}/tests/lint {tree.ROOT}/common . ; git add .; git commit -qm one
+        for i in 1 2 3; do echo $i >> common/meson.build; git commit -qam $i; done""")
+    shell.run(mnt, f"git clone -q --no-hardlinks {tmp_path}/origin clone", 120)
+    assert shell.run(mnt / "clone", "git fsck --full --strict 2>&1; git status --porcelain", 60) == ""
+    shell.run(mnt / "clone", """
+        git config user.name n; git config user.email e@example.org
+        echo more >> common/meson.build; git commit -qam more; git checkout -q -b side HEAD~2
+        echo new > new; git add new; git commit -qm new; git merge -q --no-edit main; git gc -q""", 120)
+    assert shell.run(mnt / "clone", "git fsck --full --strict 2>&1; git status --porcelain", 60) == ""
+    assert len(shell.run(mnt / "clone", "git log --oneline").splitlines()) == 7
