@@ -61,8 +61,8 @@ struct store_write {
 };
 
 /* Ascending scan of [from, prefix...): rows whose key starts with prefix and is >= from (from may
- * be empty: start of prefix). Stops after max_rows or max_bytes (of keys and values), or when row()
- * returns false. */
+ * be empty: start of prefix). Stops when max_rows or max_bytes (of keys and values) are reached, or
+ * when row() returns false; the row that reaches a bound is still given, so each scan gets on. */
 struct store_scan {
     enum store_family family;
     struct slice prefix, from; /* borrowed until done */
@@ -71,7 +71,7 @@ struct store_scan {
     bool (*row)(struct store_scan *req, struct slice key,
                 struct slice value); /* borrowed during the call */
     void (*done)(struct store_scan *req, int err,
-                 bool more); /* more: stopped at a bound, not at the end */
+                 bool more); /* more: stopped with rows left, not at the end */
     void *arg;
     struct list link; /* the store's */
 };

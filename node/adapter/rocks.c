@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See rocks.h. RocksDB's defaults are made for somebody who would rather go on than know; the
+ * options here turn that round (HAZARDS E20):
+ *
+ * - max_bgerror_resume_count=0: by default a failed sync of a table or manifest is retried by
+ *   itself, for ever. There is no setter for it in the C API, so it goes through the options
+ *   string.
+ * - manual_wal_flush=false: a write that returned is in the page cache and survives kill -9.
+ * - paranoid_checks=true: a failed background write stops writes.
+ * - wal_recovery_mode=kPointInTimeRecovery: after power loss the log's tail may be torn, or pages
+ * of it zero, and the node must start all the same, so the stricter modes will not do: absolute
+ *   consistency refuses any torn tail, tolerating "corrupted tail records" refuses a tail that is
+ *   whole in length but bad in content. The price is that replay also stops without a word at a
+ *   record that rotted in the middle. What can be detected of that is: a clean stop writes its mark
+ *   last, so a mark found means that replay reached the end; and the owner compares the sequence
+ *   number with what was synced. */
+#include "adapter/rocks.h"
+
+#include <errno.h>
+#include <rocksdb/c.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+enum { FAMILIES = STORE_FAMILIES + 1, SKIP_MAX = 8192, TIER_MEMORY = 1 };
+
+/* `default` is the one that RocksDB insists on. */
+static const char *const family_names[FAMILIES] = {"meta", "value", "hint",
+                                                   "tree", "local", "default"};
+
+static const char options_text[] =
+    "create_if_missing=true;create_missing_column_families=true;"
+    "paranoid_checks=true;max_bgerror_resume_count=0;manual_wal_flush=false;"
+    "wal_recovery_mode=kPointInTimeRecovery;"
+    "max_open_files=256;max_background_jobs=2;bytes_per_sync=1048576;"
+    "max_total_wal_size=134217728;avoid_unnecessary_blocking_io=true;"
+    "stats_dump_period_sec=0;stats_persist_period_sec=0;"
+    "keep_log_file_num=3;max_log_file_size=4194304;info_log_level=WARN_LEVEL;"
+    "compression=kLZ4Compression;level_compaction_dynamic_level_bytes=true;"
+    "max_write_buffer_number=4;level0_slowdown_writes_trigger=40;level0_stop_writes_trigger=80;"
+    "soft_pending_compaction_bytes_limit=0;hard_pending_compaction_bytes_limit=0;";
+
+struct rocks {
+    rocksdb_t *db;
+    rocksdb_options_t *options[FAMILIES];
+    rocksdb_column_family_handle_t *families[FAMILIES];
+    rocksdb_cache_t *cache;
+    rocksdb_writebatch_t *batch;
+    rocksdb_writeoptions_t *write;
+    rocksdb_readoptions_t *from_memory, *from_disk;
+};
+
+static bool starts_with(const char *s, const char *with)
+{
+    return strncmp(s, with, strlen(with)) == 0;
+}
+
+/* What a status in words means; the C API has no other. */
+static int status_code(const char *status)
+{
+    if (status == NULL)
+        return DYN_OK;
+    if (starts_with(status, "Result incomplete"))
+        return ROCKS_INCOMPLETE;
+    if (strstr(status, "No space left on device") != NULL ||
+        strstr(status, "Space limit reached") != NULL)
+        return DYN_ERR_NO_SPACE;
+    return starts_with(status, "Corruption") ? DYN_ERR_CORRUPT : DYN_ERR_IO;
+}
+
+/* Takes the status. */
+static int fail_with(char *status, char **message)
+{
+    int err = status_code(status);
+    if (err != DYN_OK)
+        *message = mem_strdup(status);
+    rocksdb_free(status);
+    return err;
+}
+
+static int drop_status(char *status)
+{
+    int err = status_code(status);
+    rocksdb_free(status);
+    return err;
+}
+
+/* --- opening -------------------------------------------------------------------------------- */
+
+static void set_table_options(rocksdb_options_t *o, rocksdb_cache_t *cache)
+{
+    rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
+    rocksdb_block_based_options_set_block_cache(t, cache);
+    rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
+    rocksdb_block_based_options_set_format_version(t, 5);
+    /* Indexes and filters count against the cache: else they grow with the data, unbounded. */
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(t, 1);
+    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
+    rocksdb_options_set_block_based_table_factory(o, t); /* copies; shares cache and policy */
+    rocksdb_block_based_options_destroy(t);
+}
+
+static void set_blob_options(rocksdb_options_t *o, const struct rocks_config *config,
+                             rocksdb_cache_t *cache)
+{
+    rocksdb_options_set_enable_blob_files(o, 1);
+    rocksdb_options_set_min_blob_size(o, config->blob_bytes);
+    rocksdb_options_set_blob_file_size(o, 64 << 20);
+    rocksdb_options_set_enable_blob_gc(o, 1);
+    rocksdb_options_set_blob_cache(o, cache);
+}
+
+static int make_options(struct rocks *r, const struct rocks_config *config, char **message)
+{
+    rocksdb_options_t *plain = rocksdb_options_create();
+    char *status = NULL;
+    r->cache = rocksdb_cache_create_lru(config->cache_bytes);
+    for (int f = 0; f < FAMILIES; f++) {
+        r->options[f] = rocksdb_options_create();
+        rocksdb_get_options_from_string(plain, options_text, r->options[f], &status);
+        if (status != NULL)
+            break;
+        set_table_options(r->options[f], r->cache);
+        rocksdb_options_set_db_write_buffer_size(r->options[f], config->write_buffer_bytes);
+        rocksdb_options_set_write_buffer_size(r->options[f], config->write_buffer_bytes);
+        if (f == STORE_VALUE)
+            set_blob_options(r->options[f], config, r->cache);
+    }
+    rocksdb_options_destroy(plain);
+    return fail_with(status, message);
+}
+
+static int open_database(struct rocks *r, const char *path, char **message)
+{
+    char *status = NULL;
+    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+        *message = mem_printf("cannot make %s: %s", path, strerror(errno));
+        return DYN_ERR_IO;
+    }
+    r->db = rocksdb_open_column_families(r->options[ROCKS_OWN], path, FAMILIES, family_names,
+                                         (const rocksdb_options_t *const *)r->options, r->families,
+                                         &status);
+    if (status == NULL)
+        return DYN_OK;
+    int err = status_code(status);
+    if (strstr(status, "LOCK") != NULL || strstr(status, "lock hold by") != NULL) {
+        err = DYN_ERR_EXISTS;
+        *message = mem_printf("the store in %s is in use by another process", path);
+    } else if (starts_with(status, "Invalid argument: Column families not opened")) {
+        err = DYN_ERR_INVALID;
+        *message = mem_printf("the store in %s was written by a newer version", path);
+    } else {
+        *message = mem_printf("cannot open the store in %s: %s", path, status);
+    }
+    rocksdb_free(status);
+    return err;
+}
+
+int rocks_open(const struct rocks_config *config, struct rocks **out, char **message)
+{
+    struct rocks *r = mem_new(struct rocks);
+    int err = make_options(r, config, message);
+    if (err == DYN_OK)
+        err = open_database(r, config->path, message);
+    if (err != DYN_OK) {
+        rocks_close(r);
+        return err;
+    }
+    r->batch = rocksdb_writebatch_create();
+    r->write = rocksdb_writeoptions_create();
+    r->from_disk = rocksdb_readoptions_create();
+    r->from_memory = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_read_tier(r->from_memory, TIER_MEMORY);
+    *out = r;
+    return DYN_OK;
+}
+
+void rocks_close(struct rocks *r)
+{
+    if (r == NULL)
+        return;
+    for (int f = 0; f < FAMILIES && r->db != NULL; f++)
+        rocksdb_column_family_handle_destroy(r->families[f]);
+    if (r->db != NULL)
+        rocksdb_close(r->db);
+    for (int f = 0; f < FAMILIES; f++) {
+        if (r->options[f] != NULL)
+            rocksdb_options_destroy(r->options[f]);
+    }
+    if (r->cache != NULL)
+        rocksdb_cache_destroy(r->cache);
+    if (r->batch != NULL) {
+        rocksdb_writebatch_destroy(r->batch);
+        rocksdb_writeoptions_destroy(r->write);
+        rocksdb_readoptions_destroy(r->from_disk);
+        rocksdb_readoptions_destroy(r->from_memory);
+    }
+    free(r);
+}
+
+/* --- numbers -------------------------------------------------------------------------------- */
+
+uint64_t rocks_sequence(const struct rocks *r)
+{
+    return rocksdb_get_latest_sequence_number(r->db);
+}
+
+uint64_t rocks_background_errors(const struct rocks *r)
+{
+    uint64_t n = 0;
+    return rocksdb_property_int(r->db, "rocksdb.background-errors", &n) == 0 ? n : 0;
+}
+
+uint64_t rocks_bytes_used(const struct rocks *r)
+{
+    static const char *const parts[] = {"rocksdb.total-sst-files-size",
+                                        "rocksdb.total-blob-file-size",
+                                        "rocksdb.cur-size-all-mem-tables"};
+    uint64_t sum = 0;
+    for (int f = 0; f < FAMILIES; f++) {
+        for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+            uint64_t n = 0;
+            if (rocksdb_property_int_cf(r->db, r->families[f], parts[i], &n) == 0)
+                sum += n;
+        }
+    }
+    return sum;
+}
+
+/* --- writing -------------------------------------------------------------------------------- */
+
+void rocks_batch_put(struct rocks *r, enum store_family f, struct slice key, struct slice value)
+{
+    rocksdb_writebatch_put_cf(r->batch, r->families[f], (const char *)key.data, key.len,
+                              (const char *)value.data, value.len);
+}
+
+void rocks_batch_delete(struct rocks *r, enum store_family f, struct slice key)
+{
+    rocksdb_writebatch_delete_cf(r->batch, r->families[f], (const char *)key.data, key.len);
+}
+
+void rocks_batch_clear(struct rocks *r)
+{
+    rocksdb_writebatch_clear(r->batch);
+}
+
+int rocks_write(struct rocks *r, char **message)
+{
+    char *status = NULL;
+    rocksdb_write(r->db, r->write, r->batch, &status);
+    rocksdb_writebatch_clear(r->batch);
+    return fail_with(status, message);
+}
+
+int rocks_sync(struct rocks *r, char **message)
+{
+    char *status = NULL;
+    rocksdb_flush_wal(r->db, 1, &status);
+    return fail_with(status, message);
+}
+
+int rocks_flush(struct rocks *r, char **message)
+{
+    rocksdb_flushoptions_t *how = rocksdb_flushoptions_create();
+    char *status = NULL;
+    for (int f = 0; f < FAMILIES && status == NULL; f++)
+        rocksdb_flush_cf(r->db, how, r->families[f], &status);
+    rocksdb_flushoptions_destroy(how);
+    return fail_with(status, message);
+}
+
+/* --- reading -------------------------------------------------------------------------------- */
+
+int rocks_get(const struct rocks *r, enum store_family f, struct slice key, bool memory_only,
+              struct rocks_value **out)
+{
+    char *status = NULL;
+    rocksdb_pinnableslice_t *v =
+        rocksdb_get_pinned_cf(r->db, memory_only ? r->from_memory : r->from_disk, r->families[f],
+                              (const char *)key.data, key.len, &status);
+    int err = drop_status(status);
+    if (err == DYN_OK && v == NULL)
+        err = DYN_ERR_NOT_FOUND;
+    if (err == DYN_OK)
+        *out = (struct rocks_value *)v;
+    return err;
+}
+
+struct slice rocks_value_slice(const struct rocks_value *v)
+{
+    struct slice s;
+    s.data =
+        (const uint8_t *)rocksdb_pinnableslice_value((const rocksdb_pinnableslice_t *)v, &s.len);
+    return s;
+}
+
+void rocks_value_free(struct rocks_value *v)
+{
+    rocksdb_pinnableslice_destroy((rocksdb_pinnableslice_t *)v);
+}
+
+struct rocks_cursor {
+    rocksdb_readoptions_t *options;
+    rocksdb_iterator_t *it;
+    struct buf end; /* lives as long as the iterator, which borrows it */
+};
+
+/* The least key greater than all with this prefix. False when there is none. */
+static bool prefix_end(struct slice prefix, struct buf *out)
+{
+    size_t len = prefix.len;
+    while (len > 0 && prefix.data[len - 1] == 0xff)
+        len--;
+    buf_put(out, prefix.data, len);
+    if (len > 0)
+        out->data[len - 1]++;
+    return len > 0;
+}
+
+struct rocks_cursor *rocks_cursor_new(const struct rocks *r, enum store_family f,
+                                      struct slice prefix, struct slice from,
+                                      enum rocks_cursor_mode mode)
+{
+    struct rocks_cursor *c = mem_new(struct rocks_cursor);
+    struct slice at = slice_compare(from, prefix) > 0 ? from : prefix;
+    c->options = rocksdb_readoptions_create();
+    if (prefix_end(prefix, &c->end))
+        rocksdb_readoptions_set_iterate_upper_bound(c->options, (const char *)c->end.data,
+                                                    c->end.len);
+    if (mode == ROCKS_CURSOR_MEMORY) {
+        rocksdb_readoptions_set_read_tier(c->options, TIER_MEMORY);
+        /* Passing over many deleted rows takes time as well: then it is incomplete too. */
+        rocksdb_readoptions_set_max_skippable_internal_keys(c->options, SKIP_MAX);
+    }
+    rocksdb_readoptions_set_fill_cache(c->options, mode != ROCKS_CURSOR_ONCE);
+    c->it = rocksdb_create_iterator_cf(r->db, c->options, r->families[f]);
+    rocksdb_iter_seek(c->it, (const char *)at.data, at.len);
+    return c;
+}
+
+void rocks_cursor_free(struct rocks_cursor *c)
+{
+    if (c == NULL)
+        return;
+    rocksdb_iter_destroy(c->it);
+    rocksdb_readoptions_destroy(c->options);
+    buf_release(&c->end);
+    free(c);
+}
+
+bool rocks_cursor_row(const struct rocks_cursor *c, struct slice *key, struct slice *value)
+{
+    if (!rocksdb_iter_valid(c->it))
+        return false;
+    key->data = (const uint8_t *)rocksdb_iter_key(c->it, &key->len);
+    value->data = (const uint8_t *)rocksdb_iter_value(c->it, &value->len);
+    return true;
+}
+
+void rocks_cursor_next(struct rocks_cursor *c)
+{
+    rocksdb_iter_next(c->it);
+}
+
+int rocks_cursor_error(const struct rocks_cursor *c)
+{
+    char *status = NULL;
+    rocksdb_iter_get_error(c->it, &status);
+    return drop_status(status);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A store in memory that behaves like a disk: it knows what was synced, loses the rest in a crash,
+ * gets full, fails, and can be snapshot and restored. Deterministic: what it does follows from the
+ * calls alone. For the simulator and for unit tests. */
+#ifndef DYN_ADAPTER_STORE_MEMORY_H
+#define DYN_ADAPTER_STORE_MEMORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "port/store.h"
+#include "port/store_host.h"
+
+struct store_memory;
+
+/* host: copied; wake may be NULL and is called when, in deferred mode, a request starts to wait. */
+struct store_memory *store_memory_new(const struct store_host *host);
+/* Requests that still wait are forgotten. */
+void store_memory_free(struct store_memory *m);
+struct store_port store_memory_port(struct store_memory *m);
+
+/* Synchronous at first: each request completes inside its call. Deferred: it waits until the owner
+ * takes a step, so how long a disk takes is the owner's choice. A deferred read answers from the
+ * moment at which it was handed over, the oldest answer that the contract allows. */
+void store_memory_set_deferred(struct store_memory *m, bool deferred);
+uint32_t store_memory_pending(const struct store_memory *m);
+/* Completes one waiting request. pick chooses (modulo their number; 0 is the oldest); writes and
+ * syncs complete in their order, so for one of them the oldest of them is taken. Returns false
+ * when none waits. */
+bool store_memory_step(struct store_memory *m, uint64_t pick);
+
+/* The disk: puts fail with DYN_ERR_NO_SPACE when they would make it larger than this. 0: no
+ * limit. */
+void store_memory_set_capacity(struct store_memory *m, uint64_t bytes);
+/* The next write or sync fails, and with it all later ones: DYN_ERR_IO. */
+void store_memory_fail_next_write(struct store_memory *m);
+/* Reads fail with this error until it is set back to DYN_OK. */
+void store_memory_fail_reads(struct store_memory *m, int err);
+/* Flips one bit of a stored value, synced and current: bit rot. False: no such row, or empty. */
+bool store_memory_rot(struct store_memory *m, enum store_family f, struct slice key, uint64_t bit);
+
+/* Batches that a crash now might lose. */
+uint32_t store_memory_unsynced(const struct store_memory *m);
+/* The kernel writes back by itself: all becomes durable, nobody is told. */
+void store_memory_write_back(struct store_memory *m);
+/* Power loss: waiting requests vanish without a callback, of the unsynced batches the first `keep`
+ * survive (a log torn further on), and what failed works again. The store may be used on, as after
+ * a start. */
+void store_memory_crash(struct store_memory *m, uint32_t keep);
+/* A clean stop: all synced and marked. Waiting requests vanish, complete them before. */
+void store_memory_stop(struct store_memory *m);
+/* Did the last run end by store_memory_stop() (or is the store new)? Forgets the mark, as a start
+ * does. */
+bool store_memory_was_clean(struct store_memory *m);
+
+/* The whole synced disk at one moment, for the restored-backup and cloned-machine faults. */
+struct store_memory_image;
+struct store_memory_image *store_memory_snapshot(const struct store_memory *m);
+void store_memory_image_free(struct store_memory_image *image); /* NULL is fine */
+/* A crash, after which the disk is the image's. The image may be restored again, also into another
+ * store. */
+void store_memory_restore(struct store_memory *m, const struct store_memory_image *image);
+
+#endif

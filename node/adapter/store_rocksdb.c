@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See store_rocksdb.h. RocksDB's calls block; a loop must not.
+ *
+ * - A read first asks RocksDB for what it has in memory. Only what is incomplete goes to a thread.
+ * - A batch waits for the end of the turn. A read of a key that is in a waiting batch writes the
+ *   waiting batches first, so reads see them; a scan always does.
+ * - Any failed write or sync stops all writing, and the host is told; there is no second attempt,
+ *   as a failed fsync says nothing about what it left behind. Only a full disk fails one batch
+ *   alone (HAZARDS E20). */
+#include "adapter/store_rocksdb.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "adapter/store_rocksdb_private.h"
+#include "base/err.h"
+#include "base/mem.h"
+
+/* --- completions ---------------------------------------------------------------------------- */
+
+/* Takes the message. */
+static void stop_writing(struct store_rocksdb *s, int err, char *message)
+{
+    if (s->stopped) {
+        free(message);
+        return;
+    }
+    s->stopped = true;
+    s->failure = err == DYN_ERR_CORRUPT ? DYN_ERR_CORRUPT : DYN_ERR_IO;
+    s->failure_message = message;
+    if (s->host.wake != NULL)
+        s->host.wake(s->host.ctx);
+}
+
+static void settle(struct store_rocksdb *s, struct store_write *req, int err)
+{
+    req->ticket = (uint64_t)(int64_t)err;
+    list_append(&s->settled, &req->link);
+}
+
+static void deliver(struct store_rocksdb *s)
+{
+    if (s->stopped && !s->told) {
+        s->told = true;
+        if (s->host.failed != NULL)
+            s->host.failed(s->host.ctx, s->failure, s->failure_message);
+    }
+    for (struct list *l; (l = list_first(&s->settled)) != NULL;) {
+        struct store_write *req = container_of(l, struct store_write, link);
+        list_remove(l);
+        req->done(req, (int)(int64_t)req->ticket);
+    }
+}
+
+static void settle_unsynced(struct store_rocksdb *s, int err)
+{
+    list_for_each_safe(l, tmp, &s->unsynced)
+    {
+        struct store_write *req = container_of(l, struct store_write, link);
+        if (err == DYN_OK && req->ticket > s->durable)
+            break; /* in order of tickets */
+        list_remove(l);
+        settle(s, req, err);
+    }
+}
+
+/* --- syncs ---------------------------------------------------------------------------------- */
+
+static void sync_run(struct store_job *job)
+{
+    struct sync_job *sync = container_of(job, struct sync_job, job);
+    sync->err = rocks_sync(sync->s->db, &sync->message);
+    if (sync->err == DYN_OK)
+        store_disk_mark(sync->s->disk, sync->sequence);
+}
+
+static void start_sync(struct store_rocksdb *s);
+
+static void sync_finish(struct store_job *job)
+{
+    struct sync_job *sync = container_of(job, struct sync_job, job);
+    struct store_rocksdb *s = sync->s;
+    int err = sync->err;
+    sync->running = false;
+    if (err == DYN_OK) {
+        s->durable = sync->ticket;
+        s->stats.syncs++;
+    } else {
+        /* A sync that found the disk full failed all the same: what it left is unknown. */
+        stop_writing(s, err, sync->message);
+        err = s->failure;
+    }
+    sync->message = NULL;
+    settle_unsynced(s, err);
+    if (err == DYN_OK)
+        start_sync(s);
+}
+
+static void start_sync(struct store_rocksdb *s)
+{
+    if (list_empty(&s->unsynced) || s->sync.running || s->closing || s->stopped)
+        return;
+    s->sync.running = true;
+    s->sync.ticket = s->written;
+    s->sync.sequence = rocks_sequence(s->db);
+    store_lanes_submit(s->lanes, LANE_SYNC, &s->sync.job);
+}
+
+/* --- the batches of a turn ------------------------------------------------------------------ */
+
+static uint64_t key_hash(enum store_family f, struct slice key)
+{
+    uint64_t h = 0xcbf29ce484222325ull ^ (uint64_t)f << 32; /* FNV-1a */
+    for (size_t i = 0; i < key.len; i++)
+        h = (h ^ key.data[i]) * 0x100000001b3ull;
+    return h ^ h >> 29;
+}
+
+/* Finds the hash's slot. The table is four times larger than what a turn may hold, so a free slot
+ * comes soon. */
+static bool turn_has(const struct store_rocksdb *s, uint64_t hash, uint32_t *slot)
+{
+    uint32_t at = (uint32_t)hash % TURN_SLOTS;
+    while (s->keys[at].generation == s->generation) {
+        if (s->keys[at].hash == hash)
+            return true;
+        at = (at + 1) % TURN_SLOTS;
+    }
+    *slot = at;
+    return false;
+}
+
+bool store_rocksdb_turn_may_hold(const struct store_rocksdb *s, enum store_family f,
+                                 struct slice key)
+{
+    uint32_t slot;
+    return s->turn_ops > 0 && turn_has(s, key_hash(f, key), &slot);
+}
+
+static void turn_clear(struct store_rocksdb *s)
+{
+    s->turn_ops = 0;
+    s->turn_bytes = 0;
+    if (++s->generation == 0) { /* wrapped: old slots would count again */
+        memset(s->keys, 0, sizeof(s->keys));
+        s->generation = 1;
+    }
+}
+
+void store_rocksdb_turn_write(struct store_rocksdb *s)
+{
+    char *message = NULL;
+    int err = DYN_OK;
+    if (s->turn_ops > 0) {
+        if (s->stopped) {
+            rocks_batch_clear(s->db);
+            err = DYN_ERR_STOPPED;
+        } else {
+            err = rocks_write(s->db, &message);
+        }
+        s->written += err == DYN_OK;
+        turn_clear(s);
+    }
+    if (err == DYN_ERR_NO_SPACE) {
+        store_disk_full(s->disk);
+        free(message);
+    } else if (err != DYN_OK && err != DYN_ERR_STOPPED) {
+        stop_writing(s, err, message);
+        err = s->failure;
+    }
+    list_for_each_safe(l, tmp, &s->waiting)
+    {
+        struct store_write *req = container_of(l, struct store_write, link);
+        list_remove(l);
+        if (err == DYN_OK && req->sync == STORE_SYNCED && s->written > s->durable) {
+            req->ticket = s->written;
+            list_append(&s->unsynced, &req->link);
+        } else {
+            settle(s, req, err);
+        }
+    }
+}
+
+static void turn_add(struct store_rocksdb *s, const struct store_batch *batch)
+{
+    size_t at = 0;
+    enum store_op_type type;
+    enum store_family f;
+    struct slice key, value;
+    while (store_batch_next(batch, &at, &type, &f, &key, &value)) {
+        uint64_t hash = key_hash(f, key);
+        uint32_t slot;
+        if (s->turn_ops < TURN_OPS_MAX && !turn_has(s, hash, &slot)) {
+            s->keys[slot].generation = s->generation;
+            s->keys[slot].hash = hash;
+        }
+        if (type == STORE_PUT)
+            rocks_batch_put(s->db, f, key, value);
+        else
+            rocks_batch_delete(s->db, f, key);
+        s->turn_ops++;
+        s->turn_bytes += key.len + value.len;
+    }
+    s->bytes_written += batch->ops.len;
+    s->stats.writes++;
+}
+
+/* Once a second, off the loop: did RocksDB fail in the background? It would go on by itself. */
+static void check_run(struct store_job *job)
+{
+    struct check_job *check = container_of(job, struct check_job, job);
+    check->background_errors = rocks_background_errors(check->s->db);
+}
+
+static void check_finish(struct store_job *job)
+{
+    struct check_job *check = container_of(job, struct check_job, job);
+    struct store_rocksdb *s = check->s;
+    check->running = false;
+    if (check->background_errors > s->background_errors &&
+        store_disk_room(s->disk, s->bytes_written) == STORE_ROOM_ENOUGH)
+        stop_writing(s, DYN_ERR_IO, mem_strdup("a flush or a compaction failed"));
+    s->background_errors = check->background_errors;
+}
+
+static void start_check(struct store_rocksdb *s)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    uint64_t now = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    if (s->check.running || s->closing || now - s->checked_ms < CHECK_MS)
+        return;
+    s->checked_ms = now;
+    s->check.running = true;
+    store_lanes_submit(s->lanes, LANE_SCAN, &s->check.job);
+}
+
+void store_rocksdb_flush_turn(struct store_rocksdb *s)
+{
+    for (int round = 0; round < FLUSH_ROUNDS; round++) {
+        s->dirty = false;
+        if (s->turn_ops > 0 || !list_empty(&s->waiting))
+            store_rocksdb_turn_write(s);
+        start_sync(s);
+        deliver(s);
+        if (s->turn_ops == 0 && list_empty(&s->waiting) && list_empty(&s->settled))
+            break;
+    }
+    start_check(s);
+}
+
+void store_rocksdb_poll(struct store_rocksdb *s)
+{
+    store_lanes_poll(s->lanes);
+    deliver(s);
+    start_check(s);
+}
+
+/* --- the port: writes ----------------------------------------------------------------------- */
+
+static void make_dirty(struct store_rocksdb *s)
+{
+    if (s->dirty)
+        return;
+    s->dirty = true;
+    if (s->host.dirty != NULL)
+        s->host.dirty(s->host.ctx);
+}
+
+/* May the batch be taken with this much room left? */
+static bool room_for(const struct store_batch *batch, enum store_room room)
+{
+    size_t at = 0;
+    enum store_op_type type;
+    enum store_family f;
+    struct slice key, value;
+    if (room == STORE_ROOM_ENOUGH)
+        return true;
+    while (store_batch_next(batch, &at, &type, &f, &key, &value)) {
+        if (type == STORE_PUT && (room == STORE_ROOM_NONE || f == STORE_VALUE || f == STORE_HINT))
+            return false;
+    }
+    return true;
+}
+
+static void port_write(void *ctx, struct store_batch *batch, enum store_sync sync,
+                       struct store_write *req)
+{
+    struct store_rocksdb *s = ctx;
+    int err = DYN_OK;
+    if (s->stopped)
+        err = DYN_ERR_STOPPED;
+    else if (!room_for(batch, store_disk_room(s->disk, s->bytes_written)))
+        err = DYN_ERR_NO_SPACE;
+    if (err == DYN_OK)
+        turn_add(s, batch);
+    store_batch_release(batch);
+    if (req != NULL) {
+        req->sync = sync;
+        if (err == DYN_OK)
+            list_append(&s->waiting, &req->link);
+        else
+            settle(s, req, err);
+    }
+    if (s->turn_ops >= TURN_OPS_MAX || s->turn_bytes >= TURN_BYTES_MAX)
+        store_rocksdb_turn_write(s);
+    make_dirty(s);
+}
+
+static void port_sync(void *ctx, struct store_write *req)
+{
+    struct store_rocksdb *s = ctx;
+    req->sync = STORE_SYNCED;
+    if (s->stopped)
+        settle(s, req, DYN_ERR_STOPPED);
+    else
+        list_append(&s->waiting, &req->link);
+    make_dirty(s);
+}
+
+static void port_stats(void *ctx, struct store_stats *out)
+{
+    struct store_rocksdb *s = ctx;
+    *out = s->stats;
+    store_disk_room(s->disk, s->bytes_written);
+    out->bytes_used = rocks_bytes_used(s->db);
+    out->bytes_free = store_disk_free_bytes(s->disk);
+}
+
+struct store_port store_rocksdb_port(struct store_rocksdb *s)
+{
+    return (struct store_port){.ctx = s,
+                               .get = store_rocksdb_get,
+                               .write = port_write,
+                               .sync = port_sync,
+                               .scan = store_rocksdb_scan,
+                               .stats = port_stats};
+}
+
+/* --- start and stop ------------------------------------------------------------------------- */
+
+struct store_rocksdb_config store_rocksdb_config_default(void)
+{
+    return (struct store_rocksdb_config){
+        .cache_bytes = 16 << 20,
+        .write_buffer_bytes = 32 << 20,
+        .blob_bytes = 4096,
+        .ballast_bytes = 32 << 20,
+        .reserve_bytes = 96 << 20, /* what memtables and their logs may still ask for */
+    };
+}
+
+static int open_parts(struct store_rocksdb *s, const struct store_rocksdb_config *config,
+                      char **message)
+{
+    char *path = mem_printf("%s/db", config->path);
+    struct rocks_config rocks = {.path = path,
+                                 .cache_bytes = config->cache_bytes,
+                                 .write_buffer_bytes = config->write_buffer_bytes,
+                                 .blob_bytes = config->blob_bytes};
+    int err = DYN_OK;
+    if (mkdir(config->path, 0700) != 0 && errno != EEXIST) {
+        *message = mem_printf("cannot make %s: %s", config->path, strerror(errno));
+        err = DYN_ERR_IO;
+    }
+    if (err == DYN_OK)
+        err = rocks_open(&rocks, &s->db, message);
+    if (err == DYN_OK) {
+        uint64_t recovered = rocks_sequence(s->db);
+        s->disk = store_disk_new(config->path, config->ballast_bytes, config->reserve_bytes);
+        if (store_disk_marked(s->disk) > recovered)
+            s->lost = store_disk_marked(s->disk) - recovered;
+        err = store_identity_open(s->db, config->path, config->cluster, config->node, &s->identity,
+                                  message);
+    }
+    free(path);
+    return err;
+}
+
+static void free_parts(struct store_rocksdb *s)
+{
+    rocks_close(s->db);
+    store_disk_free(s->disk);
+    free(s->failure_message);
+    free(s);
+}
+
+int store_rocksdb_open(const struct store_rocksdb_config *config, const struct store_host *host,
+                       struct store_rocksdb **out, char **message)
+{
+    static const unsigned threads[LANES] = {[LANE_SYNC] = 1, [LANE_READ] = 2, [LANE_SCAN] = 1};
+    struct store_rocksdb *s = mem_new(struct store_rocksdb);
+    int err = open_parts(s, config, message);
+    if (err != DYN_OK) {
+        free_parts(s);
+        return err;
+    }
+    s->host = *host;
+    s->generation = 1;
+    list_init(&s->waiting);
+    list_init(&s->unsynced);
+    list_init(&s->settled);
+    s->sync.job = (struct store_job){.run = sync_run, .finish = sync_finish};
+    s->sync.s = s;
+    s->check.job = (struct store_job){.run = check_run, .finish = check_finish};
+    s->check.s = s;
+    s->lanes = store_lanes_new(threads, LANES, host->wake, host->ctx);
+    *out = s;
+    return DYN_OK;
+}
+
+void store_rocksdb_close(struct store_rocksdb *s)
+{
+    char *message = NULL;
+    if (s == NULL)
+        return;
+    s->closing = true;
+    store_rocksdb_turn_write(s);
+    store_lanes_free(s->lanes); /* finishes what the threads still had to do */
+    if (!s->stopped && rocks_sync(s->db, &message) == DYN_OK) {
+        s->durable = s->written;
+        store_disk_mark(s->disk, rocks_sequence(s->db));
+        settle_unsynced(s, DYN_OK);
+        /* Tables instead of a log make the next start quick. The mark comes last. */
+        if (rocks_flush(s->db, &message) == DYN_OK)
+            store_identity_mark_clean(s->db, &message);
+    } else {
+        settle_unsynced(s, s->stopped ? s->failure : DYN_ERR_IO);
+    }
+    free(message);
+    s->host.failed = NULL; /* too late to do anything about it */
+    deliver(s);
+    free_parts(s);
+}
+
+bool store_rocksdb_was_created(const struct store_rocksdb *s)
+{
+    return s->identity.created;
+}
+
+bool store_rocksdb_was_clean(const struct store_rocksdb *s)
+{
+    return s->identity.clean && s->lost == 0;
+}
+
+uint64_t store_rocksdb_lost(const struct store_rocksdb *s)
+{
+    return s->lost;
+}
+
+void store_rocksdb_identity(const struct store_rocksdb *s, uint64_t *cluster, uint64_t *node)
+{
+    *cluster = s->identity.cluster;
+    *node = s->identity.node;
+}
+
+int store_rocksdb_adopt(struct store_rocksdb *s, uint64_t cluster, uint64_t node)
+{
+    char *message = NULL;
+    assert(cluster != 0 && node != 0);
+    if (s->identity.node != 0)
+        return DYN_ERR_EXISTS;
+    store_rocksdb_turn_write(s);
+    int err = store_identity_adopt(s->db, cluster, node, &message);
+    if (err != DYN_OK) {
+        stop_writing(s, err, message);
+        return err;
+    }
+    s->identity.cluster = cluster;
+    s->identity.node = node;
+    return DYN_OK;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of the store on RocksDB, shared by the file that writes and the file that reads. */
+#ifndef DYN_ADAPTER_STORE_ROCKSDB_PRIVATE_H
+#define DYN_ADAPTER_STORE_ROCKSDB_PRIVATE_H
+
+#include "adapter/rocks.h"
+#include "adapter/store_disk.h"
+#include "adapter/store_identity.h"
+#include "adapter/store_lane.h"
+#include "adapter/store_rocksdb.h"
+
+enum {
+    TURN_OPS_MAX = 1024,      /* operations that wait for the end of a turn, */
+    TURN_BYTES_MAX = 1 << 20, /* and bytes; beyond, they are written at once */
+    TURN_SLOTS = 4096,
+    FLUSH_ROUNDS = 8,
+    CHECK_MS = 1000,
+};
+
+enum lane { LANE_SYNC, LANE_READ, LANE_SCAN, LANES };
+
+struct sync_job {
+    struct store_job job;
+    struct store_rocksdb *s;
+    uint64_t ticket, sequence;
+    char *message;
+    int err;
+    bool running;
+};
+
+struct check_job {
+    struct store_job job;
+    struct store_rocksdb *s;
+    uint64_t background_errors;
+    bool running;
+};
+
+struct store_rocksdb {
+    struct store_host host;
+    struct store_disk *disk;
+    struct store_lanes *lanes;
+    struct rocks *db;
+    struct store_identity identity;
+    uint64_t lost;
+
+    /* The batches of this turn lie in the database's batch. A set of the hashes of their keys: a
+     * slot counts only when its generation is this turn's. */
+    uint64_t turn_bytes;
+    uint32_t turn_ops, generation;
+    struct {
+        uint32_t generation;
+        uint64_t hash;
+    } keys[TURN_SLOTS];
+    bool dirty; /* the host knows that a flush is due */
+
+    /* Each write goes from waiting (its batch) to unsynced (a sync, if it wants one) to settled
+     * (its callback; its ticket then holds the outcome). */
+    struct list waiting, unsynced, settled;
+    uint64_t written, durable; /* tickets: batches written so far, and how many are synced */
+    struct sync_job sync;
+    struct check_job check;
+    uint64_t checked_ms, background_errors;
+
+    uint64_t bytes_written;
+    struct store_stats stats;
+    bool stopped, told, closing;
+    int failure;
+    char *failure_message;
+};
+
+/* Writes what waits for the end of the turn, without running a callback. */
+void store_rocksdb_turn_write(struct store_rocksdb *s);
+/* May a batch that waits hold this row? */
+bool store_rocksdb_turn_may_hold(const struct store_rocksdb *s, enum store_family f,
+                                 struct slice key);
+
+/* The port's reads. */
+void store_rocksdb_get(void *ctx, struct store_get *req);
+void store_rocksdb_scan(void *ctx, struct store_scan *req);
+
+#endif

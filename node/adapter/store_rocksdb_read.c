@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The reads of store_rocksdb.h. Each is tried in memory first, inside the call; only what RocksDB
+ * calls incomplete becomes a job for a thread. A scan reads rows in chunks into a buffer of its
+ * own, so that the request's callbacks run on the loop's thread and a long scan neither holds much
+ * memory nor the thread for long. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "adapter/store_rocksdb_private.h"
+#include "base/err.h"
+#include "base/mem.h"
+
+enum {
+    CHUNK_ROWS = 4096, /* rows that a scan reads at a time */
+    CHUNK_BYTES = 2 << 20,
+};
+
+struct cold_get {
+    struct store_job job;
+    struct store_rocksdb *s;
+    struct store_get *req;
+    struct rocks_value *value;
+    int err;
+};
+
+static void answer_get(struct store_get *req, int err, struct rocks_value *value)
+{
+    req->done(req, err, err == DYN_OK ? rocks_value_slice(value) : slice_of(NULL, 0));
+    rocks_value_free(value);
+}
+
+static void cold_get_run(struct store_job *job)
+{
+    struct cold_get *g = container_of(job, struct cold_get, job);
+    g->err = rocks_get(g->s->db, g->req->family, g->req->key, false, &g->value);
+}
+
+static void cold_get_finish(struct store_job *job)
+{
+    struct cold_get *g = container_of(job, struct cold_get, job);
+    answer_get(g->req, g->err, g->value);
+    free(g);
+}
+
+void store_rocksdb_get(void *ctx, struct store_get *req)
+{
+    struct store_rocksdb *s = ctx;
+    struct rocks_value *value = NULL;
+    if (store_rocksdb_turn_may_hold(s, req->family, req->key))
+        store_rocksdb_turn_write(s);
+    int err = rocks_get(s->db, req->family, req->key, true, &value);
+    if (err != ROCKS_INCOMPLETE) {
+        s->stats.reads_memory++;
+        answer_get(req, err, value);
+        return;
+    }
+    s->stats.reads_disk++;
+    struct cold_get *g = mem_new(struct cold_get);
+    g->job = (struct store_job){.run = cold_get_run, .finish = cold_get_finish};
+    g->s = s;
+    g->req = req;
+    store_lanes_submit(s->lanes, LANE_READ, &g->job);
+}
+
+/* A scan reads a chunk of rows at a time into `rows`, and gives them to the request from there. */
+struct scan_job {
+    struct store_job job;
+    struct store_rocksdb *s;
+    struct store_scan *req;
+    struct rocks_cursor *cursor;
+    struct buf rows;
+    uint32_t rows_read, chunk_rows;
+    uint64_t bytes_read;
+    bool more; /* rows follow those that were read */
+    int err;
+};
+
+static bool scan_reached_bound(const struct scan_job *j)
+{
+    return j->rows_read >= j->req->max_rows || j->bytes_read >= j->req->max_bytes;
+}
+
+static void scan_read(struct scan_job *j)
+{
+    struct slice key, value;
+    buf_clear(&j->rows);
+    j->more = false;
+    for (j->chunk_rows = 0; rocks_cursor_row(j->cursor, &key, &value); j->chunk_rows++) {
+        j->more = j->chunk_rows >= CHUNK_ROWS || j->rows.len >= CHUNK_BYTES ||
+                  (j->rows_read > 0 && scan_reached_bound(j));
+        if (j->more)
+            break;
+        buf_put_bytes(&j->rows, key);
+        buf_put_bytes(&j->rows, value);
+        j->rows_read++;
+        j->bytes_read += key.len + value.len;
+        rocks_cursor_next(j->cursor);
+    }
+    j->err = rocks_cursor_error(j->cursor);
+}
+
+/* Gives the rows of a chunk. True when the scan is over and its request completed. */
+static bool scan_give(struct scan_job *j)
+{
+    struct store_scan *req = j->req;
+    struct reader r = reader_of(buf_slice(&j->rows));
+    bool go_on = true;
+    uint32_t left = j->chunk_rows;
+    for (; j->err == DYN_OK && go_on && left > 0; left--) {
+        struct slice key = read_bytes(&r), value = read_bytes(&r);
+        assert(reader_ok(&r));
+        go_on = req->row(req, key, value);
+    }
+    if (j->err == DYN_OK && j->more && go_on && !scan_reached_bound(j))
+        return false;
+    req->done(req, j->err, j->err == DYN_OK && (j->more || left > 0));
+    return true;
+}
+
+static void scan_free(struct scan_job *j)
+{
+    rocks_cursor_free(j->cursor);
+    buf_release(&j->rows);
+    free(j);
+}
+
+static void cold_scan_run(struct store_job *job)
+{
+    struct scan_job *j = container_of(job, struct scan_job, job);
+    const struct store_scan *req = j->req;
+    if (j->cursor == NULL)
+        j->cursor =
+            rocks_cursor_new(j->s->db, req->family, req->prefix, req->from,
+                             req->max_rows <= CHUNK_ROWS ? ROCKS_CURSOR_CACHED : ROCKS_CURSOR_ONCE);
+    scan_read(j);
+}
+
+static void cold_scan_finish(struct store_job *job)
+{
+    struct scan_job *j = container_of(job, struct scan_job, job);
+    if (j->s->closing)
+        j->err = DYN_ERR_STOPPED;
+    if (scan_give(j))
+        scan_free(j);
+    else
+        store_lanes_submit(j->s->lanes, LANE_SCAN, &j->job);
+}
+
+void store_rocksdb_scan(void *ctx, struct store_scan *req)
+{
+    struct store_rocksdb *s = ctx;
+    struct scan_job *j = mem_new(struct scan_job);
+    if (s->turn_ops > 0)
+        store_rocksdb_turn_write(s);
+    j->job = (struct store_job){.run = cold_scan_run, .finish = cold_scan_finish};
+    j->s = s;
+    j->req = req;
+    if (req->max_rows <= CHUNK_ROWS && req->max_bytes <= CHUNK_BYTES) {
+        j->cursor =
+            rocks_cursor_new(s->db, req->family, req->prefix, req->from, ROCKS_CURSOR_MEMORY);
+        scan_read(j);
+        if (j->err != ROCKS_INCOMPLETE) {
+            s->stats.reads_memory++;
+            bool over = scan_give(j);
+            assert(over);
+            (void)over;
+            scan_free(j);
+            return;
+        }
+        rocks_cursor_free(j->cursor);
+        j->cursor = NULL;
+        j->rows_read = 0;
+        j->bytes_read = 0;
+    }
+    s->stats.reads_disk++;
+    store_lanes_submit(s->lanes, LANE_SCAN, &j->job);
+}
