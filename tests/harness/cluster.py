@@ -8,6 +8,7 @@ at that member's address.
 
 import dataclasses
 import http.client
+import os
 import pathlib
 import subprocess
 
@@ -118,6 +119,7 @@ class Cluster:
         """Creates, but does not start. OPTIONS go to `dynactl cluster create`, SETTINGS to each
         node's configuration."""
         self.folder = pathlib.Path(folder)
+        self.nodes = []
         self.mounts = []
         members = [None] * size
         command = ["cluster", "create", self.folder, "--nodes", size, *options]
@@ -146,10 +148,13 @@ class Cluster:
         return [node.address for node in self.nodes]
 
     def dynactl(self, *argv, check=True, namespace=None, seconds=30, stdin=b""):
-        """Runs dynactl to its end; with CHECK it must succeed. Returns the CompletedProcess (bytes)."""
+        """Runs dynactl to its end, with this cluster's nodes in its environment; with CHECK it must
+        succeed. Returns the CompletedProcess (bytes)."""
         inside = namespace.prefix if namespace else []
+        nodes = {"DYNAMOUNT_NODES": ",".join(self.addresses)} if self.nodes else {}
         done = subprocess.run([*inside, tree.DYNACTL, *map(str, argv)], capture_output=True,
-                              input=stdin, timeout=seconds, check=False)
+                              input=stdin, timeout=seconds, check=False,
+                              env={**os.environ, **nodes})
         if check:
             assert done.returncode == 0, f"dynactl {argv}: {done.stderr.decode(errors='replace')}"
         return done
