@@ -70,13 +70,15 @@ static int adopt_history(struct client *c, const struct history *theirs)
     return DYN_OK;
 }
 
-static int adopt_reply(struct client *c, struct slice body)
+/* asked: the node that was meant, or a seed's number. FRAME_RING travels without a receiver's name,
+ * so it is here that somebody else at a member's address is found out. */
+static int adopt_reply(struct client *c, uint64_t asked, struct slice body)
 {
     struct ring_reply reply;
     int err = ring_reply_decode(body, &reply);
     if (err != DYN_OK)
         return err;
-    err = reply.status;
+    err = asked > NODE_SEED_MAX && reply.node != asked ? DYN_ERR_REFUSED : reply.status;
     if (err == DYN_OK)
         err = adopt_history(c, &reply.history);
     ring_reply_release(&reply);
@@ -87,7 +89,7 @@ static void seed_answered(struct rpc_call *call, int err, struct slice body)
 {
     struct client *c = call->arg;
     if (err == DYN_OK)
-        err = adopt_reply(c, body);
+        err = adopt_reply(c, call->node, body);
     if (err == DYN_OK) {
         c->seeds_failed = 0;
         arm(c, c->cfg.ring_refresh_us);
@@ -128,11 +130,13 @@ static void member_answered(struct rpc_call *call, int err, struct slice body)
     list_remove(&p->link);
     free(p);
     if (err == DYN_OK)
-        detector_ok(c->detector, node, took);
+        err = adopt_reply(c, node, body);
+    if (err == DYN_ERR_REFUSED)
+        detector_failed(c->detector, node, DYN_ERR_UNREACHABLE);
+    else if (err == DYN_ERR_TIMEOUT || err == DYN_ERR_UNREACHABLE)
+        detector_failed(c->detector, node, err);
     else
-        detector_failed(c->detector, node, err == DYN_ERR_REFUSED ? DYN_ERR_UNREACHABLE : err);
-    if (err == DYN_OK)
-        err = adopt_reply(c, body);
+        detector_ok(c->detector, node, took); /* it answered, whatever it said */
     if (err == DYN_OK) {
         c->seeds_failed = 0;
         arm(c, c->cfg.ring_refresh_us);

@@ -217,6 +217,15 @@ int sync_request_decode(struct slice body, struct sync_request *q);
 void sync_reply_encode(const struct sync_reply *p, struct buf *out);
 int sync_reply_decode(struct slice body, struct sync_reply *p);
 
+/* FRAME_STATUS: request body empty; reply: JSON text, the same as GET /v1/cluster:
+ *   {"node": "16 hex", "cluster": "16 hex", "version": "0.1.0", "uptime_s": 12,
+ *    "q": 256, "n": 3, "r": 2, "w": 2, "epoch": {"length": 4, "digest": "hex"},
+ *    "members": [{"node": "16 hex", "address": "host:port", "zone": "a" or absent, "weight": 100,
+ *                 "tokens": 86, "up": true, "rtt_us": 300, "down_us": 0, "hints": 0}],
+ *    "stats": {fields of struct engine_stats by their names}, "disk": {"used": 1, "free": 2}}
+ * up, rtt_us, down_us and hints are as seen and held by the answering node. Readers ignore what
+ * they do not know, and do without what is missing. */
+
 /* FRAME_RING: request body empty; reply: status, u64 answering node's id, bytes history (which
  * names the cluster). */
 struct ring_reply {

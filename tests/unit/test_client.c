@@ -628,6 +628,22 @@ static void test_life_goes_on_when_the_seed_dies(void **state)
     world_free(w);
 }
 
+static void test_a_stranger_at_a_members_address_is_found_out(void **state)
+{
+    (void)state;
+    struct world *w = ready();
+    struct buf body = BUF_EMPTY;
+    pass(w, 10000000);
+    struct asked *a = latest(w, FRAME_RING);
+    struct ring_reply p = {.node = a->node + 1, .history = w->history};
+    uint64_t node = a->node;
+    assert_true(client_node_up(w->client, node));
+    ring_reply_encode(&p, &body);
+    answer(w, a, &body);
+    assert_false(client_node_up(w->client, node));
+    world_free(w);
+}
+
 static void raw_done(void *arg, int err, struct slice body)
 {
     struct world *w = arg;
@@ -690,6 +706,7 @@ int main(void)
         cmocka_unit_test(test_the_ring_is_asked_for_each_ten_seconds),
         cmocka_unit_test(test_another_clusters_ring_is_not_taken),
         cmocka_unit_test(test_life_goes_on_when_the_seed_dies),
+        cmocka_unit_test(test_a_stranger_at_a_members_address_is_found_out),
         cmocka_unit_test(test_a_raw_call_goes_to_its_node),
         cmocka_unit_test(test_freeing_leaves_callbacks_uncalled),
     };
