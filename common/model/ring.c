@@ -24,6 +24,7 @@ struct ring {
     uint64_t cluster;
     uint32_t q, n, r, w;
     struct history_epoch epoch;
+    struct history history;
     struct ring_member *members; /* sorted by node */
     uint32_t *zones;             /* by member: equal numbers, equal zones */
     uint32_t member_count, zone_count;
@@ -315,6 +316,7 @@ int ring_build(const struct history *h, struct ring **out)
     r->r = f.create->r;
     r->w = f.create->w;
     r->epoch = history_epoch(h);
+    history_copy(&r->history, h);
     ring_settle(r, &f);
     ring_count_zones(r);
     ring_keep_primaries(r);
@@ -339,6 +341,7 @@ void ring_unref(struct ring *r)
         free((char *)r->members[i].address);
         free((char *)r->members[i].zone);
     }
+    history_release(&r->history);
     free(r->members);
     free(r->zones);
     free(r->owner);
@@ -375,6 +378,11 @@ uint32_t ring_w(const struct ring *r)
 const struct history_epoch *ring_epoch(const struct ring *r)
 {
     return &r->epoch;
+}
+
+const struct history *ring_history(const struct ring *r)
+{
+    return &r->history;
 }
 
 uint32_t ring_member_count(const struct ring *r)

@@ -29,6 +29,7 @@ uint32_t ring_n(const struct ring *r); /* cluster defaults */
 uint32_t ring_r(const struct ring *r);
 uint32_t ring_w(const struct ring *r);
 const struct history_epoch *ring_epoch(const struct ring *r);
+const struct history *ring_history(const struct ring *r); /* what it was built from; borrowed */
 uint32_t ring_member_count(const struct ring *r);
 const struct ring_member *ring_member_at(const struct ring *r, uint32_t index); /* sorted by node */
 const struct ring_member *ring_member_find(const struct ring *r, uint64_t node); /* NULL */

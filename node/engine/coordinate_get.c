@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The coordinators of get and sync: a gather, and the question to each replica whether it has
+ * synced what it shows (F13). */
+#include "engine/coordinate.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "engine/peer_wire.h"
+
+int coordinate_cover(struct engine *e, struct slice key, const struct slice *contexts, uint32_t n,
+                     struct cover *cover)
+{
+    struct cover t = COVER_EMPTY;
+    for (uint32_t i = 0; i < n; i++) {
+        int err = context_verify(e->mac, ring_cluster(e->ring), key, contexts[i], &t);
+        if (err != DYN_OK) {
+            cover_release(&t);
+            return err;
+        }
+    }
+    *cover = t;
+    return DYN_OK;
+}
+
+/* ---- get --------------------------------------------------------------------------------- */
+
+static void count_versions(struct engine *e, const struct object *o)
+{
+    uint32_t live = object_live_count(o);
+    if (live > 0)
+        e->stats.sibling_reads[live > 4 ? 3 : live - 1]++;
+}
+
+static void on_gathered(void *arg, const struct gather_result *result)
+{
+    struct request *r = arg;
+    struct engine *e = r->e;
+    r->coordinator = NULL;
+    if (result->status != DYN_OK) {
+        request_fail(r, result->status, result->answered, result->needed);
+        return;
+    }
+    struct buf token = BUF_EMPTY;
+    struct get_reply reply = {.status = DYN_OK,
+                              .answered = (uint8_t)result->answered,
+                              .needed = (uint8_t)result->needed,
+                              .implicit_dir = result->implicit_dir,
+                              .dir_mtime_ns = result->dir_mtime_ns,
+                              .object = *result->object,
+                              .ring = *ring_epoch(e->ring)};
+    for (uint32_t i = 0; i < result->n_current && i < 8; i++)
+        reply.replicas[reply.n_replicas++] = result->current[i];
+    if (!object_is_absent(result->object))
+        token_make(e->mac, ring_cluster(e->ring), r->q.get.key, result->object, &token);
+    reply.token = buf_slice(&token);
+    count_versions(e, result->object);
+    request_reply_get(r, &reply);
+    buf_release(&token);
+}
+
+static void forget(void *coordinator)
+{
+    gather_forget(coordinator);
+}
+
+void coordinate_get(struct request *r)
+{
+    static const enum value_choice choices[] = {[GET_META] = VALUE_NONE,
+                                                [GET_NEWEST] = VALUE_NEWEST,
+                                                [GET_ALL] = VALUE_ALL,
+                                                [GET_DOT] = VALUE_DOT};
+    const struct get_request *q = &r->q.get;
+    struct cover at_least;
+    int err = coordinate_cover(r->e, q->key, q->at_least, q->n_at_least, &at_least);
+    if (err != DYN_OK) {
+        request_fail(r, err, 0, r->quorum.r);
+        return;
+    }
+    struct gather_params p = {.key = q->key,
+                              .quorum = r->quorum,
+                              .values = choices[q->want],
+                              .value_dot = q->value_dot,
+                              .dir_info = true,
+                              .at_least = &at_least,
+                              .done = on_gathered,
+                              .arg = r};
+    r->coordinator_free = forget;
+    r->coordinator = gather_start(r->e, &p);
+}
+
+/* ---- sync -------------------------------------------------------------------------------- */
+
+struct sync_op {
+    struct request *r;
+    struct rpc_call calls[N_MAX];
+    struct replica_read read; /* this node's own part */
+    struct store_write write;
+    bool reading;
+    uint32_t n, active, acks;
+    struct timer later;
+};
+
+static void sync_free(void *coordinator)
+{
+    struct sync_op *op = coordinator;
+    struct engine *e = op->r->e;
+    for (uint32_t i = 0; i < op->n; i++)
+        rpc_cancel(e->rpc, &op->calls[i]);
+    timer_cancel(e->ports.timers, &op->later);
+    if (op->reading)
+        replica_read_release(&op->read);
+    free(op);
+}
+
+static void sync_check(struct sync_op *op)
+{
+    struct request *r = op->r;
+    bool met = op->acks >= r->quorum.w;
+    if (!met && op->active > 0)
+        return;
+    if (op->reading || op->write.done != NULL) /* storage will call back into op */
+        return;
+    struct sync_reply reply = {.status = met ? DYN_OK : DYN_ERR_NO_QUORUM,
+                               .answered = (uint8_t)op->acks,
+                               .needed = (uint8_t)r->quorum.w};
+    request_reply_sync(r, &reply); /* frees op */
+}
+
+static void sync_part_ended(struct sync_op *op, int err)
+{
+    op->active--;
+    if (err == DYN_OK)
+        op->acks++;
+    if (!timer_is_set(&op->later))
+        sync_check(op);
+}
+
+static void on_sync_reply(struct rpc_call *call, int err, struct slice body)
+{
+    int status = DYN_OK;
+    if (err == DYN_OK)
+        err = peer_status_decode(body, &status);
+    sync_part_ended(call->arg, err != DYN_OK ? err : status);
+}
+
+static void on_synced(struct store_write *req, int err)
+{
+    struct sync_op *op = req->arg;
+    req->done = NULL;
+    sync_part_ended(op, err);
+}
+
+static void on_sync_read(struct replica_read *read, int err)
+{
+    struct sync_op *op = read->arg;
+    struct engine *e = op->r->e;
+    if (err == DYN_OK && !clock_covers(&read->object.clock, &op->r->q.sync.dot))
+        err = DYN_ERR_STALE;
+    op->reading = false;
+    replica_read_release(read);
+    if (err != DYN_OK) {
+        sync_part_ended(op, err);
+        return;
+    }
+    op->write = (struct store_write){.done = on_synced, .arg = op};
+    e->ports.store.sync(e->ports.store.ctx, &op->write);
+}
+
+static void on_sync_later(struct timer *t, void *arg)
+{
+    (void)t;
+    sync_check(arg);
+}
+
+void coordinate_sync(struct request *r)
+{
+    struct engine *e = r->e;
+    const struct sync_request *q = &r->q.sync;
+    uint64_t nodes[N_MAX];
+    struct sync_op *op = mem_new(struct sync_op);
+    op->r = r;
+    r->coordinator = op;
+    r->coordinator_free = sync_free;
+    op->n = ring_preference_list(e->ring, ring_partition_of(e->ring, q->key), r->quorum.n, nodes,
+                                 r->quorum.n);
+    op->active = op->n;
+    timer_init(&op->later, on_sync_later,
+               op); /* answered in a later turn, whatever ends inside here */
+    timer_set(e->ports.timers, &op->later, engine_now(e));
+    for (uint32_t i = 0; i < op->n; i++) {
+        op->calls[i] = (struct rpc_call){.done = on_sync_reply, .arg = op};
+        if (nodes[i] == e->cfg.node) {
+            op->read = (struct replica_read){
+                .e = e, .key = q->key, .load = LOAD_NONE, .done = on_sync_read, .arg = op};
+            op->reading = true;
+            replica_read_start(&op->read);
+        } else if (!detector_up(e->detector, nodes[i])) {
+            sync_part_ended(op, DYN_ERR_UNREACHABLE);
+        } else {
+            struct peer_sync m = {.ring = *ring_epoch(e->ring), .key = q->key, .dot = q->dot};
+            struct buf body = BUF_EMPTY;
+            peer_sync_encode(&m, &body);
+            rpc_start(e->rpc, &op->calls[i], nodes[i], FRAME_REPLICA_SYNC, &body,
+                      r->quorum.timeout_us);
+        }
+    }
+}

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The list coordinator: R replicas of a directory each give a page of its entries, dead ones
+ * included, merged name by name.
+ *
+ * A merged page ends at the smallest last name among the replicas that have more (E21): beyond it,
+ * somebody's tombstones or entries are unseen. Entries in which the replicas differ are written
+ * back to those that were behind. */
+#include "engine/coordinate.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "engine/delivery.h"
+#include "engine/replica_list.h"
+
+#define LIMIT_DEFAULT 1000u
+#define LIMIT_MAX 10000u
+#define PAGES_MAX 16
+#define REPAIRS_MAX 64
+#define LIST_NODES 64
+
+struct page {
+    uint64_t node;
+    bool primary;
+    struct buf body; /* what the reply's names borrow from */
+    struct peer_list_reply reply;
+};
+
+struct list_op;
+
+struct list_ask {
+    struct list_op *op;
+    uint64_t node;
+    bool primary;
+    struct rpc_call call;
+};
+
+struct list_op {
+    struct background background; /* first */
+    struct engine *e;
+    struct request *r; /* NULL once answered */
+    uint32_t limit;
+    uint64_t nodes[LIST_NODES];
+    uint32_t n_nodes, next_standin;
+    struct list_ask asks[PAGES_MAX];
+    uint32_t n_asks, n_active;
+    struct page pages[PAGES_MAX];
+    uint32_t n_pages;
+    bool starting, local_busy;
+    struct timer deadline, first_check;
+};
+
+/* An entry to be written back to a replica that was behind: lives by itself. */
+struct entry_repair {
+    struct background background; /* first */
+    struct engine *e;
+    struct buf key;
+    struct object object;
+    struct delivery delivery;
+};
+
+static void check(struct list_op *op);
+
+/* ---- repair ------------------------------------------------------------------------------ */
+
+static void repair_free(struct entry_repair *p)
+{
+    background_end(p->e, &p->background);
+    delivery_release(&p->delivery);
+    object_release(&p->object);
+    buf_release(&p->key);
+    free(p);
+}
+
+static void repair_abandon(struct background *b)
+{
+    repair_free(container_of(b, struct entry_repair, background));
+}
+
+static void on_repaired(struct delivery *d, int err)
+{
+    (void)err; /* whoever stayed behind is found by the next listing */
+    repair_free(d->arg);
+}
+
+static void repair_entry(struct list_op *op, uint64_t node, struct slice name,
+                         const struct object *merged)
+{
+    struct entry_repair *p = mem_new(struct entry_repair);
+    p->e = op->e;
+    p->key = BUF_EMPTY;
+    p->object = OBJECT_EMPTY;
+    key_join(op->r->q.list.dir, name, &p->key);
+    object_copy(&p->object, merged);
+    background_add(op->e, &p->background, repair_abandon);
+    op->e->stats.read_repairs++;
+    p->delivery = (struct delivery){.e = op->e,
+                                    .key = buf_slice(&p->key),
+                                    .object = &p->object,
+                                    .node = node,
+                                    .roles = ROLE_ENTRY,
+                                    .timeout_us = op->e->cfg.replica_timeout_us,
+                                    .done = on_repaired,
+                                    .arg = p};
+    delivery_start(&p->delivery);
+}
+
+/* ---- merging ----------------------------------------------------------------------------- */
+
+/* The name at which the merged page must end; data NULL: no bound, everybody is at the end. */
+static struct slice safe_end(const struct list_op *op)
+{
+    struct slice end = slice_of(NULL, 0);
+    for (uint32_t i = 0; i < op->n_pages; i++) {
+        const struct peer_list_reply *p = &op->pages[i].reply;
+        if (!p->more || p->n == 0)
+            continue;
+        struct slice last = p->entries[p->n - 1].name;
+        if (end.data == NULL || slice_compare(last, end) < 0)
+            end = last;
+    }
+    return end;
+}
+
+struct merge {
+    struct list_op *op;
+    uint32_t at[PAGES_MAX];
+    struct list_reply *out;
+    uint32_t cap, repairs;
+    struct slice end;
+    bool dead_too;
+};
+
+static bool next_name(const struct merge *m, struct slice *name)
+{
+    bool found = false;
+    for (uint32_t i = 0; i < m->op->n_pages; i++) {
+        const struct peer_list_reply *p = &m->op->pages[i].reply;
+        if (m->at[i] == p->n)
+            continue;
+        struct slice candidate = p->entries[m->at[i]].name;
+        if (!found || slice_compare(candidate, *name) < 0)
+            *name = candidate;
+        found = true;
+    }
+    return found;
+}
+
+static void repair_behind(struct merge *m, struct slice name, const struct object *merged,
+                          const bool *has)
+{
+    for (uint32_t i = 0; i < m->op->n_pages && m->repairs < REPAIRS_MAX; i++) {
+        const struct page *p = &m->op->pages[i];
+        const struct object *own = has[i] ? &p->reply.entries[m->at[i] - 1].object : NULL;
+        if (!p->primary || (own != NULL && object_equal(own, merged)))
+            continue;
+        m->repairs++;
+        repair_entry(m->op, p->node, name, merged);
+    }
+}
+
+static void append(struct merge *m, struct slice name, struct object *merged)
+{
+    if (m->out->n == m->cap) {
+        m->cap = m->cap == 0 ? 64 : m->cap * 2;
+        m->out->entries = mem_reallocarray(m->out->entries, m->cap, sizeof(*m->out->entries));
+    }
+    m->out->entries[m->out->n++] = (struct list_entry){name, *merged};
+    *merged = OBJECT_EMPTY;
+}
+
+static void merge_name(struct merge *m, struct slice name)
+{
+    struct object merged = OBJECT_EMPTY;
+    bool has[PAGES_MAX] = {false};
+    for (uint32_t i = 0; i < m->op->n_pages; i++) {
+        const struct peer_list_reply *p = &m->op->pages[i].reply;
+        if (m->at[i] == p->n || !slice_equal(p->entries[m->at[i]].name, name))
+            continue;
+        object_join(&merged, &p->entries[m->at[i]++].object);
+        has[i] = true;
+    }
+    repair_behind(m, name, &merged, has);
+    if (m->dead_too || object_live(&merged))
+        append(m, name, &merged);
+    object_release(&merged);
+}
+
+static void merge_pages(struct list_op *op, struct list_reply *out)
+{
+    struct merge m = {
+        .op = op, .out = out, .end = safe_end(op), .dead_too = op->r->q.list.dead_too};
+    struct slice name;
+    while (next_name(&m, &name)) {
+        bool beyond = m.end.data != NULL && slice_compare(name, m.end) > 0;
+        if (beyond || out->n == op->limit) {
+            out->more = true;
+            break;
+        }
+        merge_name(&m, name);
+        out->cursor = name;
+    }
+    for (uint32_t i = 0; i < op->n_pages; i++) {
+        out->more |= op->pages[i].reply.more;
+        if (op->pages[i].reply.dir_mtime_ns > out->dir_mtime_ns)
+            out->dir_mtime_ns = op->pages[i].reply.dir_mtime_ns;
+    }
+}
+
+/* ---- the operation ----------------------------------------------------------------------- */
+
+static void op_free(struct list_op *op)
+{
+    struct engine *e = op->e;
+    background_end(e, &op->background);
+    timer_cancel(e->ports.timers, &op->deadline);
+    timer_cancel(e->ports.timers, &op->first_check);
+    for (uint32_t i = 0; i < op->n_asks; i++)
+        rpc_cancel(e->rpc, &op->asks[i].call);
+    for (uint32_t i = 0; i < op->n_pages; i++) {
+        peer_list_reply_release(&op->pages[i].reply);
+        buf_release(&op->pages[i].body);
+    }
+    free(op);
+}
+
+static void abandon(struct background *b)
+{
+    op_free(container_of(b, struct list_op, background));
+}
+
+static void op_free_when_idle(struct list_op *op)
+{
+    if (op->r == NULL && !op->local_busy)
+        op_free(op);
+}
+
+static void answer(struct list_op *op, int status)
+{
+    struct request *r = op->r;
+    struct list_reply reply = {.status = status,
+                               .answered = (uint8_t)op->n_pages,
+                               .needed = (uint8_t)r->quorum.r,
+                               .ring = *ring_epoch(op->e->ring)};
+    if (status == DYN_OK)
+        merge_pages(op, &reply);
+    op->r = NULL;
+    r->coordinator = NULL;
+    request_reply_list(r, &reply);
+    for (uint32_t i = 0; i < reply.n; i++)
+        object_release(&reply.entries[i].object);
+    free(reply.entries);
+    op_free_when_idle(op);
+}
+
+static void check(struct list_op *op)
+{
+    if (op->starting || timer_is_set(&op->first_check))
+        return;
+    if (op->r == NULL)
+        op_free_when_idle(op);
+    else if (op->n_pages >= op->r->quorum.r)
+        answer(op, DYN_OK);
+    else if (op->n_active == 0)
+        answer(op, DYN_ERR_NO_QUORUM);
+}
+
+static void on_first_check(struct timer *t, void *arg)
+{
+    (void)t;
+    check(arg);
+}
+
+static void on_deadline(struct timer *t, void *arg)
+{
+    (void)t;
+    struct list_op *op = arg;
+    if (op->r != NULL)
+        answer(op, DYN_ERR_NO_QUORUM);
+}
+
+static void ask(struct list_op *op, uint64_t node, bool primary);
+
+static void ask_standin(struct list_op *op)
+{
+    bool was_starting = op->starting;
+    op->starting = true;
+    while (op->r != NULL && op->r->quorum.sloppy && op->next_standin < op->n_nodes) {
+        uint64_t node = op->nodes[op->next_standin++];
+        if (node == op->e->cfg.node || detector_up(op->e->detector, node)) {
+            ask(op, node, false);
+            break;
+        }
+    }
+    op->starting = was_starting;
+}
+
+static void take_page(struct list_ask *a, int err, struct slice body)
+{
+    struct list_op *op = a->op;
+    struct page *p = &op->pages[op->n_pages];
+    *p = (struct page){.node = a->node, .primary = a->primary};
+    op->n_active--;
+    if (err == DYN_OK) {
+        buf_put_slice(&p->body, body);
+        err = peer_list_reply_decode(buf_slice(&p->body), &p->reply);
+        if (err == DYN_OK && p->reply.status != DYN_OK) {
+            err = p->reply.status;
+            peer_list_reply_release(&p->reply);
+        }
+        if (err != DYN_OK)
+            buf_release(&p->body);
+    }
+    if (err == DYN_OK)
+        op->n_pages++;
+    else
+        ask_standin(op);
+    check(op);
+}
+
+static void on_reply(struct rpc_call *call, int err, struct slice body)
+{
+    take_page(call->arg, err, body);
+}
+
+static void on_local_page(void *arg, struct buf *body)
+{
+    struct list_ask *a = arg;
+    a->op->local_busy = false;
+    take_page(a, DYN_OK, buf_slice(body));
+}
+
+static void ask(struct list_op *op, uint64_t node, bool primary)
+{
+    struct engine *e = op->e;
+    const struct list_request *q = &op->r->q.list;
+    if (op->n_asks == PAGES_MAX)
+        return;
+    struct list_ask *a = &op->asks[op->n_asks++];
+    *a = (struct list_ask){
+        .op = op, .node = node, .primary = primary, .call = {.done = on_reply, .arg = a}};
+    op->n_active++;
+    if (node == e->cfg.node) {
+        op->local_busy = true;
+        replica_list(e, q->dir, q->after, op->limit, on_local_page, a);
+    } else if (!detector_up(e->detector, node)) {
+        take_page(a, DYN_ERR_UNREACHABLE, slice_of(NULL, 0));
+    } else {
+        struct peer_list m = {
+            .ring = *ring_epoch(e->ring), .dir = q->dir, .after = q->after, .limit = op->limit};
+        struct buf body = BUF_EMPTY;
+        peer_list_encode(&m, &body);
+        rpc_start(e->rpc, &a->call, node, FRAME_REPLICA_LIST, &body, e->cfg.replica_timeout_us);
+    }
+}
+
+static void op_detach(void *coordinator)
+{
+    struct list_op *op = coordinator;
+    op->r = NULL;
+}
+
+void coordinate_list(struct request *r)
+{
+    struct engine *e = r->e;
+    const struct list_request *q = &r->q.list;
+    struct list_op *op = mem_new(struct list_op);
+    op->e = e;
+    op->r = r;
+    op->limit = q->limit == 0 ? LIMIT_DEFAULT : q->limit > LIMIT_MAX ? LIMIT_MAX : q->limit;
+    r->coordinator = op;
+    r->coordinator_free = op_detach;
+    background_add(e, &op->background, abandon);
+    timer_init(&op->first_check, on_first_check, op);
+    timer_init(&op->deadline, on_deadline, op);
+    timer_set(e->ports.timers, &op->deadline, engine_now(e) + r->quorum.timeout_us);
+    op->n_nodes = ring_preference_list(e->ring, ring_partition_of(e->ring, q->dir), r->quorum.n,
+                                       op->nodes, LIST_NODES);
+    op->next_standin = r->quorum.n;
+    op->starting = true;
+    for (uint32_t i = 0; i < r->quorum.n && i < op->n_nodes; i++)
+        ask(op, op->nodes[i], true);
+    op->starting = false;
+    if (op->n_pages >= r->quorum.r || op->n_active == 0)
+        timer_set(e->ports.timers, &op->first_check, engine_now(e));
+}

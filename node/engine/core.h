@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the engine's own files share: the engine itself, and the few things that all of them ask.
+ * Private to node/engine/. */
+#ifndef DYN_ENGINE_CORE_H
+#define DYN_ENGINE_CORE_H
+
+#include "base/digest.h"
+#include "base/list.h"
+#include "engine/engine.h"
+#include "engine/keylock.h"
+#include "engine/rows.h"
+#include "model/detector.h"
+#include "model/rpc.h"
+
+#define N_MAX 8 /* replicas of one key; ring_preference_list precomputes up to this */
+
+struct hint_ledger;
+struct debt_sweeper;
+
+struct engine {
+    struct engine_config cfg;
+    struct engine_ports ports;
+    struct ring *ring;
+    struct mac *mac;
+    struct keylock_table *locks;
+    struct rpc *rpc;
+    struct detector *detector;
+    struct hint_ledger *hints;
+    struct debt_sweeper *sweeper;
+
+    /* minting (E1, E2) */
+    uint64_t boot;
+    uint64_t next_run, lease_end, lease_asked; /* running numbers of this start's epochs */
+    struct store_write lease_write;
+
+    /* life */
+    bool serving, stopping;
+    int failed; /* the store's error, after which nothing is minted or stored */
+    void (*ready)(void *arg, int err);
+    void *ready_arg;
+    void (*drained)(void *arg);
+    void *drained_arg;
+    struct timer drain_timer;
+    uint64_t drain_until; /* monotonic, us */
+    struct store_get start_get;
+    struct list requests; /* struct request.link, all in flight */
+    uint64_t next_request_id;
+    struct list background; /* struct background.link: coordinators that outlive their requests */
+    struct engine_stats stats;
+};
+
+static inline uint64_t engine_now(const struct engine *e)
+{
+    return e->ports.time.mono_us(e->ports.time.ctx);
+}
+
+static inline uint64_t engine_wall_ns(const struct engine *e)
+{
+    return e->ports.time.wall_ns(e->ports.time.ctx);
+}
+
+static inline uint64_t engine_wall_ms(const struct engine *e)
+{
+    return engine_wall_ns(e) / 1000000;
+}
+
+/* A fresh epoch, never given before (E1). DYN_ERR_STOPPED after a failed store, DYN_ERR_OVERLOAD
+ * when the lease is used up before its renewal is on disk. */
+int engine_fresh_epoch(struct engine *e, struct epoch *out);
+
+/* What a request's options mean here: zeros replaced by the cluster's settings. */
+struct quorum {
+    uint32_t n, r, w;
+    enum durability durability;
+    bool sloppy;
+    uint64_t timeout_us;
+};
+/* DYN_ERR_INVALID when r or w is over n, or n over N_MAX or the cluster's members. */
+int engine_quorum(const struct engine *e, const struct request_options *opt, struct quorum *out);
+
+/* Background work that engine_stop waits for and engine_free ends: first member of its struct. */
+struct background {
+    struct list link;
+    void (*abandon)(struct background *b); /* frees it without further effects */
+};
+void background_add(struct engine *e, struct background *b, void (*abandon)(struct background *b));
+void background_end(struct engine *e, struct background *b);
+
+/* Sends a request whose answer nobody waits for (it still tells the detector of the peer's health).
+ * body is taken. */
+void engine_tell(struct engine *e, uint64_t node, uint8_t type, struct buf *body);
+
+#endif

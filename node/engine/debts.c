@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See debts.h. The sweep walks the debt rows in slices. A debt younger than its delay is left
+ * alone: nearly always the coordinator that made it is about to settle it. An older one is settled
+ * here:
+ *
+ *   an entry      read the object at R, never one replica's copy (E18) -> spread the entry, W of
+ * them -> the row goes a directory   does something live lie under it, and is it dead? -> put it,
+ * which also spreads its own entry, and so on up to the root -> the row goes
+ *
+ * A row goes only if it still states what was settled. */
+#include "engine/debts.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "engine/gather.h"
+#include "engine/peer_wire.h"
+#include "engine/replication.h"
+#include "engine/request.h"
+
+#define SLICE 32
+#define DIR_DELAY_SHARE 10 /* a missing directory hides files: settled that many times sooner */
+
+struct settlement {
+    struct debt_sweeper *s;
+    enum debt_kind kind;
+    uint8_t *row;
+    struct slice key;
+    uint8_t state[DIGEST_LEN];
+    bool reading;
+    struct replica_read read;
+};
+
+struct debt_sweeper {
+    struct engine *e;
+    struct timer timer;
+    enum debt_kind kind; /* being swept */
+    bool sweeping, more;
+    struct buf cursor;
+    struct store_scan scan;
+    struct settlement items[SLICE];
+    uint32_t n_items, n_active;
+    uint64_t seen, seen_last;
+};
+
+/* ---- taking a row away ------------------------------------------------------------------- */
+
+struct removal {
+    struct background background; /* first */
+    struct engine *e;
+    struct buf row;
+    uint8_t *key;
+    size_t key_len;
+    uint8_t state[DIGEST_LEN];
+    struct keylock lock;
+    struct store_get get;
+};
+
+static void removal_free(struct removal *m)
+{
+    background_end(m->e, &m->background);
+    buf_release(&m->row);
+    free(m->key);
+    free(m);
+}
+
+static void removal_abandon(struct background *b)
+{
+    removal_free(container_of(b, struct removal, background));
+}
+
+static void on_debt_row(struct store_get *req, int err, struct slice value)
+{
+    struct removal *m = req->arg;
+    struct engine *e = m->e;
+    struct debt debt;
+    if (err == DYN_OK && e->failed == DYN_OK && debt_decode(value, &debt) == DYN_OK &&
+        memcmp(debt.state, m->state, DIGEST_LEN) == 0) {
+        struct store_batch b = STORE_BATCH_EMPTY;
+        store_batch_delete(&b, STORE_HINT, buf_slice(&m->row));
+        e->ports.store.write(e->ports.store.ctx, &b, STORE_BUFFERED, NULL);
+        store_batch_release(&b);
+    }
+    keylock_release(e->locks, &m->lock);
+    removal_free(m);
+}
+
+static void removal_locked(struct keylock *lock, void *arg)
+{
+    (void)lock;
+    struct removal *m = arg;
+    m->get = (struct store_get){
+        .family = STORE_HINT, .key = buf_slice(&m->row), .done = on_debt_row, .arg = m};
+    m->e->ports.store.get(m->e->ports.store.ctx, &m->get);
+}
+
+static void remove_debt(struct engine *e, enum debt_kind kind, struct slice key,
+                        const uint8_t state[DIGEST_LEN])
+{
+    struct removal *m = mem_new(struct removal);
+    m->e = e;
+    m->row = BUF_EMPTY;
+    m->key = mem_dup(key.data, key.len);
+    m->key_len = key.len;
+    memcpy(m->state, state, DIGEST_LEN);
+    row_debt(kind, ring_partition_of(e->ring, key), key, &m->row);
+    keylock_init(&m->lock);
+    background_add(e, &m->background, removal_abandon);
+    enum lock_class cls = kind == DEBT_ENTRY ? LOCK_KEY : LOCK_DIR;
+    if (keylock_acquire(e->locks, &m->lock, cls, slice_of(m->key, m->key_len), removal_locked, m))
+        removal_locked(&m->lock, m);
+}
+
+void debts_clear_entry(struct engine *e, struct slice key, const uint8_t state[DIGEST_LEN])
+{
+    remove_debt(e, DEBT_ENTRY, key, state);
+}
+
+void debts_clear_entry_at(struct engine *e, uint64_t node, struct slice key,
+                          const uint8_t state[DIGEST_LEN])
+{
+    if (node == e->cfg.node) {
+        debts_clear_entry(e, key, state);
+        return;
+    }
+    struct peer_owed_clear m = {.key = key};
+    struct buf body = BUF_EMPTY;
+    memcpy(m.state, state, DIGEST_LEN);
+    peer_owed_clear_encode(&m, &body);
+    engine_tell(e, node, FRAME_OWED_CLEAR, &body); /* if it is lost, the sweep settles the debt */
+}
+
+/* ---- settling one ------------------------------------------------------------------------ */
+
+static void next_slice(struct debt_sweeper *s);
+
+static void item_end(struct settlement *it)
+{
+    struct debt_sweeper *s = it->s;
+    free(it->row);
+    it->row = NULL;
+    if (--s->n_active == 0)
+        next_slice(s);
+}
+
+static void on_entry_spread(void *arg, int err)
+{
+    struct settlement *it = arg;
+    if (err == DYN_OK) {
+        it->s->e->stats.owed_projected++;
+        remove_debt(it->s->e, DEBT_ENTRY, it->key, it->state);
+    }
+    item_end(it);
+}
+
+static void on_object_read(void *arg, const struct gather_result *result)
+{
+    struct settlement *it = arg;
+    struct engine *e = it->s->e;
+    if (result->status != DYN_OK || e->failed != DYN_OK) {
+        item_end(it);
+        return;
+    }
+    struct replication_params p = {.key = it->key,
+                                   .object = result->object,
+                                   .roles = ROLE_ENTRY,
+                                   .settled = on_entry_spread,
+                                   .arg = it};
+    struct request_options defaults = {0};
+    engine_quorum(e, &defaults, &p.quorum);
+    replication_start(e, &p);
+}
+
+static void settle_entry(struct settlement *it)
+{
+    struct gather_params p = {
+        .key = it->key, .values = VALUE_NONE, .done = on_object_read, .arg = it};
+    struct request_options defaults = {0};
+    engine_quorum(it->s->e, &defaults, &p.quorum);
+    gather_start(it->s->e, &p);
+}
+
+static void on_dir_put(void *arg, const struct put_reply *reply)
+{
+    struct settlement *it = arg;
+    if (reply->status == DYN_OK)
+        remove_debt(it->s->e, DEBT_DIR, it->key, it->state);
+    item_end(it);
+}
+
+static void on_dir_read(struct replica_read *r, int err)
+{
+    struct settlement *it = r->arg;
+    struct engine *e = it->s->e;
+    bool owed = r->implicit_dir;
+    it->reading = false;
+    replica_read_release(r);
+    if (err != DYN_OK) {
+        item_end(it);
+    } else if (!owed) {
+        remove_debt(e, DEBT_DIR, it->key, it->state);
+        item_end(it);
+    } else {
+        request_put_implicit_dir(e, it->key, on_dir_put, it);
+    }
+}
+
+static void settle_dir(struct settlement *it)
+{
+    it->read = (struct replica_read){.e = it->s->e,
+                                     .key = it->key,
+                                     .load = LOAD_NONE,
+                                     .dir_info = true,
+                                     .done = on_dir_read,
+                                     .arg = it};
+    it->reading = true;
+    replica_read_start(&it->read);
+}
+
+/* ---- the sweep --------------------------------------------------------------------------- */
+
+static void end_sweep(struct debt_sweeper *s)
+{
+    s->sweeping = false;
+    s->seen_last = s->seen;
+}
+
+static uint64_t delay_ms(const struct debt_sweeper *s, enum debt_kind kind, struct slice key)
+{
+    uint64_t base = s->e->cfg.owed_delay_us / 1000;
+    if (kind == DEBT_DIR)
+        base /= DIR_DELAY_SHARE;
+    /* jitter of a quarter, fixed by key and node, so that replicas do not all project at once */
+    uint64_t spread = base / 4 + 1;
+    return base + (position_of(key).bytes[0] * 257u + s->e->cfg.node % 65521u) % spread;
+}
+
+static bool on_row(struct store_scan *req, struct slice key, struct slice value)
+{
+    struct debt_sweeper *s = req->arg;
+    struct settlement *it = &s->items[s->n_items];
+    struct debt debt;
+    buf_clear(&s->cursor);
+    buf_put_slice(&s->cursor, key);
+    buf_put_u8(&s->cursor, 0);
+    s->seen++;
+    struct slice name;
+    if (row_debt_parse(key, &name) != DYN_OK || debt_decode(value, &debt) != DYN_OK)
+        return true;
+    if (engine_wall_ms(s->e) < debt.since_ms + delay_ms(s, s->kind, name) &&
+        engine_wall_ms(s->e) >= debt.since_ms)
+        return true;
+    *it = (struct settlement){.s = s, .kind = s->kind, .row = mem_dup(key.data, key.len)};
+    row_debt_parse(slice_of(it->row, key.len), &it->key);
+    memcpy(it->state, debt.state, DIGEST_LEN);
+    s->n_items++;
+    return s->n_items < SLICE;
+}
+
+static void on_slice(struct store_scan *req, int err, bool more)
+{
+    struct debt_sweeper *s = req->arg;
+    s->more = err == DYN_OK && (more || s->n_items == SLICE);
+    s->n_active = s->n_items + 1; /* one for this loop: items may end inside */
+    for (uint32_t i = 0; i < s->n_items; i++) {
+        if (s->items[i].kind == DEBT_ENTRY)
+            settle_entry(&s->items[i]);
+        else
+            settle_dir(&s->items[i]);
+    }
+    if (--s->n_active == 0)
+        next_slice(s);
+}
+
+static void scan_slice(struct debt_sweeper *s)
+{
+    static const uint8_t prefixes[2][1] = {{DEBT_ENTRY}, {DEBT_DIR}};
+    s->n_items = 0;
+    s->scan = (struct store_scan){.family = STORE_HINT,
+                                  .prefix = slice_of(prefixes[s->kind == DEBT_ENTRY ? 0 : 1], 1),
+                                  .from = buf_slice(&s->cursor),
+                                  .max_rows = 1024,
+                                  .max_bytes = 1u << 20,
+                                  .row = on_row,
+                                  .done = on_slice,
+                                  .arg = s};
+    s->e->ports.store.scan(s->e->ports.store.ctx, &s->scan);
+}
+
+static void next_slice(struct debt_sweeper *s)
+{
+    if (s->e->stopping || s->e->failed != DYN_OK) {
+        end_sweep(s);
+        return;
+    }
+    if (!s->more) {
+        if (s->kind == DEBT_DIR) {
+            end_sweep(s);
+            return;
+        }
+        s->kind = DEBT_DIR;
+        buf_clear(&s->cursor);
+    }
+    scan_slice(s);
+}
+
+static void on_timer(struct timer *t, void *arg)
+{
+    struct debt_sweeper *s = arg;
+    struct engine *e = s->e;
+    timer_set(e->ports.timers, t, engine_now(e) + e->cfg.owed_sweep_us);
+    hints_drain(e->hints);
+    if (s->sweeping || e->stopping || e->failed != DYN_OK)
+        return;
+    s->sweeping = true;
+    s->seen = 0;
+    s->kind = DEBT_ENTRY;
+    buf_clear(&s->cursor);
+    scan_slice(s);
+}
+
+struct debt_sweeper *debts_new(struct engine *e)
+{
+    struct debt_sweeper *s = mem_new(struct debt_sweeper);
+    s->e = e;
+    s->cursor = BUF_EMPTY;
+    timer_init(&s->timer, on_timer, s);
+    return s;
+}
+
+void debts_free(struct debt_sweeper *s)
+{
+    if (s == NULL)
+        return;
+    timer_cancel(s->e->ports.timers, &s->timer);
+    for (uint32_t i = 0; i < s->n_items; i++) {
+        if (s->items[i].reading)
+            replica_read_release(&s->items[i].read);
+        free(s->items[i].row);
+    }
+    buf_release(&s->cursor);
+    free(s);
+}
+
+void debts_start(struct debt_sweeper *s)
+{
+    timer_set(s->e->ports.timers, &s->timer, engine_now(s->e) + s->e->cfg.owed_sweep_us);
+}
+
+uint64_t debts_now(const struct debt_sweeper *s)
+{
+    return s->sweeping ? (s->seen > s->seen_last ? s->seen : s->seen_last) : s->seen_last;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bringing one object to one node: send it with the values at hand, and once more with those that
+ * the receiver turns out to lack (E24). The one way in which writes, repairs and hints reach a
+ * replica. */
+#ifndef DYN_ENGINE_DELIVERY_H
+#define DYN_ENGINE_DELIVERY_H
+
+#include "engine/value_fetch.h"
+
+struct delivery { /* caller-owned; must stay put until done */
+    struct engine *e;
+    struct slice key;            /* borrowed until done */
+    const struct object *object; /* borrowed until done */
+    uint64_t node;               /* may be this node */
+    unsigned roles;
+    uint64_t hint_for;
+    bool sync, owe_entry;
+    uint64_t holders[READ_QUORUM_NODES]; /* who may have values that this node lacks */
+    uint32_t n_holders;
+    uint64_t timeout_us;
+    /* DYN_OK: it holds the object, at the durability asked for. May run inside delivery_start. */
+    void (*done)(struct delivery *d, int err);
+    void *arg;
+
+    bool parent_dead, differs; /* from the receiver, valid in done */
+
+    struct object full; /* with fetched values, for the second attempt */
+    bool second;
+    struct rpc_call call;
+    struct replica_write write;
+    struct value_fetch fetch;
+    bool fetching, writing;
+};
+void delivery_start(struct delivery *d);
+void delivery_release(struct delivery *d);
+
+#endif

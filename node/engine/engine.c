@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine's life: made, started from what is on disk, fed with frames, stopped. See engine.h for
+ * its face and the project's ARCHITECTURE.md for how a put and a read walk through the other files.
+ */
+#include "engine/engine.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "engine/core.h"
+#include "engine/debts.h"
+#include "engine/hints.h"
+#include "engine/peer_frames.h"
+#include "engine/peer_wire.h"
+#include "engine/request.h"
+
+#define LEASE_SIZE                                                                                 \
+    (1u << 20) /* running numbers leased at a time; a start that uses few wastes the rest */
+#define LEASE_ROW "lease"
+
+void engine_config_defaults(struct engine_config *c)
+{
+    *c = (struct engine_config){
+        .durability = DURABILITY_QUORUM,
+        .sloppy = true,
+        .request_timeout_us = 5000000,
+        .replica_timeout_us = 500000,
+        .value_max = 1u << 20,
+        .hints_max_bytes = 4ull << 30,
+        .owed_delay_us = 10000000,
+        .owed_sweep_us = 1000000,
+        .requests_max = 4096,
+    };
+}
+
+/* ---- epochs ------------------------------------------------------------------------------ */
+
+static void write_lease(struct engine *e, uint64_t until, void (*done)(struct store_write *, int))
+{
+    struct store_batch b = STORE_BATCH_EMPTY;
+    struct buf row = BUF_EMPTY;
+    buf_put_u64(&row, until);
+    store_batch_put(&b, STORE_LOCAL, slice_str(LEASE_ROW), buf_slice(&row));
+    e->lease_asked = until;
+    e->lease_write = (struct store_write){.done = done, .arg = e};
+    e->ports.store.write(e->ports.store.ctx, &b, STORE_SYNCED, &e->lease_write);
+    store_batch_release(&b);
+    buf_release(&row);
+}
+
+static void on_lease_renewed(struct store_write *req, int err)
+{
+    struct engine *e = req->arg;
+    if (err == DYN_OK)
+        e->lease_end = e->lease_asked;
+    else
+        e->lease_asked = e->lease_end; /* may be asked for again */
+}
+
+int engine_fresh_epoch(struct engine *e, struct epoch *out)
+{
+    if (e->failed != DYN_OK)
+        return DYN_ERR_STOPPED;
+    if (e->next_run + LEASE_SIZE / 4 >= e->lease_end && e->lease_asked == e->lease_end)
+        write_lease(e, e->lease_end + LEASE_SIZE, on_lease_renewed);
+    if (e->next_run >= e->lease_end)
+        return DYN_ERR_OVERLOAD;
+    uint64_t run = e->next_run++;
+    *out =
+        (struct epoch){e->boot, (uint32_t)(run % UINT32_MAX) + 1}; /* never 0: that is "no epoch" */
+    return DYN_OK;
+}
+
+/* ---- what options mean ------------------------------------------------------------------- */
+
+static uint32_t at_most(uint32_t v, uint32_t max)
+{
+    return v < max ? v : max;
+}
+
+int engine_quorum(const struct engine *e, const struct request_options *opt, struct quorum *out)
+{
+    uint32_t members = ring_member_count(e->ring);
+    uint32_t n = opt->n != 0 ? opt->n : at_most(at_most(ring_n(e->ring), members), N_MAX);
+    uint32_t r = opt->r != 0 ? opt->r : at_most(ring_r(e->ring), n);
+    uint32_t w = opt->w != 0 ? opt->w : at_most(ring_w(e->ring), n);
+    if (n == 0 || n > members || n > N_MAX || r > n || w > n ||
+        opt->durability > DURABILITY_QUORUM || opt->sloppy > SLOPPY_NO)
+        return DYN_ERR_INVALID;
+    *out = (struct quorum){
+        .n = n,
+        .r = r,
+        .w = w,
+        .durability = opt->durability != DURABILITY_DEFAULT ? (enum durability)opt->durability
+                                                            : e->cfg.durability,
+        .sloppy = opt->sloppy == SLOPPY_DEFAULT ? e->cfg.sloppy : opt->sloppy == SLOPPY_YES,
+        .timeout_us =
+            opt->timeout_ms != 0 ? (uint64_t)opt->timeout_ms * 1000 : e->cfg.request_timeout_us,
+    };
+    return DYN_OK;
+}
+
+/* ---- background work --------------------------------------------------------------------- */
+
+void background_add(struct engine *e, struct background *b, void (*abandon)(struct background *b))
+{
+    b->abandon = abandon;
+    list_init(&b->link);
+    list_append(&e->background, &b->link);
+}
+
+void background_end(struct engine *e, struct background *b)
+{
+    list_remove(&b->link);
+    if (e->stopping && list_empty(&e->background) && e->drained != NULL)
+        timer_set(e->ports.timers, &e->drain_timer, engine_now(e));
+}
+
+/* ---- peers ------------------------------------------------------------------------------- */
+
+struct telling { /* a request sent for its effect, or to see whether the peer lives */
+    struct background background; /* first */
+    struct engine *e;
+    struct rpc_call call;
+};
+
+static void telling_free(struct telling *t)
+{
+    background_end(t->e, &t->background);
+    rpc_cancel(t->e->rpc, &t->call);
+    free(t);
+}
+
+static void telling_abandon(struct background *b)
+{
+    telling_free(container_of(b, struct telling, background));
+}
+
+static void on_told(struct rpc_call *call, int err, struct slice body)
+{
+    (void)err; /* rpc has told the detector */
+    (void)body;
+    telling_free(call->arg);
+}
+
+void engine_tell(struct engine *e, uint64_t node, uint8_t type, struct buf *body)
+{
+    struct telling *t = mem_new(struct telling);
+    t->e = e;
+    t->call = (struct rpc_call){.done = on_told, .arg = t};
+    background_add(e, &t->background, telling_abandon);
+    rpc_start(e->rpc, &t->call, node, type, body, e->cfg.replica_timeout_us);
+}
+
+static void probe_peer(void *arg, uint64_t node)
+{
+    struct buf body = BUF_EMPTY;
+    engine_tell(arg, node, FRAME_PING, &body);
+}
+
+static void peer_changed(void *arg, uint64_t node, enum peer_state state)
+{
+    struct engine *e = arg;
+    (void)node;
+    if (state == PEER_UP && e->serving)
+        hints_drain(e->hints);
+}
+
+/* ---- life -------------------------------------------------------------------------------- */
+
+static void on_drain_timer(struct timer *t, void *arg);
+
+struct engine *engine_new(const struct engine_config *cfg, const struct engine_ports *ports,
+                          struct ring *ring)
+{
+    static const struct detector_config detection = {.probe_interval_us = 100000,
+                                                     .probe_max_us = 1000000};
+    struct engine *e = mem_new(struct engine);
+    assert(cfg->node != 0 && ring_member_find(ring, cfg->node) != NULL);
+    e->cfg = *cfg;
+    e->ports = *ports;
+    e->ring = ring_ref(ring);
+    e->mac = mac_new(cfg->secret);
+    e->cfg.secret = slice_of(NULL, 0); /* the key lives in the mac only */
+    e->locks = keylock_table_new();
+    e->detector =
+        detector_new(&detection, &e->ports.time, ports->timers, probe_peer, peer_changed, e);
+    e->rpc = rpc_new(&e->ports.net, &e->ports.time, ports->timers, e->detector);
+    e->hints = hints_new(e);
+    e->sweeper = debts_new(e);
+    list_init(&e->requests);
+    list_init(&e->background);
+    timer_init(&e->drain_timer, on_drain_timer, e);
+    for (uint32_t i = 0; i < ring_member_count(ring); i++) {
+        const struct ring_member *m = ring_member_at(ring, i);
+        if (m->node != cfg->node)
+            ports->net.set_address(ports->net.ctx, m->node, m->address);
+    }
+    return e;
+}
+
+static void start_ended(struct engine *e, int err)
+{
+    e->serving = err == DYN_OK;
+    if (e->serving) {
+        debts_start(e->sweeper);
+        hints_drain(e->hints);
+    }
+    e->ready(e->ready_arg, err);
+}
+
+static void on_hints_loaded(void *arg, int err)
+{
+    start_ended(arg, err);
+}
+
+static void on_first_lease(struct store_write *req, int err)
+{
+    struct engine *e = req->arg;
+    if (err != DYN_OK) {
+        start_ended(e, err);
+        return;
+    }
+    e->lease_end = e->lease_asked;
+    hints_load(e->hints, on_hints_loaded, e);
+}
+
+static void on_lease_read(struct store_get *req, int err, struct slice value)
+{
+    struct engine *e = req->arg;
+    uint64_t from = 0;
+    if (err == DYN_OK) {
+        struct reader r = reader_of(value);
+        from = read_u64(&r);
+        err = reader_done(&r) ? DYN_OK : DYN_ERR_CORRUPT;
+    } else if (err == DYN_ERR_NOT_FOUND) {
+        err = DYN_OK;
+    }
+    if (err != DYN_OK) {
+        start_ended(e, err);
+        return;
+    }
+    e->next_run = from;
+    write_lease(e, from + LEASE_SIZE, on_first_lease);
+}
+
+void engine_start(struct engine *e, bool clean, void (*ready)(void *arg, int err), void *arg)
+{
+    (void)clean; /* marks of an earlier start are never continued, so a dirty stop needs no other
+                    care here */
+    e->ready = ready;
+    e->ready_arg = arg;
+    e->boot = random_u64(&e->ports.random);
+    e->start_get = (struct store_get){
+        .family = STORE_LOCAL, .key = slice_str(LEASE_ROW), .done = on_lease_read, .arg = e};
+    e->ports.store.get(e->ports.store.ctx, &e->start_get);
+}
+
+static void on_drain_timer(struct timer *t, void *arg)
+{
+    (void)t;
+    struct engine *e = arg;
+    bool idle = list_empty(&e->requests) && list_empty(&e->background);
+    if (e->drained == NULL || (!idle && engine_now(e) < e->drain_until))
+        return;
+    void (*drained)(void *a) = e->drained;
+    e->drained = NULL;
+    drained(e->drained_arg);
+}
+
+void engine_stop(struct engine *e, void (*drained)(void *arg), void *arg)
+{
+    bool idle = list_empty(&e->requests) && list_empty(&e->background);
+    e->stopping = true;
+    e->drained = drained;
+    e->drained_arg = arg;
+    e->drain_until = engine_now(e) + (idle ? 0 : e->cfg.request_timeout_us);
+    timer_set(e->ports.timers, &e->drain_timer, e->drain_until);
+}
+
+void engine_free(struct engine *e)
+{
+    if (e == NULL)
+        return;
+    e->drained = NULL;
+    while (!list_empty(&e->requests))
+        request_free(container_of(list_first(&e->requests), struct request, link));
+    while (!list_empty(&e->background)) {
+        struct background *b = container_of(list_first(&e->background), struct background, link);
+        b->abandon(b);
+    }
+    debts_free(e->sweeper);
+    hints_free(e->hints);
+    timer_cancel(e->ports.timers, &e->drain_timer);
+    rpc_free(e->rpc);
+    detector_free(e->detector);
+    keylock_table_free(e->locks);
+    mac_free(e->mac);
+    ring_unref(e->ring);
+    free(e);
+}
+
+void engine_store_failed(struct engine *e, int err)
+{
+    e->failed = err;
+}
+
+/* ---- frames ------------------------------------------------------------------------------ */
+
+static void send_ring(struct engine *e, uint64_t origin, uint64_t rid)
+{
+    struct ring_reply p = {.status = DYN_OK, .node = e->cfg.node};
+    struct buf body = BUF_EMPTY;
+    history_copy(&p.history, ring_history(e->ring));
+    ring_reply_encode(&p, &body);
+    ring_reply_release(&p);
+    e->ports.net.reply(e->ports.net.ctx, origin, rid, FRAME_RING + FRAME_REPLY, &body);
+}
+
+static void receive_request(void *ctx, uint64_t origin, uint64_t from, uint64_t rid, uint8_t type,
+                            struct slice body)
+{
+    struct engine *e = ctx;
+    switch (type) {
+    case FRAME_GET:
+    case FRAME_PUT:
+    case FRAME_LIST:
+    case FRAME_SYNC:
+        request_frame(e, origin, rid, type, body);
+        return;
+    case FRAME_RING:
+        send_ring(e, origin, rid);
+        return;
+    default:
+        if (from != 0) {
+            peer_frame(e, origin, rid, type, body);
+        } else {
+            struct buf refusal = BUF_EMPTY;
+            peer_status_encode(DYN_ERR_DENIED, &refusal);
+            e->ports.net.reply(e->ports.net.ctx, origin, rid, (uint8_t)(type + FRAME_REPLY),
+                               &refusal);
+        }
+    }
+}
+
+static void receive_reply(void *ctx, uint64_t rid, uint8_t type, struct slice body)
+{
+    struct engine *e = ctx;
+    rpc_receive(e->rpc, rid, type, body);
+}
+
+static void failed(void *ctx, uint64_t rid, int err)
+{
+    struct engine *e = ctx;
+    rpc_failed(e->rpc, rid, err);
+}
+
+struct net_events engine_events(struct engine *e)
+{
+    return (struct net_events){e, receive_request, receive_reply, failed};
+}
+
+struct kv_port engine_kv(struct engine *e)
+{
+    return request_kv(e);
+}
+
+struct ring *engine_ring(struct engine *e)
+{
+    return e->ring;
+}
+
+struct mac *engine_mac(struct engine *e)
+{
+    return e->mac;
+}
+
+/* ---- what it says of itself -------------------------------------------------------------- */
+
+void engine_stats(const struct engine *e, struct engine_stats *out)
+{
+    *out = e->stats;
+    out->hints_now = hints_total(e->hints);
+    out->hints_bytes = hints_bytes(e->hints);
+    out->owed_now = debts_now(e->sweeper);
+}
+
+uint32_t engine_peers(const struct engine *e, struct engine_peer *out, uint32_t cap)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < ring_member_count(e->ring) && n < cap; i++) {
+        uint64_t node = ring_member_at(e->ring, i)->node;
+        if (node == e->cfg.node)
+            continue;
+        uint64_t since = detector_down_since_us(e->detector, node);
+        out[n++] = (struct engine_peer){.node = node,
+                                        .up = detector_up(e->detector, node),
+                                        .rtt_us = detector_rtt_us(e->detector, node),
+                                        .down_us = since == 0 ? 0 : engine_now(e) - since,
+                                        .hints = hints_count(e->hints, node)};
+    }
+    return n;
+}

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See gather.h.
+ *
+ *   ASKING --R copies that dominate what the reader saw--> FETCHING (values wanted and not at hand)
+ * --> ANSWERED ASKING --nobody left to ask, or the
+ * deadline--------------------------------------------------> ANSWERED (error) FETCHING --a value
+ * is gone everywhere: superseded in between--> ASKING for meta and values together (E24), at most
+ * twice ANSWERED --all have answered or failed--> REPAIRING (those behind get the merge) --> freed
+ */
+#include "engine/gather.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "engine/delivery.h"
+#include "engine/peer_wire.h"
+#include "engine/replication.h"
+
+#define ROUNDS_MAX 3
+
+enum gather_state { ASKING, FETCHING, ANSWERED, REPAIRING };
+
+struct ask {
+    struct gather *g;
+    uint64_t node;
+    bool primary, active;
+    struct rpc_call call;
+    struct replica_read read;
+};
+
+struct gather {
+    struct background background; /* first */
+    struct engine *e;
+    enum gather_state state;
+    struct gather_params p;
+    uint8_t *key;
+    struct read_quorum quorum;
+    uint64_t list[64]; /* the preference list */
+    uint32_t n_list, next_standin;
+    struct ask asks[READ_QUORUM_NODES];
+    uint32_t n_asks, n_active;
+    uint32_t round;
+    bool implicit_dir;
+    bool starting; /* no answer may be given now: the caller is not done with g */
+    bool local_busy, fetching;
+    int64_t dir_mtime_ns;
+    struct timer deadline, first_check;
+    struct value_fetch fetch;
+    struct delivery repairs[READ_QUORUM_NODES];
+    uint32_t n_repairs, repairs_active;
+    struct object repair_object;
+};
+
+static void check(struct gather *g);
+static void repair_when_idle(struct gather *g);
+static void ask_primaries(struct gather *g);
+
+static void gather_free(struct gather *g)
+{
+    background_end(g->e, &g->background);
+    timer_cancel(g->e->ports.timers, &g->deadline);
+    timer_cancel(g->e->ports.timers, &g->first_check);
+    for (uint32_t i = 0; i < g->n_asks; i++) {
+        rpc_cancel(g->e->rpc, &g->asks[i].call);
+        if (g->asks[i].active && g->asks[i].node == g->e->cfg.node)
+            replica_read_release(&g->asks[i].read);
+    }
+    if (g->fetching) {
+        value_fetch_release(&g->fetch);
+    }
+    for (uint32_t i = 0; i < g->n_repairs; i++)
+        delivery_release(&g->repairs[i]);
+    read_quorum_release(&g->quorum);
+    object_release(&g->repair_object);
+    free(g->key);
+    free(g);
+}
+
+static void abandon(struct background *b)
+{
+    gather_free(container_of(b, struct gather, background));
+}
+
+/* ---- repair ------------------------------------------------------------------------------ */
+
+static void on_repaired(struct delivery *d, int err)
+{
+    struct gather *g = d->arg;
+    (void)err; /* whoever stayed behind is found by the next read */
+    if (--g->repairs_active == 0 && !g->starting)
+        gather_free(g);
+}
+
+static void add_holders(const struct gather *g, struct delivery *d)
+{
+    for (uint32_t i = 0; i < g->quorum.n; i++)
+        if (g->quorum.copies[i].node != d->node)
+            d->holders[d->n_holders++] = g->quorum.copies[i].node;
+}
+
+/* A stand-in's copy is not repaired: it keeps what it holds for others, no more. */
+static bool needs_repair(const struct gather *g, const struct read_copy *c)
+{
+    return c->primary && !object_equal(&c->object, &g->quorum.merged);
+}
+
+static void repair(struct gather *g)
+{
+    struct engine *e = g->e;
+    g->state = REPAIRING;
+    object_copy(&g->repair_object, &g->quorum.merged);
+    g->starting = true; /* deliveries to this node may end inside delivery_start */
+    for (uint32_t i = 0; i < g->quorum.n; i++) {
+        const struct read_copy *c = &g->quorum.copies[i];
+        if (!needs_repair(g, c) || e->failed != DYN_OK)
+            continue;
+        struct delivery *d = &g->repairs[g->n_repairs++];
+        *d = (struct delivery){.e = e,
+                               .key = g->p.key,
+                               .object = &g->repair_object,
+                               .node = c->node,
+                               .roles =
+                                   ROLE_OBJECT | engine_roles(e, c->node, g->p.key, g->p.quorum.n),
+                               .timeout_us = e->cfg.replica_timeout_us,
+                               .done = on_repaired,
+                               .arg = g};
+        add_holders(g, d);
+        e->stats.read_repairs++;
+        g->repairs_active++;
+        delivery_start(d);
+    }
+    g->starting = false;
+    if (g->repairs_active == 0)
+        gather_free(g);
+}
+
+/* ---- the answer -------------------------------------------------------------------------- */
+
+static void answer(struct gather *g, int status)
+{
+    uint64_t current[READ_QUORUM_NODES];
+    struct gather_result result = {.status = status,
+                                   .answered = g->quorum.n,
+                                   .needed = g->p.quorum.r,
+                                   .object = &g->quorum.merged,
+                                   .implicit_dir =
+                                       g->implicit_dir && !object_live(&g->quorum.merged),
+                                   .dir_mtime_ns = g->dir_mtime_ns,
+                                   .current = current};
+    for (uint32_t i = 0; i < g->quorum.n; i++)
+        if (read_quorum_current(&g->quorum, g->quorum.copies[i].node))
+            current[result.n_current++] = g->quorum.copies[i].node;
+    g->e->stats.stale_replies += read_quorum_stale(&g->quorum);
+    g->state = ANSWERED;
+    timer_cancel(g->e->ports.timers, &g->deadline);
+    if (g->p.done != NULL)
+        g->p.done(g->p.arg, &result);
+    repair_when_idle(g);
+}
+
+static void repair_when_idle(struct gather *g)
+{
+    if (g->state == ANSWERED && g->n_active == 0 && !g->fetching)
+        repair(g);
+}
+
+static void on_first_check(struct timer *t, void *arg)
+{
+    (void)t;
+    check(arg);
+}
+
+static void on_deadline(struct timer *t, void *arg)
+{
+    (void)t;
+    struct gather *g = arg;
+    assert(g->state == ASKING || g->state == FETCHING);
+    answer(g, g->quorum.n < g->p.quorum.r ? DYN_ERR_NO_QUORUM : DYN_ERR_TIMEOUT);
+}
+
+/* ---- values ------------------------------------------------------------------------------ */
+
+static void ask_again(struct gather *g)
+{
+    struct cover at_least = g->quorum.at_least;
+    g->quorum.at_least = COVER_EMPTY;
+    read_quorum_release(&g->quorum);
+    read_quorum_init(&g->quorum, g->p.quorum.r, &at_least);
+    g->round++;
+    g->n_asks = 0;
+    g->next_standin = g->p.quorum.n;
+    ask_primaries(g);
+    check(g);
+}
+
+static void on_fetched(struct value_fetch *f, int err)
+{
+    struct gather *g = f->arg;
+    value_fetch_release(f);
+    g->fetching = false;
+    if (g->state == ANSWERED) {
+        repair_when_idle(g);
+        return;
+    }
+    g->state = ASKING;
+    if (err == DYN_OK)
+        check(g);
+    else if (g->n_active > 0)
+        return; /* whoever is still to answer may have them */
+    else if (g->p.values == VALUE_DOT || g->round + 1 >= ROUNDS_MAX)
+        answer(g, DYN_ERR_STALE);
+    else
+        ask_again(g);
+}
+
+static void fetch_values(struct gather *g)
+{
+    struct value_fetch *f = &g->fetch;
+    *f = (struct value_fetch){.e = g->e,
+                              .key = g->p.key,
+                              .into = &g->quorum.merged,
+                              .timeout_us = g->e->cfg.replica_timeout_us,
+                              .done = on_fetched,
+                              .arg = g};
+    f->dots = mem_reallocarray(NULL, g->quorum.merged.n + 1, sizeof(*f->dots));
+    for (uint32_t i = 0; i < g->quorum.merged.n; i++) {
+        const struct sibling *s = &g->quorum.merged.siblings[i];
+        if (!sibling_live(s) || s->size == 0 || s->value != NULL)
+            continue;
+        if (g->p.values == VALUE_ALL ||
+            (g->p.values == VALUE_NEWEST && s == object_newest(&g->quorum.merged)) ||
+            (g->p.values == VALUE_DOT && dot_equal(&s->value_dot, &g->p.value_dot)))
+            f->dots[f->n_dots++] = s->value_dot;
+    }
+    for (uint32_t i = 0; i < g->quorum.n; i++)
+        f->holders[f->n_holders++] = g->quorum.copies[i].node;
+    g->state = FETCHING;
+    g->fetching = true;
+    value_fetch_start(f);
+}
+
+/* ---- copies ------------------------------------------------------------------------------ */
+
+static void check(struct gather *g)
+{
+    struct dot missing;
+    const struct gather_params *p = &g->p;
+    if (g->starting || timer_is_set(&g->first_check))
+        return;
+    if (g->state == ANSWERED) {
+        repair_when_idle(g);
+    } else if (g->state != ASKING) {
+        return; /* on_fetched comes back here */
+    } else if (!read_quorum_complete(&g->quorum)) {
+        if (g->n_active == 0)
+            answer(g, g->quorum.n < p->quorum.r ? DYN_ERR_NO_QUORUM : DYN_ERR_TIMEOUT);
+    } else if (p->values == VALUE_DOT &&
+               object_find_value(&g->quorum.merged, &p->value_dot) == NULL) {
+        if (g->n_active == 0)
+            answer(g, DYN_ERR_STALE);
+    } else if (read_quorum_missing(&g->quorum, p->values, &p->value_dot, &missing) == DYN_OK) {
+        fetch_values(g);
+    } else {
+        answer(g, DYN_OK);
+    }
+}
+
+static void ask(struct gather *g, uint64_t node, bool primary);
+
+static void ask_standin(struct gather *g)
+{
+    if (!g->p.quorum.sloppy)
+        return;
+    while (g->next_standin < g->n_list) {
+        uint64_t node = g->list[g->next_standin++];
+        if (node == g->e->cfg.node || detector_up(g->e->detector, node)) {
+            ask(g, node, false);
+            return;
+        }
+    }
+}
+
+static void ask_ended(struct ask *a, int err)
+{
+    struct gather *g = a->g;
+    a->active = false;
+    g->n_active--;
+    if (err != DYN_OK && g->state == ASKING) {
+        bool was_starting = g->starting;
+        g->starting = true;
+        ask_standin(g);
+        g->starting = was_starting;
+    }
+    check(g);
+}
+
+static void take_copy(struct ask *a, struct object *object, bool implicit_dir, int64_t mtime)
+{
+    struct gather *g = a->g;
+    if (implicit_dir)
+        g->implicit_dir = true;
+    if (mtime > g->dir_mtime_ns)
+        g->dir_mtime_ns = mtime;
+    read_quorum_add(&g->quorum, a->node, a->primary, object);
+}
+
+static void on_reply(struct rpc_call *call, int err, struct slice body)
+{
+    struct ask *a = call->arg;
+    struct peer_get_reply reply;
+    if (err == DYN_OK)
+        err = peer_get_reply_decode(body, &reply);
+    if (err == DYN_OK) {
+        err = reply.status;
+        if (err == DYN_OK)
+            take_copy(a, &reply.object, reply.implicit_dir, reply.dir_mtime_ns);
+        peer_get_reply_release(&reply);
+    }
+    ask_ended(a, err);
+}
+
+static void on_read(struct replica_read *r, int err)
+{
+    struct ask *a = r->arg;
+    a->g->local_busy = false;
+    if (err == DYN_OK)
+        take_copy(a, &r->object, r->implicit_dir, r->dir_mtime_ns);
+    replica_read_release(r);
+    ask_ended(a, err);
+}
+
+static enum load load_for(const struct gather *g, bool first)
+{
+    if (!first && g->round == 0)
+        return LOAD_NONE;
+    switch (g->p.values) {
+    case VALUE_NONE:
+        return LOAD_NONE;
+    case VALUE_NEWEST:
+        return LOAD_NEWEST;
+    case VALUE_ALL:
+        return LOAD_ALL;
+    case VALUE_DOT:
+        return LOAD_DOTS;
+    }
+    return LOAD_NONE;
+}
+
+static bool self_is_primary(const struct gather *g)
+{
+    for (uint32_t i = 0; i < g->p.quorum.n && i < g->n_list; i++)
+        if (g->list[i] == g->e->cfg.node)
+            return true;
+    return false;
+}
+
+static void ask_self(struct gather *g, struct ask *a)
+{
+    a->read = (struct replica_read){.e = g->e,
+                                    .key = g->p.key,
+                                    .load = load_for(g, true),
+                                    .dots = &g->p.value_dot,
+                                    .n_dots = g->p.values == VALUE_DOT,
+                                    .dir_info = g->p.dir_info,
+                                    .done = on_read,
+                                    .arg = a};
+    g->local_busy = true;
+    replica_read_start(&a->read);
+}
+
+static void ask(struct gather *g, uint64_t node, bool primary)
+{
+    struct engine *e = g->e;
+    if (g->n_asks == READ_QUORUM_NODES)
+        return;
+    bool first = g->n_asks == 0 && !self_is_primary(g);
+    struct ask *a = &g->asks[g->n_asks++];
+    *a = (struct ask){.g = g, .node = node, .primary = primary, .active = true};
+    g->n_active++;
+    if (node == e->cfg.node) {
+        ask_self(g, a);
+        return;
+    }
+    if (!detector_up(e->detector, node)) {
+        ask_ended(a, DYN_ERR_UNREACHABLE);
+        return;
+    }
+    struct peer_get m = {.ring = *ring_epoch(e->ring),
+                         .load = load_for(g, first),
+                         .dir_info = g->p.dir_info,
+                         .key = g->p.key,
+                         .dots = &g->p.value_dot,
+                         .n_dots = g->p.values == VALUE_DOT};
+    struct buf body = BUF_EMPTY;
+    peer_get_encode(&m, &body);
+    a->call.done = on_reply;
+    a->call.arg = a;
+    rpc_start(e->rpc, &a->call, node, FRAME_REPLICA_GET, &body, e->cfg.replica_timeout_us);
+}
+
+static void ask_primaries(struct gather *g)
+{
+    g->starting = true;
+    for (uint32_t i = 0; i < g->p.quorum.n && i < g->n_list; i++)
+        ask(g, g->list[i], true);
+    g->starting = false;
+}
+
+struct gather *gather_start(struct engine *e, const struct gather_params *p)
+{
+    struct gather *g = mem_new(struct gather);
+    g->e = e;
+    g->p = *p;
+    g->key = mem_dup(p->key.data, p->key.len);
+    g->p.key = slice_of(g->key, p->key.len);
+    g->repair_object = OBJECT_EMPTY;
+    read_quorum_init(&g->quorum, p->quorum.r, p->at_least);
+    timer_init(&g->deadline, on_deadline, g);
+    timer_init(&g->first_check, on_first_check, g);
+    timer_set(e->ports.timers, &g->deadline, engine_now(e) + p->quorum.timeout_us);
+    g->n_list = ring_preference_list(e->ring, ring_partition_of(e->ring, g->p.key), p->quorum.n,
+                                     g->list, sizeof(g->list) / sizeof(g->list[0]));
+    g->next_standin = p->quorum.n;
+    background_add(e, &g->background, abandon);
+    ask_primaries(g);
+    if (read_quorum_complete(&g->quorum) || g->n_active == 0)
+        timer_set(e->ports.timers, &g->first_check, engine_now(e));
+    return g;
+}
+
+void gather_forget(struct gather *g)
+{
+    assert(g->state == ASKING || g->state == FETCHING);
+    g->p.done = NULL;
+}

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See hints.h. One drain for each target at a time, a slice of hints at once; each hint goes
+ *
+ *   READING (our copy, with values) -> SENDING (the target syncs) -> LOCKED (is our copy still what
+ * we sent?)
+ *      -> no: the hint stays for the next drain
+ *      -> yes: the hint goes; and where we are no replica of the key and keep no other hint of it,
+ * our copy goes too */
+#include "engine/hints.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "engine/delivery.h"
+#include "engine/replication.h"
+
+#define SLICE 32
+
+struct hint_target {
+    uint64_t node, count, bytes;
+    struct drain *drain; /* NULL: none under way */
+};
+
+struct hint_ledger {
+    struct engine *e;
+    struct hint_target *targets;
+    size_t n, cap;
+    /* loading */
+    struct store_scan scan;
+    void (*loaded)(void *arg, int err);
+    void *loaded_arg;
+};
+
+struct drain_item {
+    struct drain *drain;
+    uint8_t *bytes;
+    struct slice key;
+    enum row_kind kind;
+    uint32_t partition;
+    bool reading, delivering, sent_absent;
+    struct replica_read read;
+    struct delivery delivery;
+    uint8_t state[DIGEST_LEN];
+    struct object now;
+    struct keylock lock;
+    struct buf row;
+    struct store_get get;
+    uint32_t next_member; /* for whom else do we keep it? */
+};
+
+struct drain {
+    struct background background; /* first */
+    struct hint_ledger *h;
+    uint64_t target;
+    struct buf prefix, cursor;
+    struct store_scan scan;
+    struct drain_item items[SLICE];
+    uint32_t n_items, n_active;
+    bool started, more, failed;
+};
+
+/* ---- the ledger -------------------------------------------------------------------------- */
+
+struct hint_ledger *hints_new(struct engine *e)
+{
+    struct hint_ledger *h = mem_new(struct hint_ledger);
+    h->e = e;
+    return h;
+}
+
+void hints_free(struct hint_ledger *h)
+{
+    if (h == NULL)
+        return;
+    free(h->targets);
+    free(h);
+}
+
+static struct hint_target *find(const struct hint_ledger *h, uint64_t node)
+{
+    for (size_t i = 0; i < h->n; i++)
+        if (h->targets[i].node == node)
+            return &h->targets[i];
+    return NULL;
+}
+
+static struct hint_target *obtain(struct hint_ledger *h, uint64_t node)
+{
+    struct hint_target *t = find(h, node);
+    if (t != NULL)
+        return t;
+    if (h->n == h->cap) {
+        h->cap = h->cap == 0 ? 8 : h->cap * 2;
+        h->targets = mem_reallocarray(h->targets, h->cap, sizeof(*h->targets));
+    }
+    h->targets[h->n] = (struct hint_target){.node = node};
+    return &h->targets[h->n++];
+}
+
+static bool count_row(struct store_scan *req, struct slice key, struct slice value)
+{
+    struct hint_ledger *h = req->arg;
+    struct reader r = reader_of(key);
+    struct debt debt = {0};
+    read_u8(&r);
+    uint64_t target = read_u64_be(&r);
+    if (!reader_ok(&r))
+        return true;
+    struct hint_target *t = obtain(h, target);
+    t->count++;
+    if (debt_decode(value, &debt) == DYN_OK)
+        t->bytes += debt.bytes;
+    return true;
+}
+
+static void counted(struct store_scan *req, int err, bool more)
+{
+    (void)more;
+    struct hint_ledger *h = req->arg;
+    h->loaded(h->loaded_arg, err);
+}
+
+void hints_load(struct hint_ledger *h, void (*done)(void *arg, int err), void *arg)
+{
+    static const uint8_t prefix[] = {DEBT_HINT};
+    h->loaded = done;
+    h->loaded_arg = arg;
+    h->scan = (struct store_scan){.family = STORE_HINT,
+                                  .prefix = slice_of(prefix, 1),
+                                  .max_rows = UINT32_MAX,
+                                  .max_bytes = UINT64_MAX,
+                                  .row = count_row,
+                                  .done = counted,
+                                  .arg = h};
+    h->e->ports.store.scan(h->e->ports.store.ctx, &h->scan);
+}
+
+static uint64_t object_bytes(struct slice key, const struct object *o)
+{
+    uint64_t bytes = key.len + 64;
+    for (uint32_t i = 0; i < o->n; i++)
+        bytes += 128 + o->siblings[i].size;
+    return bytes;
+}
+
+void hints_batch(struct hint_ledger *h, struct store_batch *b, uint64_t target, uint32_t partition,
+                 enum row_kind kind, struct slice key, const struct object *o, bool exists)
+{
+    if (h->e->cfg.bug == BUG_NO_HINT)
+        return;
+    struct buf name = BUF_EMPTY, row = BUF_EMPTY;
+    struct debt debt = {.since_ms = engine_wall_ms(h->e), .bytes = object_bytes(key, o)};
+    object_hash(o, debt.state);
+    debt_encode(&debt, &row);
+    row_hint(target, partition, kind, key, &name);
+    store_batch_put(b, STORE_HINT, buf_slice(&name), buf_slice(&row));
+    buf_release(&name);
+    buf_release(&row);
+    if (!exists) {
+        struct hint_target *t = obtain(h, target);
+        t->count++;
+        t->bytes += debt.bytes;
+        h->e->stats.hints_stored++;
+    }
+}
+
+uint64_t hints_count(const struct hint_ledger *h, uint64_t target)
+{
+    const struct hint_target *t = find(h, target);
+    return t == NULL ? 0 : t->count;
+}
+
+uint64_t hints_total(const struct hint_ledger *h)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < h->n; i++)
+        total += h->targets[i].count;
+    return total;
+}
+
+uint64_t hints_bytes(const struct hint_ledger *h)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < h->n; i++)
+        total += h->targets[i].bytes;
+    return total;
+}
+
+bool hints_full(const struct hint_ledger *h)
+{
+    return hints_bytes(h) >= h->e->cfg.hints_max_bytes;
+}
+
+/* ---- draining ---------------------------------------------------------------------------- */
+
+static void next_slice(struct drain *d);
+
+static void item_release(struct drain_item *it)
+{
+    if (it->reading)
+        replica_read_release(&it->read);
+    if (it->delivering)
+        delivery_release(&it->delivery);
+    object_release(&it->now);
+    buf_release(&it->row);
+    free(it->bytes);
+}
+
+static void drain_free(struct drain *d)
+{
+    struct hint_target *t = find(d->h, d->target);
+    if (t != NULL)
+        t->drain = NULL;
+    background_end(d->h->e, &d->background);
+    for (uint32_t i = 0; i < d->n_items; i++)
+        item_release(&d->items[i]);
+    buf_release(&d->prefix);
+    buf_release(&d->cursor);
+    free(d);
+}
+
+static void abandon(struct background *b)
+{
+    drain_free(container_of(b, struct drain, background));
+}
+
+static void item_end(struct drain_item *it, bool ok)
+{
+    struct drain *d = it->drain;
+    keylock_release(d->h->e->locks, &it->lock);
+    if (!ok)
+        d->failed = true;
+    if (--d->n_active == 0)
+        next_slice(d);
+}
+
+static void delete_copy(struct drain_item *it, struct store_batch *b)
+{
+    struct engine *e = it->drain->h->e;
+    struct buf key = BUF_EMPTY;
+    if (it->kind == ROW_ENTRY) {
+        struct slice dir = key_parent(it->key);
+        struct place at_dir = place_of(e->ring, dir);
+        row_entry(&at_dir, dir, key_name(it->key), &key);
+        store_batch_delete(b, STORE_META, buf_slice(&key));
+    } else {
+        struct place at = place_of(e->ring, it->key);
+        row_object(&at, it->key, &key);
+        store_batch_delete(b, STORE_META, buf_slice(&key));
+        for (uint32_t i = 0; i < it->now.n; i++) {
+            buf_clear(&key);
+            row_value(&at, it->key, &it->now.siblings[i].value_dot, &key);
+            store_batch_delete(b, STORE_VALUE, buf_slice(&key));
+        }
+    }
+    buf_release(&key);
+}
+
+static void remove_hint(struct drain_item *it, bool copy_too)
+{
+    struct drain *d = it->drain;
+    struct engine *e = d->h->e;
+    struct store_batch b = STORE_BATCH_EMPTY;
+    buf_clear(&it->row);
+    row_hint(d->target, it->partition, it->kind, it->key, &it->row);
+    store_batch_delete(&b, STORE_HINT, buf_slice(&it->row));
+    if (copy_too)
+        delete_copy(it, &b);
+    e->ports.store.write(e->ports.store.ctx, &b, STORE_BUFFERED, NULL);
+    store_batch_release(&b);
+    struct hint_target *t = obtain(d->h, d->target);
+    if (t->count > 0)
+        t->count--;
+    uint64_t bytes = object_bytes(it->key, &it->now);
+    t->bytes = t->count == 0 || bytes > t->bytes ? 0 : t->bytes - bytes;
+    e->stats.hints_drained++;
+    item_end(it, true);
+}
+
+static void next_member(struct drain_item *it);
+
+static void on_other_hint(struct store_get *req, int err, struct slice value)
+{
+    (void)value;
+    struct drain_item *it = req->arg;
+    if (err == DYN_ERR_NOT_FOUND)
+        next_member(it);
+    else if (err == DYN_OK)
+        remove_hint(it, false); /* somebody else still needs our copy */
+    else
+        item_end(it, false);
+}
+
+static void next_member(struct drain_item *it)
+{
+    struct drain *d = it->drain;
+    struct engine *e = d->h->e;
+    const struct ring_member *m = ring_member_at(e->ring, it->next_member);
+    while (m != NULL && m->node == d->target)
+        m = ring_member_at(e->ring, ++it->next_member);
+    if (it->next_member >= ring_member_count(e->ring)) {
+        remove_hint(it, true);
+        return;
+    }
+    it->next_member++;
+    buf_clear(&it->row);
+    row_hint(m->node, it->partition, it->kind, it->key, &it->row);
+    it->get = (struct store_get){
+        .family = STORE_HINT, .key = buf_slice(&it->row), .done = on_other_hint, .arg = it};
+    e->ports.store.get(e->ports.store.ctx, &it->get);
+}
+
+static bool is_replica(const struct drain_item *it)
+{
+    struct engine *e = it->drain->h->e;
+    unsigned role = it->kind == ROW_OBJECT ? ROLE_OBJECT : ROLE_ENTRY;
+    return engine_roles(e, e->cfg.node, it->key, ring_n(e->ring)) & role;
+}
+
+static void on_current(struct store_get *req, int err, struct slice value)
+{
+    struct drain_item *it = req->arg;
+    struct epoch mark;
+    uint8_t state[DIGEST_LEN];
+    if (err == DYN_OK)
+        err = object_row_decode(value, &mark, &it->now);
+    if (err != DYN_OK && err != DYN_ERR_NOT_FOUND) {
+        item_end(it, false);
+        return;
+    }
+    object_hash(&it->now, state);
+    if (memcmp(state, it->state, DIGEST_LEN) != 0)
+        item_end(it, true); /* written meanwhile: the hint now stands for the newer state */
+    else if (is_replica(it))
+        remove_hint(it, false);
+    else
+        next_member(it);
+}
+
+static void locked(struct keylock *lock, void *arg)
+{
+    (void)lock;
+    struct drain_item *it = arg;
+    struct engine *e = it->drain->h->e;
+    buf_clear(&it->row);
+    if (it->kind == ROW_OBJECT) {
+        struct place at = place_of(e->ring, it->key);
+        row_object(&at, it->key, &it->row);
+    } else {
+        struct slice dir = key_parent(it->key);
+        struct place at_dir = place_of(e->ring, dir);
+        row_entry(&at_dir, dir, key_name(it->key), &it->row);
+    }
+    it->get = (struct store_get){
+        .family = STORE_META, .key = buf_slice(&it->row), .done = on_current, .arg = it};
+    e->ports.store.get(e->ports.store.ctx, &it->get);
+}
+
+static void lock_item(struct drain_item *it)
+{
+    if (keylock_acquire(it->drain->h->e->locks, &it->lock, LOCK_KEY, it->key, locked, it))
+        locked(&it->lock, it);
+}
+
+static void on_delivered(struct delivery *dl, int err)
+{
+    struct drain_item *it = dl->arg;
+    if (err != DYN_OK)
+        item_end(it, false);
+    else
+        lock_item(it);
+}
+
+static void on_read(struct replica_read *r, int err)
+{
+    struct drain_item *it = r->arg;
+    struct drain *d = it->drain;
+    struct engine *e = d->h->e;
+    if (err != DYN_OK) {
+        item_end(it, false);
+        return;
+    }
+    object_hash(&r->object, it->state);
+    if (object_is_absent(&r->object)) {
+        lock_item(it); /* the copy has gone: nothing is left to send */
+        return;
+    }
+    unsigned roles = it->kind == ROW_ENTRY
+                         ? (unsigned)ROLE_ENTRY
+                         : ROLE_OBJECT | engine_roles(e, d->target, it->key, ring_n(e->ring));
+    it->delivery = (struct delivery){.e = e,
+                                     .key = it->key,
+                                     .object = &r->object,
+                                     .node = d->target,
+                                     .roles = roles,
+                                     .sync = true, /* E11 */
+                                     .timeout_us = e->cfg.replica_timeout_us,
+                                     .done = on_delivered,
+                                     .arg = it};
+    it->delivering = true;
+    delivery_start(&it->delivery);
+}
+
+static void item_start(struct drain_item *it)
+{
+    it->read = (struct replica_read){.e = it->drain->h->e,
+                                     .key = it->key,
+                                     .load = LOAD_ALL,
+                                     .entry = it->kind == ROW_ENTRY,
+                                     .done = on_read,
+                                     .arg = it};
+    it->reading = true;
+    replica_read_start(&it->read);
+}
+
+static bool on_hint_row(struct store_scan *req, struct slice key, struct slice value)
+{
+    (void)value;
+    struct drain *d = req->arg;
+    struct drain_item *it = &d->items[d->n_items];
+    *it = (struct drain_item){.drain = d, .now = OBJECT_EMPTY, .row = BUF_EMPTY};
+    keylock_init(&it->lock);
+    buf_clear(&d->cursor);
+    buf_put_slice(&d->cursor, key);
+    buf_put_u8(&d->cursor, 0); /* the least key after this one */
+    it->bytes = mem_dup(key.data, key.len);
+    if (row_hint_parse(slice_of(it->bytes, key.len), &it->partition, &it->kind, &it->key) == DYN_OK)
+        d->n_items++;
+    else
+        free(it->bytes);
+    return d->n_items < SLICE;
+}
+
+static void on_slice(struct store_scan *req, int err, bool more)
+{
+    struct drain *d = req->arg;
+    d->more = more || d->n_items == SLICE;
+    d->failed = err != DYN_OK;
+    d->n_active = d->n_items + 1; /* one for this loop: items may end inside item_start */
+    for (uint32_t i = 0; i < d->n_items && !d->failed; i++)
+        item_start(&d->items[i]);
+    if (d->failed)
+        d->more = false;
+    for (uint32_t i = 0; i < d->n_items; i++)
+        if (d->items[i].read.e == NULL)
+            d->n_active--; /* never started */
+    if (--d->n_active == 0)
+        next_slice(d);
+}
+
+static void next_slice(struct drain *d)
+{
+    struct engine *e = d->h->e;
+    for (uint32_t i = 0; i < d->n_items; i++)
+        item_release(&d->items[i]);
+    d->n_items = 0;
+    if (d->started && d->cursor.len == 0)
+        obtain(d->h, d->target)->count = 0; /* a whole pass found nothing */
+    if (d->started && (!d->more || d->failed || e->stopping || e->failed != DYN_OK)) {
+        drain_free(d);
+        return;
+    }
+    d->started = true;
+    d->scan = (struct store_scan){.family = STORE_HINT,
+                                  .prefix = buf_slice(&d->prefix),
+                                  .from = buf_slice(&d->cursor),
+                                  .max_rows = SLICE,
+                                  .max_bytes = UINT64_MAX,
+                                  .row = on_hint_row,
+                                  .done = on_slice,
+                                  .arg = d};
+    e->ports.store.scan(e->ports.store.ctx, &d->scan);
+}
+
+static void drain_start(struct hint_ledger *h, struct hint_target *t)
+{
+    struct drain *d = mem_new(struct drain);
+    d->h = h;
+    d->target = t->node;
+    t->drain = d;
+    row_hint_prefix(t->node, &d->prefix);
+    background_add(h->e, &d->background, abandon);
+    next_slice(d);
+}
+
+void hints_drain(struct hint_ledger *h)
+{
+    struct engine *e = h->e;
+    if (e->stopping || e->failed != DYN_OK)
+        return;
+    for (size_t i = 0; i < h->n; i++) {
+        struct hint_target *t = &h->targets[i];
+        if (t->count > 0 && t->drain == NULL && detector_up(e->detector, t->node) &&
+            ring_member_find(e->ring, t->node) != NULL)
+            drain_start(h, t);
+    }
+}
+
+bool hints_draining(const struct hint_ledger *h)
+{
+    for (size_t i = 0; i < h->n; i++)
+        if (h->targets[i].drain != NULL)
+            return true;
+    return false;
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See peer_frames.h. A frame that does not decode, or comes from a node with another ring, is
+ * refused and changes nothing. */
+#include "engine/peer_frames.h"
+
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "engine/debts.h"
+#include "engine/replica_list.h"
+
+struct serving {                  /* one frame being served */
+    struct background background; /* first */
+    struct engine *e;
+    uint64_t origin, rid;
+    uint8_t type;
+    struct buf body; /* what the decoded message borrows from */
+    struct peer_put put;
+    struct peer_get get;
+    struct dot sync_dot;
+    struct replica_write write;
+    struct replica_read read;
+    struct store_write sync;
+    bool writing, reading;
+};
+
+static void serving_free(struct serving *s)
+{
+    background_end(s->e, &s->background);
+    if (s->writing)
+        replica_write_release(&s->write);
+    if (s->reading)
+        replica_read_release(&s->read);
+    peer_put_release(&s->put);
+    peer_get_release(&s->get);
+    buf_release(&s->body);
+    free(s);
+}
+
+static void abandon(struct background *b)
+{
+    serving_free(container_of(b, struct serving, background));
+}
+
+static void reply(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, struct buf *body)
+{
+    e->ports.net.reply(e->ports.net.ctx, origin, rid, (uint8_t)(type + FRAME_REPLY), body);
+}
+
+static int check_ring(const struct engine *e, const struct history_epoch *theirs)
+{
+    if (!e->serving || e->failed != DYN_OK)
+        return DYN_ERR_STOPPED;
+    return history_epoch_equal(theirs, ring_epoch(e->ring)) ? DYN_OK : DYN_ERR_REFUSED;
+}
+
+/* ---- put --------------------------------------------------------------------------------- */
+
+static void reply_put(struct serving *s, int status)
+{
+    struct peer_put_reply m = {.status = status,
+                               .parent_dead = s->write.parent_dead,
+                               .missing = s->write.missing,
+                               .n_missing = s->write.n_missing};
+    if (status == DYN_OK && s->writing && (s->put.roles & ROLE_OBJECT))
+        m.differs = !object_equal(&s->write.object, &s->put.object);
+    struct buf body = BUF_EMPTY;
+    peer_put_reply_encode(&m, &body);
+    reply(s->e, s->origin, s->rid, s->type, &body);
+    serving_free(s);
+}
+
+static void on_put(struct replica_write *w, int err)
+{
+    reply_put(w->arg, err);
+}
+
+static void serve_put(struct serving *s)
+{
+    struct engine *e = s->e;
+    int err = peer_put_decode(buf_slice(&s->body), &s->put);
+    if (err == DYN_OK)
+        err = check_ring(e, &s->put.ring);
+    if (err == DYN_OK && s->put.hint_for != 0 && hints_full(e->hints))
+        err = DYN_ERR_OVERLOAD; /* E25 */
+    if (err != DYN_OK) {
+        reply_put(s, err);
+        return;
+    }
+    s->write = (struct replica_write){.e = e,
+                                      .key = s->put.key,
+                                      .roles = s->put.roles,
+                                      .incoming = &s->put.object,
+                                      .hint_for = s->put.hint_for,
+                                      .owe_entry = s->put.owe_entry,
+                                      .sync = s->put.sync ? STORE_SYNCED : STORE_BUFFERED,
+                                      .done = on_put,
+                                      .arg = s};
+    s->writing = true;
+    replica_write_start(&s->write);
+}
+
+/* ---- get --------------------------------------------------------------------------------- */
+
+static void reply_get(struct serving *s, int status)
+{
+    struct peer_get_reply m = {.status = status};
+    if (status == DYN_OK) {
+        m.implicit_dir = s->read.implicit_dir;
+        m.dir_mtime_ns = s->read.dir_mtime_ns;
+        m.object = s->read.object;
+    }
+    struct buf body = BUF_EMPTY;
+    peer_get_reply_encode(&m, &body);
+    reply(s->e, s->origin, s->rid, s->type, &body);
+    serving_free(s);
+}
+
+static void on_get(struct replica_read *r, int err)
+{
+    reply_get(r->arg, err);
+}
+
+static void serve_get(struct serving *s)
+{
+    int err = peer_get_decode(buf_slice(&s->body), &s->get);
+    if (err == DYN_OK)
+        err = check_ring(s->e, &s->get.ring);
+    if (err != DYN_OK) {
+        reply_get(s, err);
+        return;
+    }
+    s->read = (struct replica_read){.e = s->e,
+                                    .key = s->get.key,
+                                    .load = s->get.load,
+                                    .dots = s->get.dots,
+                                    .n_dots = s->get.n_dots,
+                                    .entry = s->get.entry,
+                                    .dir_info = s->get.dir_info,
+                                    .done = on_get,
+                                    .arg = s};
+    s->reading = true;
+    replica_read_start(&s->read);
+}
+
+/* ---- list -------------------------------------------------------------------------------- */
+
+static void on_page(void *arg, struct buf *body)
+{
+    struct serving *s = arg;
+    reply(s->e, s->origin, s->rid, s->type, body);
+    serving_free(s);
+}
+
+static void serve_list(struct serving *s)
+{
+    struct peer_list m;
+    int err = peer_list_decode(buf_slice(&s->body), &m);
+    if (err == DYN_OK)
+        err = check_ring(s->e, &m.ring);
+    if (err != DYN_OK) {
+        struct peer_list_page page;
+        peer_list_page_begin(&page);
+        peer_list_page_end(&page, err, false, 0);
+        on_page(s, &page.body);
+        return;
+    }
+    replica_list(s->e, m.dir, m.after, m.limit, on_page, s);
+}
+
+/* ---- sync, clear, ping ------------------------------------------------------------------- */
+
+static void reply_status(struct serving *s, int status)
+{
+    struct buf body = BUF_EMPTY;
+    peer_status_encode(status, &body);
+    reply(s->e, s->origin, s->rid, s->type, &body);
+    serving_free(s);
+}
+
+static void on_synced(struct store_write *req, int err)
+{
+    reply_status(req->arg, err);
+}
+
+static void on_sync_read(struct replica_read *r, int err)
+{
+    struct serving *s = r->arg;
+    if (err == DYN_OK && !clock_covers(&r->object.clock, &s->sync_dot))
+        err = DYN_ERR_STALE;
+    if (err != DYN_OK) {
+        reply_status(s, err);
+        return;
+    }
+    s->sync = (struct store_write){.done = on_synced, .arg = s};
+    s->e->ports.store.sync(s->e->ports.store.ctx, &s->sync);
+}
+
+static void serve_sync(struct serving *s)
+{
+    struct peer_sync m;
+    int err = peer_sync_decode(buf_slice(&s->body), &m);
+    if (err == DYN_OK)
+        err = check_ring(s->e, &m.ring);
+    if (err != DYN_OK) {
+        reply_status(s, err);
+        return;
+    }
+    s->sync_dot = m.dot;
+    s->read = (struct replica_read){
+        .e = s->e, .key = m.key, .load = LOAD_NONE, .done = on_sync_read, .arg = s};
+    s->reading = true;
+    replica_read_start(&s->read);
+}
+
+static void serve_clear(struct serving *s)
+{
+    struct peer_owed_clear m;
+    int err = peer_owed_clear_decode(buf_slice(&s->body), &m);
+    if (err == DYN_OK)
+        debts_clear_entry(s->e, m.key, m.state);
+    reply_status(s, err);
+}
+
+void peer_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, struct slice body)
+{
+    struct serving *s = mem_new(struct serving);
+    s->e = e;
+    s->origin = origin;
+    s->rid = rid;
+    s->type = type;
+    buf_put_slice(&s->body, body);
+    background_add(e, &s->background, abandon);
+    switch (type) {
+    case FRAME_REPLICA_PUT:
+        serve_put(s);
+        return;
+    case FRAME_REPLICA_GET:
+        serve_get(s);
+        return;
+    case FRAME_REPLICA_LIST:
+        serve_list(s);
+        return;
+    case FRAME_REPLICA_SYNC:
+        serve_sync(s);
+        return;
+    case FRAME_OWED_CLEAR:
+        serve_clear(s);
+        return;
+    case FRAME_PING:
+        reply_status(s, e->serving ? DYN_OK : DYN_ERR_STOPPED);
+        return;
+    default:
+        reply_status(s, DYN_ERR_UNSUPPORTED);
+    }
+}

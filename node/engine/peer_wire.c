@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See peer_wire.h. Every body begins with a format byte, so that a newer node can say more to those
+ * who understand it. */
+#include "engine/peer_wire.h"
+
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+#define FORMAT 1
+#define LIST_ROWS_MAX 10001
+
+static void begin(struct buf *out)
+{
+    buf_put_u8(out, FORMAT);
+}
+
+static struct reader open_body(struct slice body)
+{
+    struct reader r = reader_of(body);
+    if (read_u8(&r) != FORMAT)
+        reader_fail(&r);
+    return r;
+}
+
+static int closed(const struct reader *r)
+{
+    return reader_done(r) ? DYN_OK : DYN_ERR_PROTOCOL;
+}
+
+static void put_ring(struct buf *out, const struct history_epoch *e)
+{
+    buf_put_u32(out, e->length);
+    buf_put(out, e->digest, DIGEST_LEN);
+}
+
+static void read_ring(struct reader *r, struct history_epoch *e)
+{
+    e->length = read_u32(r);
+    read_copy(r, e->digest, DIGEST_LEN);
+}
+
+static void put_status(struct buf *out, int status)
+{
+    buf_put_u32(out, (uint32_t)status);
+}
+
+static int read_status(struct reader *r)
+{
+    int status = (int)read_u32(r);
+    if (status > 0)
+        reader_fail(r);
+    return status;
+}
+
+static void read_key(struct reader *r, struct slice *key)
+{
+    *key = read_bytes(r);
+    if (reader_ok(r) && key->len != 0 && key_check(*key, NULL) != DYN_OK)
+        reader_fail(r);
+}
+
+static void put_dots(struct buf *out, const struct dot *dots, uint32_t n)
+{
+    buf_put_varint(out, n);
+    for (uint32_t i = 0; i < n; i++)
+        dot_encode(&dots[i], out);
+}
+
+static void read_dots(struct reader *r, struct dot **dots, uint32_t *n)
+{
+    uint64_t count = read_varint(r);
+    if (count > OBJECT_SIBLINGS_MAX)
+        reader_fail(r);
+    if (!reader_ok(r) || count == 0)
+        return;
+    *dots = mem_reallocarray(NULL, count, sizeof(**dots));
+    *n = (uint32_t)count;
+    for (uint32_t i = 0; i < *n; i++)
+        dot_decode(r, &(*dots)[i]);
+}
+
+/* ---- put --------------------------------------------------------------------------------- */
+
+enum { PUT_SYNC = 1, PUT_OWE = 2 };
+
+void peer_put_encode(const struct peer_put *m, struct buf *out)
+{
+    begin(out);
+    put_ring(out, &m->ring);
+    buf_put_u8(out, (uint8_t)m->roles);
+    buf_put_u64(out, m->hint_for);
+    buf_put_u8(out, (uint8_t)((m->sync ? PUT_SYNC : 0) | (m->owe_entry ? PUT_OWE : 0)));
+    buf_put_bytes(out, m->key);
+    object_encode(&m->object, out);
+    object_values_encode(&m->object, out);
+}
+
+int peer_put_decode(struct slice body, struct peer_put *m)
+{
+    struct reader r = open_body(body);
+    struct peer_put t = {.object = OBJECT_EMPTY};
+    read_ring(&r, &t.ring);
+    t.roles = read_u8(&r);
+    t.hint_for = read_u64(&r);
+    uint8_t flags = read_u8(&r);
+    t.sync = flags & PUT_SYNC;
+    t.owe_entry = flags & PUT_OWE;
+    read_key(&r, &t.key);
+    if (t.roles == 0 || (t.roles & ~(unsigned)(ROLE_OBJECT | ROLE_ENTRY)) != 0 ||
+        ((t.roles & ROLE_ENTRY) && t.key.len == 0))
+        reader_fail(&r);
+    object_decode(&r, &t.object);
+    object_values_decode(&r, &t.object);
+    int err = closed(&r);
+    if (err != DYN_OK) {
+        object_release(&t.object);
+        return err;
+    }
+    *m = t;
+    return DYN_OK;
+}
+
+void peer_put_release(struct peer_put *m)
+{
+    object_release(&m->object);
+}
+
+enum { REPLY_PARENT_DEAD = 1, REPLY_DIFFERS = 2 };
+
+void peer_put_reply_encode(const struct peer_put_reply *m, struct buf *out)
+{
+    begin(out);
+    put_status(out, m->status);
+    buf_put_u8(out, (uint8_t)((m->parent_dead ? REPLY_PARENT_DEAD : 0) |
+                              (m->differs ? REPLY_DIFFERS : 0)));
+    put_dots(out, m->missing, m->n_missing);
+}
+
+int peer_put_reply_decode(struct slice body, struct peer_put_reply *m)
+{
+    struct reader r = open_body(body);
+    struct peer_put_reply t = {0};
+    t.status = read_status(&r);
+    uint8_t flags = read_u8(&r);
+    t.parent_dead = flags & REPLY_PARENT_DEAD;
+    t.differs = flags & REPLY_DIFFERS;
+    read_dots(&r, &t.missing, &t.n_missing);
+    int err = closed(&r);
+    if (err != DYN_OK) {
+        free(t.missing);
+        return err;
+    }
+    *m = t;
+    return DYN_OK;
+}
+
+void peer_put_reply_release(struct peer_put_reply *m)
+{
+    free(m->missing);
+    m->missing = NULL;
+    m->n_missing = 0;
+}
+
+/* ---- get --------------------------------------------------------------------------------- */
+
+enum { GET_ENTRY = 1, GET_DIR_INFO = 2 };
+
+void peer_get_encode(const struct peer_get *m, struct buf *out)
+{
+    begin(out);
+    put_ring(out, &m->ring);
+    buf_put_u8(out, (uint8_t)m->load);
+    buf_put_u8(out, (uint8_t)((m->entry ? GET_ENTRY : 0) | (m->dir_info ? GET_DIR_INFO : 0)));
+    buf_put_bytes(out, m->key);
+    put_dots(out, m->dots, m->n_dots);
+}
+
+int peer_get_decode(struct slice body, struct peer_get *m)
+{
+    struct reader r = open_body(body);
+    struct peer_get t = {0};
+    read_ring(&r, &t.ring);
+    uint8_t load = read_u8(&r);
+    uint8_t flags = read_u8(&r);
+    t.load = (enum load)load;
+    t.entry = flags & GET_ENTRY;
+    t.dir_info = flags & GET_DIR_INFO;
+    read_key(&r, &t.key);
+    read_dots(&r, &t.dots, &t.n_dots);
+    if (load > LOAD_DOTS || (t.entry && t.key.len == 0))
+        reader_fail(&r);
+    int err = closed(&r);
+    if (err != DYN_OK) {
+        free(t.dots);
+        return err;
+    }
+    *m = t;
+    return DYN_OK;
+}
+
+void peer_get_release(struct peer_get *m)
+{
+    free(m->dots);
+    m->dots = NULL;
+    m->n_dots = 0;
+}
+
+void peer_get_reply_encode(const struct peer_get_reply *m, struct buf *out)
+{
+    begin(out);
+    put_status(out, m->status);
+    buf_put_u8(out, m->implicit_dir);
+    buf_put_u64(out, (uint64_t)m->dir_mtime_ns);
+    object_encode(&m->object, out);
+    object_values_encode(&m->object, out);
+}
+
+int peer_get_reply_decode(struct slice body, struct peer_get_reply *m)
+{
+    struct reader r = open_body(body);
+    struct peer_get_reply t = {.object = OBJECT_EMPTY};
+    t.status = read_status(&r);
+    t.implicit_dir = read_u8(&r) != 0;
+    t.dir_mtime_ns = (int64_t)read_u64(&r);
+    object_decode(&r, &t.object);
+    object_values_decode(&r, &t.object);
+    int err = closed(&r);
+    if (err != DYN_OK) {
+        object_release(&t.object);
+        return err;
+    }
+    *m = t;
+    return DYN_OK;
+}
+
+void peer_get_reply_release(struct peer_get_reply *m)
+{
+    object_release(&m->object);
+}
+
+/* ---- list -------------------------------------------------------------------------------- */
+
+void peer_list_encode(const struct peer_list *m, struct buf *out)
+{
+    begin(out);
+    put_ring(out, &m->ring);
+    buf_put_bytes(out, m->dir);
+    buf_put_bytes(out, m->after);
+    buf_put_varint(out, m->limit);
+}
+
+int peer_list_decode(struct slice body, struct peer_list *m)
+{
+    struct reader r = open_body(body);
+    struct peer_list t = {0};
+    read_ring(&r, &t.ring);
+    read_key(&r, &t.dir);
+    t.after = read_bytes(&r);
+    uint64_t limit = read_varint(&r);
+    if (limit == 0 || limit > LIST_ROWS_MAX || t.after.len > KEY_NAME_MAX)
+        reader_fail(&r);
+    t.limit = (uint32_t)limit;
+    int err = closed(&r);
+    if (err == DYN_OK)
+        *m = t;
+    return err;
+}
+
+#define PAGE_HEADER 18 /* format, status, more, mtime, rows */
+
+void peer_list_page_begin(struct peer_list_page *p)
+{
+    static const uint8_t room[PAGE_HEADER];
+    p->body = BUF_EMPTY;
+    p->rows = 0;
+    buf_put(&p->body, room, sizeof(room));
+}
+
+void peer_list_page_row(struct peer_list_page *p, struct slice name, const struct object *entry)
+{
+    buf_put_bytes(&p->body, name);
+    object_encode(entry, &p->body);
+    p->rows++;
+}
+
+void peer_list_page_end(struct peer_list_page *p, int status, bool more, int64_t dir_mtime_ns)
+{
+    struct buf head = BUF_EMPTY;
+    begin(&head);
+    put_status(&head, status);
+    buf_put_u8(&head, more);
+    buf_put_u64(&head, (uint64_t)dir_mtime_ns);
+    buf_put_u32(&head, p->rows);
+    memcpy(p->body.data, head.data, PAGE_HEADER);
+    buf_release(&head);
+}
+
+static void read_row(struct reader *r, struct peer_list_reply *t)
+{
+    struct list_entry *at = &t->entries[t->n];
+    at->object = OBJECT_EMPTY;
+    at->name = read_bytes(r);
+    t->n++;
+    if (!reader_ok(r) || key_name_check(at->name, NULL) != DYN_OK ||
+        (t->n > 1 && slice_compare(t->entries[t->n - 2].name, at->name) >= 0))
+        reader_fail(r);
+    else
+        object_decode(r, &at->object);
+}
+
+int peer_list_reply_decode(struct slice body, struct peer_list_reply *m)
+{
+    struct reader r = open_body(body);
+    struct peer_list_reply t = {0};
+    t.status = read_status(&r);
+    t.more = read_u8(&r) != 0;
+    t.dir_mtime_ns = (int64_t)read_u64(&r);
+    uint32_t rows = read_u32(&r);
+    if (rows > LIST_ROWS_MAX)
+        reader_fail(&r);
+    if (reader_ok(&r) && rows > 0)
+        t.entries = mem_reallocarray(NULL, rows, sizeof(*t.entries));
+    while (reader_ok(&r) && t.n < rows)
+        read_row(&r, &t);
+    int err = closed(&r);
+    if (err != DYN_OK) {
+        peer_list_reply_release(&t);
+        return err;
+    }
+    *m = t;
+    return DYN_OK;
+}
+
+void peer_list_reply_release(struct peer_list_reply *m)
+{
+    for (uint32_t i = 0; i < m->n; i++)
+        object_release(&m->entries[i].object);
+    free(m->entries);
+    m->entries = NULL;
+    m->n = 0;
+}
+
+/* ---- the small ones ---------------------------------------------------------------------- */
+
+void peer_sync_encode(const struct peer_sync *m, struct buf *out)
+{
+    begin(out);
+    put_ring(out, &m->ring);
+    buf_put_bytes(out, m->key);
+    dot_encode(&m->dot, out);
+}
+
+int peer_sync_decode(struct slice body, struct peer_sync *m)
+{
+    struct reader r = open_body(body);
+    struct peer_sync t;
+    read_ring(&r, &t.ring);
+    read_key(&r, &t.key);
+    dot_decode(&r, &t.dot);
+    int err = closed(&r);
+    if (err == DYN_OK)
+        *m = t;
+    return err;
+}
+
+void peer_owed_clear_encode(const struct peer_owed_clear *m, struct buf *out)
+{
+    begin(out);
+    buf_put_bytes(out, m->key);
+    buf_put(out, m->state, DIGEST_LEN);
+}
+
+int peer_owed_clear_decode(struct slice body, struct peer_owed_clear *m)
+{
+    struct reader r = open_body(body);
+    struct peer_owed_clear t;
+    read_key(&r, &t.key);
+    read_copy(&r, t.state, DIGEST_LEN);
+    int err = closed(&r);
+    if (err == DYN_OK)
+        *m = t;
+    return err;
+}
+
+void peer_status_encode(int status, struct buf *out)
+{
+    begin(out);
+    put_status(out, status);
+}
+
+int peer_status_decode(struct slice body, int *status)
+{
+    struct reader r = open_body(body);
+    int s = read_status(&r);
+    int err = closed(&r);
+    if (err == DYN_OK)
+        *status = s;
+    return err;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bodies of the frames between nodes. Each request carries the sender's ring epoch: a receiver with
+ * another ring refuses, because it may think others the owners (E10). Decoding trusts nothing; what
+ * a struct holds after a decode is borrowed from the input except objects and arrays. */
+#ifndef DYN_ENGINE_PEER_WIRE_H
+#define DYN_ENGINE_PEER_WIRE_H
+
+#include "engine/replica.h"
+
+struct peer_put {
+    struct history_epoch ring;
+    unsigned roles;    /* enum role */
+    uint64_t hint_for; /* not 0: the receiver stands in for this node */
+    bool sync;         /* acknowledge only what a sync covers */
+    bool owe_entry;
+    struct slice key;
+    struct object object; /* with the values that travel */
+};
+void peer_put_encode(const struct peer_put *m, struct buf *out);
+int peer_put_decode(struct slice body, struct peer_put *m);
+void peer_put_release(struct peer_put *m);
+
+struct peer_put_reply {
+    int status;
+    bool parent_dead; /* E16 */
+    bool differs;     /* the receiver knew more than was sent */
+    struct dot *missing;
+    uint32_t n_missing;
+};
+void peer_put_reply_encode(const struct peer_put_reply *m, struct buf *out);
+int peer_put_reply_decode(struct slice body, struct peer_put_reply *m);
+void peer_put_reply_release(struct peer_put_reply *m);
+
+struct peer_get {
+    struct history_epoch ring;
+    enum load load;
+    bool entry, dir_info;
+    struct slice key;
+    struct dot *dots;
+    uint32_t n_dots;
+};
+void peer_get_encode(const struct peer_get *m, struct buf *out);
+int peer_get_decode(struct slice body, struct peer_get *m);
+void peer_get_release(struct peer_get *m);
+
+struct peer_get_reply {
+    int status;
+    bool implicit_dir;
+    int64_t dir_mtime_ns;
+    struct object object;
+};
+void peer_get_reply_encode(const struct peer_get_reply *m, struct buf *out);
+int peer_get_reply_decode(struct slice body, struct peer_get_reply *m);
+void peer_get_reply_release(struct peer_get_reply *m);
+
+struct peer_list {
+    struct history_epoch ring;
+    struct slice dir, after;
+    uint32_t limit;
+};
+void peer_list_encode(const struct peer_list *m, struct buf *out);
+int peer_list_decode(struct slice body, struct peer_list *m);
+
+/* The page is encoded row by row while the store is scanned: peer_list_page_begin, then _row for
+ * each, then _end. */
+struct peer_list_page {
+    struct buf body;
+    uint32_t rows;
+};
+void peer_list_page_begin(struct peer_list_page *p);
+void peer_list_page_row(struct peer_list_page *p, struct slice name, const struct object *entry);
+void peer_list_page_end(struct peer_list_page *p, int status, bool more, int64_t dir_mtime_ns);
+
+struct peer_list_reply {
+    int status;
+    bool more;
+    int64_t dir_mtime_ns;
+    struct list_entry *entries; /* by name, strictly ascending */
+    uint32_t n;
+};
+int peer_list_reply_decode(struct slice body, struct peer_list_reply *m);
+void peer_list_reply_release(struct peer_list_reply *m);
+
+struct peer_sync {
+    struct history_epoch ring;
+    struct slice key;
+    struct dot dot;
+};
+void peer_sync_encode(const struct peer_sync *m, struct buf *out);
+int peer_sync_decode(struct slice body, struct peer_sync *m);
+
+struct peer_owed_clear {
+    struct slice key;
+    uint8_t state[DIGEST_LEN];
+};
+void peer_owed_clear_encode(const struct peer_owed_clear *m, struct buf *out);
+int peer_owed_clear_decode(struct slice body, struct peer_owed_clear *m);
+
+/* A bare status: the reply of FRAME_REPLICA_SYNC and FRAME_PING. */
+void peer_status_encode(int status, struct buf *out);
+int peer_status_decode(struct slice body, int *status);
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One node's own copy of a key: reading it, and merging or minting into it, in per-key order and
+ * one batch per write. Coordinators call these directly for their own node; peers reach them by
+ * REPLICA_ frames (peer_frames.h). */
+#ifndef DYN_ENGINE_REPLICA_H
+#define DYN_ENGINE_REPLICA_H
+
+#include "engine/core.h"
+
+/* As what does a node hold a write: as a replica of the object, of its entry in the parent, or
+ * both. */
+enum role { ROLE_OBJECT = 1, ROLE_ENTRY = 2 };
+
+struct replica_write;
+
+/* Changes `current` (the stored object, values not loaded) and its mark, in the middle of the
+ * critical section. Any error ends the write with nothing stored. Called at most once. */
+typedef int (*replica_mutate)(struct replica_write *w, struct object *current, struct epoch *mark);
+
+struct replica_write { /* caller-owned; must stay put until done */
+    /* set by the caller */
+    struct engine *e;
+    struct slice key; /* borrowed until done */
+    unsigned roles;
+    const struct object *incoming; /* merged in; borrowed until done; NULL with mutate */
+    replica_mutate mutate;         /* instead of incoming, ROLE_OBJECT only or both */
+    uint64_t hint_for;             /* not 0: held for this node, which must get it later */
+    bool owe_entry;                /* record that the entry has not reached its replicas (E17) */
+    enum store_sync sync;
+    /* The new state has been handed to the store: object, parent_dead and the rest are known, the
+     * acknowledgement is not. May be NULL; runs before done, without locks. */
+    void (*handed)(struct replica_write *w);
+    void (*done)(struct replica_write *w, int err); /* may run inside replica_write_start */
+    void *arg;
+
+    /* results, valid in done when err is DYN_OK; object is released by replica_write_release */
+    struct object object; /* what is stored now; with the values that came in or were minted */
+    bool changed;         /* something was stored */
+    bool parent_dead;     /* the entry is live and its directory is not (E16) */
+    bool entry_live_changed;
+    struct dot *missing; /* value dots without which nothing was stored (E24): send them along */
+    uint32_t n_missing;
+
+    /* private */
+    struct place at, at_dir;
+    struct slice dir, name;
+    struct keylock key_lock, own_dir_lock, parent_lock;
+    struct object stored, entry; /* as read */
+    struct epoch mark;
+    bool was_live, entry_was_live, orphans, hint_exists, handing_over, acknowledged;
+    int ack_err;
+    uint64_t dirstat;
+    struct buf row; /* key of the read in progress */
+    struct store_get get;
+    struct store_scan scan;
+    struct store_write write;
+    int stage;
+};
+void replica_write_start(struct replica_write *w);
+void replica_write_release(struct replica_write *w);
+
+/* Which values a read loads. */
+enum load { LOAD_NONE, LOAD_NEWEST, LOAD_ALL, LOAD_DOTS };
+
+struct replica_read { /* caller-owned; must stay put until done */
+    struct engine *e;
+    struct slice key; /* borrowed until done */
+    enum load load;
+    const struct dot *dots; /* LOAD_DOTS: value dots; borrowed */
+    uint32_t n_dots;
+    bool entry;    /* read the entry's row instead: what this node holds of it as a replica of the
+                      parent */
+    bool dir_info; /* also what lies under the key as a directory */
+    void (*done)(struct replica_read *r, int err); /* may run inside replica_read_start */
+    void *arg;
+
+    struct object object; /* results; released by replica_read_release */
+    bool implicit_dir;
+    int64_t dir_mtime_ns;
+
+    struct place at;
+    struct keylock lock;
+    struct buf row;
+    struct store_get get;
+    struct store_scan scan;
+    uint32_t next_sibling;
+};
+void replica_read_start(struct replica_read *r);
+void replica_read_release(struct replica_read *r);
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading a node's own copy. Meta first, then the values asked for; the key's lock is held over
+ * both, so a value cannot be superseded and deleted in between. When everything is in memory all of
+ * this happens inside replica_read_start. */
+#include "engine/replica.h"
+
+#include <assert.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+static void next_value(struct replica_read *r);
+
+static void finish(struct replica_read *r, int err)
+{
+    keylock_release(r->e->locks, &r->lock);
+    r->done(r, err);
+}
+
+static void get_row(struct replica_read *r, enum store_family family,
+                    void (*done)(struct store_get *req, int err, struct slice value))
+{
+    r->get =
+        (struct store_get){.family = family, .key = buf_slice(&r->row), .done = done, .arg = r};
+    r->e->ports.store.get(r->e->ports.store.ctx, &r->get);
+}
+
+static bool on_child(struct store_scan *req, struct slice key, struct slice value)
+{
+    (void)key;
+    struct replica_read *r = req->arg;
+    struct object child = OBJECT_EMPTY;
+    struct epoch none;
+    if (object_row_decode(value, &none, &child) == DYN_OK && object_live(&child))
+        r->implicit_dir = true;
+    object_release(&child);
+    return !r->implicit_dir;
+}
+
+static void on_children(struct store_scan *req, int err, bool more)
+{
+    (void)more;
+    finish(req->arg, err);
+}
+
+/* A dead or absent key under which something lives is a directory all the same (E16). */
+static void look_for_children(struct replica_read *r)
+{
+    buf_clear(&r->row);
+    row_entry_prefix(&r->at, r->key, &r->row);
+    r->scan = (struct store_scan){.family = STORE_META,
+                                  .prefix = buf_slice(&r->row),
+                                  .max_rows = UINT32_MAX,
+                                  .max_bytes = UINT64_MAX,
+                                  .row = on_child,
+                                  .done = on_children,
+                                  .arg = r};
+    r->e->ports.store.scan(r->e->ports.store.ctx, &r->scan);
+}
+
+static void on_dirstat(struct store_get *req, int err, struct slice value)
+{
+    struct replica_read *r = req->arg;
+    if (err != DYN_OK) { /* without this row nothing ever lay under the key */
+        finish(r, err == DYN_ERR_NOT_FOUND ? DYN_OK : err);
+        return;
+    }
+    struct reader in = reader_of(value);
+    r->dir_mtime_ns = (int64_t)read_u64(&in);
+    if (!reader_done(&in))
+        finish(r, DYN_ERR_CORRUPT);
+    else if (object_live(&r->object) || r->key.len == 0)
+        finish(r, DYN_OK);
+    else
+        look_for_children(r);
+}
+
+static bool may_be_directory(const struct replica_read *r)
+{
+    if (r->key.len == 0 || !object_live(&r->object))
+        return true;
+    for (uint32_t i = 0; i < r->object.n; i++)
+        if (r->object.siblings[i].type == SIBLING_DIR)
+            return true;
+    return false;
+}
+
+static void after_values(struct replica_read *r)
+{
+    if (!r->dir_info || r->entry || !may_be_directory(r)) {
+        finish(r, DYN_OK);
+        return;
+    }
+    buf_clear(&r->row);
+    row_dirstat(&r->at, r->key, &r->row);
+    get_row(r, STORE_META, on_dirstat);
+}
+
+static bool wanted(const struct replica_read *r, const struct sibling *s)
+{
+    if (!sibling_live(s) || s->size == 0 || s->value != NULL)
+        return false;
+    if (r->load == LOAD_ALL)
+        return true;
+    if (r->load == LOAD_NEWEST)
+        return s == object_newest(&r->object);
+    for (uint32_t i = 0; r->load == LOAD_DOTS && i < r->n_dots; i++)
+        if (dot_equal(&r->dots[i], &s->value_dot))
+            return true;
+    return false;
+}
+
+static void on_value(struct store_get *req, int err, struct slice value)
+{
+    struct replica_read *r = req->arg;
+    struct sibling *s = &r->object.siblings[r->next_sibling];
+    if (err == DYN_OK && value.len == s->size)
+        s->value = blob_new(value.data, value.len);
+    else if (err == DYN_OK)
+        err = DYN_ERR_CORRUPT;
+    if (err != DYN_OK && err != DYN_ERR_NOT_FOUND) {
+        finish(r, err);
+        return;
+    }
+    /* A value that should be here and is not: leave it unloaded, the coordinator asks another
+     * replica for it. */
+    r->next_sibling++;
+    next_value(r);
+}
+
+static void next_value(struct replica_read *r)
+{
+    while (r->next_sibling < r->object.n && !wanted(r, &r->object.siblings[r->next_sibling]))
+        r->next_sibling++;
+    if (r->next_sibling >= r->object.n) {
+        after_values(r);
+        return;
+    }
+    buf_clear(&r->row);
+    row_value(&r->at, r->key, &r->object.siblings[r->next_sibling].value_dot, &r->row);
+    get_row(r, STORE_VALUE, on_value);
+}
+
+static void on_object(struct store_get *req, int err, struct slice value)
+{
+    struct replica_read *r = req->arg;
+    struct epoch mark;
+    if (err == DYN_OK)
+        err = object_row_decode(value, &mark, &r->object);
+    else if (err == DYN_ERR_NOT_FOUND)
+        err = DYN_OK;
+    if (err != DYN_OK)
+        finish(r, err);
+    else if (r->load == LOAD_NONE || r->entry)
+        after_values(r);
+    else
+        next_value(r);
+}
+
+static void read_object(struct replica_read *r)
+{
+    if (r->entry) {
+        struct slice dir = key_parent(r->key);
+        struct place at_dir = place_of(r->e->ring, dir);
+        row_entry(&at_dir, dir, key_name(r->key), &r->row);
+    } else {
+        row_object(&r->at, r->key, &r->row);
+    }
+    get_row(r, STORE_META, on_object);
+}
+
+static void granted(struct keylock *lock, void *arg)
+{
+    (void)lock;
+    read_object(arg);
+}
+
+void replica_read_start(struct replica_read *r)
+{
+    r->object = OBJECT_EMPTY;
+    r->implicit_dir = false;
+    r->dir_mtime_ns = 0;
+    r->row = BUF_EMPTY;
+    r->next_sibling = 0;
+    r->at = place_of(r->e->ring, r->key);
+    keylock_init(&r->lock);
+    assert(!r->entry || r->key.len > 0);
+    if (keylock_acquire(r->e->locks, &r->lock, LOCK_KEY, r->key, granted, r))
+        read_object(r);
+}
+
+void replica_read_release(struct replica_read *r)
+{
+    object_release(&r->object);
+    buf_release(&r->row);
+}

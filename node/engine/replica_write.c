@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Merging or minting into a node's own copy. The problem is to keep four rows in step (object,
+ * values, entry, the directory's own state) while other requests and late storage callbacks
+ * interleave. The idea: locks in a fixed order, all reads first, then one batch.
+ *
+ *   READ_OBJECT -> [mutate or merge] -> READ_ENTRY -> [did liveness change?]
+ *      no:  WRITE
+ *      yes: LOCK_OWN_DIR -> SCAN_CHILDREN (a dead directory with live entries is owed, E16)
+ *           LOCK_PARENT -> READ_DIRSTAT -> READ_PARENT (a live entry under a dead directory is
+ * owed, E16) -> WRITE WRITE: READ_HINT when it is held for another, then one batch; the locks go
+ * when the store has the batch, done runs when it is acknowledged at the durability asked for.
+ *
+ * A state without some sibling's value is never stored (E19, E24): done reports what is missing
+ * instead. */
+#include "engine/replica.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "engine/hints.h"
+
+enum stage {
+    READ_OBJECT = 1,
+    READ_ENTRY,
+    LOCK_OWN_DIR,
+    SCAN_CHILDREN,
+    LOCK_PARENT,
+    READ_DIRSTAT,
+    READ_PARENT,
+    READ_HINT,
+    WRITE,
+    ENDED,
+};
+
+static void advance(struct replica_write *w, int stage);
+
+static void release_locks(struct replica_write *w)
+{
+    struct keylock_table *t = w->e->locks;
+    keylock_release(t, &w->parent_lock);
+    keylock_release(t, &w->own_dir_lock);
+    keylock_release(t, &w->key_lock);
+}
+
+static void finish(struct replica_write *w, int err)
+{
+    w->stage = ENDED;
+    release_locks(w);
+    w->done(w, err);
+}
+
+static void granted(struct keylock *lock, void *arg)
+{
+    (void)lock;
+    struct replica_write *w = arg;
+    advance(w, w->stage);
+}
+
+/* ---- reads ------------------------------------------------------------------------------- */
+
+static void read_row(struct replica_write *w, enum store_family family,
+                     void (*done)(struct store_get *req, int err, struct slice value))
+{
+    w->get =
+        (struct store_get){.family = family, .key = buf_slice(&w->row), .done = done, .arg = w};
+    w->e->ports.store.get(w->e->ports.store.ctx, &w->get);
+}
+
+static void merge_or_mutate(struct replica_write *w);
+
+static void on_object(struct store_get *req, int err, struct slice value)
+{
+    struct replica_write *w = req->arg;
+    if (err == DYN_OK)
+        err = object_row_decode(value, &w->mark, &w->stored);
+    else if (err == DYN_ERR_NOT_FOUND)
+        err = DYN_OK;
+    if (err != DYN_OK) {
+        finish(w, err);
+        return;
+    }
+    merge_or_mutate(w);
+}
+
+/* A pair of ours that we do not know: somebody remembers what we forgot. The mark closes (E1). */
+static void close_forgotten_mark(struct replica_write *w, const struct object *other)
+{
+    struct actor own = {w->e->cfg.node, w->mark};
+    if (w->mark.run != 0 && clock_lacks_own(&w->stored.clock, &other->clock, &own))
+        w->mark = (struct epoch){0, 0};
+}
+
+static void collect_missing(struct replica_write *w)
+{
+    for (uint32_t i = 0; i < w->object.n; i++) {
+        const struct sibling *s = &w->object.siblings[i];
+        if (!sibling_live(s) || s->size == 0 || s->value != NULL ||
+            object_find_value(&w->stored, &s->value_dot) != NULL)
+            continue;
+        w->missing = mem_reallocarray(w->missing, w->n_missing + 1, sizeof(*w->missing));
+        w->missing[w->n_missing++] = s->value_dot;
+    }
+}
+
+static void merge_or_mutate(struct replica_write *w)
+{
+    w->was_live = object_live(&w->stored);
+    object_copy(&w->object, &w->stored);
+    if (w->mutate != NULL) {
+        int err = w->mutate(w, &w->object, &w->mark);
+        if (err != DYN_OK) {
+            finish(w, err);
+            return;
+        }
+        w->changed = !object_equal(&w->object, &w->stored);
+    } else if (w->roles & ROLE_OBJECT) {
+        if (w->e->cfg.bug != BUG_NO_MARK)
+            close_forgotten_mark(w, w->incoming);
+        w->changed = object_join(&w->object, w->incoming);
+    } else {
+        object_copy(&w->object, w->incoming);
+    }
+    if (w->roles & ROLE_OBJECT)
+        collect_missing(w);
+    if (w->n_missing > 0) {
+        finish(w, DYN_OK);
+        return;
+    }
+    advance(w, READ_ENTRY);
+}
+
+static void on_entry(struct store_get *req, int err, struct slice value)
+{
+    struct replica_write *w = req->arg;
+    struct epoch none;
+    if (err == DYN_OK)
+        err = object_row_decode(value, &none, &w->entry);
+    else if (err == DYN_ERR_NOT_FOUND)
+        err = DYN_OK;
+    if (err != DYN_OK) {
+        finish(w, err);
+        return;
+    }
+    struct object projection = OBJECT_EMPTY;
+    object_project(&w->object, &projection);
+    w->entry_was_live = object_live(&w->entry);
+    if (object_join(&w->entry, &projection))
+        w->changed = true;
+    object_release(&projection);
+    w->entry_live_changed = object_live(&w->entry) != w->entry_was_live;
+    advance(w, LOCK_OWN_DIR);
+}
+
+static bool on_child(struct store_scan *req, struct slice key, struct slice value)
+{
+    (void)key;
+    struct replica_write *w = req->arg;
+    struct object child = OBJECT_EMPTY;
+    struct epoch none;
+    if (object_row_decode(value, &none, &child) == DYN_OK && object_live(&child))
+        w->orphans = true;
+    object_release(&child);
+    return !w->orphans;
+}
+
+static void on_children(struct store_scan *req, int err, bool more)
+{
+    (void)more;
+    struct replica_write *w = req->arg;
+    if (err != DYN_OK) {
+        finish(w, err);
+        return;
+    }
+    advance(w, LOCK_PARENT);
+}
+
+static void on_dirstat(struct store_get *req, int err, struct slice value)
+{
+    struct replica_write *w = req->arg;
+    if (err == DYN_OK) {
+        struct reader r = reader_of(value);
+        w->dirstat = read_u64(&r);
+        err = reader_done(&r) ? DYN_OK : DYN_ERR_CORRUPT;
+    }
+    if (err != DYN_OK && err != DYN_ERR_NOT_FOUND) {
+        finish(w, err);
+        return;
+    }
+    advance(w, READ_PARENT);
+}
+
+static void on_parent(struct store_get *req, int err, struct slice value)
+{
+    struct replica_write *w = req->arg;
+    struct object parent = OBJECT_EMPTY;
+    struct epoch none;
+    if (err == DYN_OK)
+        err = object_row_decode(value, &none, &parent);
+    w->parent_dead = !object_live(&parent);
+    object_release(&parent);
+    if (err != DYN_OK && err != DYN_ERR_NOT_FOUND) {
+        finish(w, err);
+        return;
+    }
+    advance(w, READ_HINT);
+}
+
+static void on_hint(struct store_get *req, int err, struct slice value)
+{
+    (void)value;
+    struct replica_write *w = req->arg;
+    if (err != DYN_OK && err != DYN_ERR_NOT_FOUND) {
+        finish(w, err);
+        return;
+    }
+    w->hint_exists = err == DYN_OK;
+    advance(w, WRITE);
+}
+
+/* ---- the batch --------------------------------------------------------------------------- */
+
+static void batch_object(struct replica_write *w, struct store_batch *b)
+{
+    struct buf key = BUF_EMPTY, row = BUF_EMPTY;
+    row_object(&w->at, w->key, &key);
+    object_row_encode(w->mark, &w->object, &row);
+    store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
+    for (uint32_t i = 0; i < w->object.n; i++) {
+        const struct sibling *s = &w->object.siblings[i];
+        if (s->size == 0 || s->value == NULL ||
+            object_find_value(&w->stored, &s->value_dot) != NULL)
+            continue;
+        buf_clear(&key);
+        row_value(&w->at, w->key, &s->value_dot, &key);
+        store_batch_put(b, STORE_VALUE, buf_slice(&key), slice_of(s->value->data, s->value->len));
+    }
+    for (uint32_t i = 0; i < w->stored.n; i++) {
+        const struct sibling *s = &w->stored.siblings[i];
+        if (s->size == 0 || object_find_value(&w->object, &s->value_dot) != NULL)
+            continue;
+        buf_clear(&key);
+        row_value(&w->at, w->key, &s->value_dot, &key);
+        store_batch_delete(b, STORE_VALUE, buf_slice(&key));
+    }
+    buf_release(&key);
+    buf_release(&row);
+}
+
+static void batch_entry(struct replica_write *w, struct store_batch *b)
+{
+    struct buf key = BUF_EMPTY, row = BUF_EMPTY;
+    row_entry(&w->at_dir, w->dir, w->name, &key);
+    object_row_encode((struct epoch){0, 0}, &w->entry, &row);
+    store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
+    if (w->entry_live_changed) {
+        uint64_t newest = w->dirstat;
+        for (uint32_t i = 0; i < w->entry.n; i++)
+            if (w->entry.siblings[i].time_ns > newest)
+                newest = w->entry.siblings[i].time_ns;
+        buf_clear(&key);
+        buf_clear(&row);
+        row_dirstat(&w->at_dir, w->dir, &key);
+        buf_put_u64(&row, newest);
+        store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
+    }
+    buf_release(&key);
+    buf_release(&row);
+}
+
+static void batch_debt(struct replica_write *w, struct store_batch *b, enum debt_kind kind,
+                       uint32_t partition, struct slice key)
+{
+    struct buf name = BUF_EMPTY, row = BUF_EMPTY;
+    struct debt debt = {.since_ms = engine_wall_ms(w->e)};
+    object_hash(&w->object, debt.state);
+    debt_encode(&debt, &row);
+    row_debt(kind, partition, key, &name);
+    store_batch_put(b, STORE_HINT, buf_slice(&name), buf_slice(&row));
+    buf_release(&name);
+    buf_release(&row);
+}
+
+static void batch_debts(struct replica_write *w, struct store_batch *b)
+{
+    bool live = object_live(&w->object);
+    if ((w->roles & ROLE_OBJECT) && w->owe_entry && w->e->cfg.bug != BUG_NO_ENTRY_OWED)
+        batch_debt(w, b, DEBT_ENTRY, w->at.partition, w->key);
+    if (w->parent_dead)
+        batch_debt(w, b, DEBT_DIR, w->at_dir.partition, w->dir);
+    if (w->orphans)
+        batch_debt(w, b, DEBT_DIR, w->at.partition, w->key);
+    if ((w->roles & ROLE_OBJECT) && live && !w->was_live) {
+        struct buf name = BUF_EMPTY;
+        row_debt(DEBT_DIR, w->at.partition, w->key, &name);
+        store_batch_delete(b, STORE_HINT, buf_slice(&name));
+        buf_release(&name);
+    }
+    if (w->hint_for != 0) {
+        enum row_kind kind = w->roles & ROLE_OBJECT ? ROW_OBJECT : ROW_ENTRY;
+        uint32_t partition = kind == ROW_OBJECT ? w->at.partition : w->at_dir.partition;
+        hints_batch(w->e->hints, b, w->hint_for, partition, kind, w->key, &w->object,
+                    w->hint_exists);
+    }
+}
+
+static void on_written(struct store_write *req, int err)
+{
+    struct replica_write *w = req->arg;
+    if (w->handing_over) { /* inside store->write: the locks go first */
+        w->acknowledged = true;
+        w->ack_err = err;
+        return;
+    }
+    w->done(w, err);
+}
+
+static enum store_sync effective_sync(const struct replica_write *w)
+{
+    return w->e->cfg.bug == BUG_SKIPPED_SYNC ? STORE_BUFFERED : w->sync;
+}
+
+static void write_batch(struct replica_write *w)
+{
+    struct engine *e = w->e;
+    struct store_port *store = &e->ports.store;
+    struct store_batch b = STORE_BATCH_EMPTY;
+    if (e->failed != DYN_OK) {
+        finish(w, DYN_ERR_STOPPED);
+        return;
+    }
+    if (w->changed) {
+        if (w->roles & ROLE_OBJECT)
+            batch_object(w, &b);
+        if (w->roles & ROLE_ENTRY)
+            batch_entry(w, &b);
+        batch_debts(w, &b);
+    } else if (w->hint_for != 0 && !w->hint_exists) {
+        batch_debts(w, &b);
+    }
+    w->stage = ENDED;
+    w->write = (struct store_write){.done = on_written, .arg = w};
+    w->handing_over = true;
+    if (b.count > 0)
+        store->write(store->ctx, &b, effective_sync(w), &w->write);
+    else if (effective_sync(w) == STORE_SYNCED)
+        store->sync(store->ctx, &w->write); /* what we vouch for may have been written unsynced */
+    else
+        on_written(&w->write, DYN_OK);
+    store_batch_release(&b);
+    release_locks(w); /* reads see the batch from now on, so nobody can come in between */
+    if (w->handed != NULL)
+        w->handed(w);
+    w->handing_over = false;
+    if (w->acknowledged)
+        w->done(w, w->ack_err);
+}
+
+/* ---- the machine ------------------------------------------------------------------------- */
+
+static bool liveness_changed(const struct replica_write *w)
+{
+    return (w->roles & ROLE_ENTRY) && w->entry_live_changed;
+}
+
+static bool directory_died(const struct replica_write *w)
+{
+    return (w->roles & ROLE_OBJECT) && w->was_live && !object_live(&w->object);
+}
+
+static void scan_children(struct replica_write *w)
+{
+    buf_clear(&w->row);
+    row_entry_prefix(&w->at, w->key, &w->row);
+    w->scan = (struct store_scan){.family = STORE_META,
+                                  .prefix = buf_slice(&w->row),
+                                  .max_rows = UINT32_MAX,
+                                  .max_bytes = UINT64_MAX,
+                                  .row = on_child,
+                                  .done = on_children,
+                                  .arg = w};
+    w->e->ports.store.scan(w->e->ports.store.ctx, &w->scan);
+}
+
+static void begin_stage(struct replica_write *w)
+{
+    struct keylock_table *locks = w->e->locks;
+    buf_clear(&w->row);
+    switch (w->stage) {
+    case READ_OBJECT:
+        if (!(w->roles & ROLE_OBJECT)) {
+            merge_or_mutate(w);
+            return;
+        }
+        row_object(&w->at, w->key, &w->row);
+        read_row(w, STORE_META, on_object);
+        return;
+    case READ_ENTRY:
+        if (!(w->roles & ROLE_ENTRY)) {
+            advance(w, LOCK_OWN_DIR);
+            return;
+        }
+        row_entry(&w->at_dir, w->dir, w->name, &w->row);
+        read_row(w, STORE_META, on_entry);
+        return;
+    case LOCK_OWN_DIR:
+        if (!directory_died(w)) {
+            advance(w, LOCK_PARENT);
+            return;
+        }
+        w->stage = SCAN_CHILDREN;
+        if (keylock_acquire(locks, &w->own_dir_lock, LOCK_DIR, w->key, granted, w))
+            scan_children(w);
+        return;
+    case SCAN_CHILDREN:
+        scan_children(w);
+        return;
+    case LOCK_PARENT:
+        if (!liveness_changed(w)) {
+            advance(w, READ_HINT);
+            return;
+        }
+        w->stage = READ_DIRSTAT;
+        if (keylock_acquire(locks, &w->parent_lock, LOCK_DIR, w->dir, granted, w))
+            advance(w, READ_DIRSTAT);
+        return;
+    case READ_DIRSTAT:
+        row_dirstat(&w->at_dir, w->dir, &w->row);
+        read_row(w, STORE_META, on_dirstat);
+        return;
+    case READ_PARENT:
+        if (w->dir.len == 0 || !object_live(&w->entry)) { /* the root always lives */
+            advance(w, READ_HINT);
+            return;
+        }
+        row_object(&w->at_dir, w->dir, &w->row);
+        read_row(w, STORE_META, on_parent);
+        return;
+    case READ_HINT:
+        if (w->hint_for == 0) {
+            advance(w, WRITE);
+            return;
+        }
+        row_hint(w->hint_for, w->roles & ROLE_OBJECT ? w->at.partition : w->at_dir.partition,
+                 w->roles & ROLE_OBJECT ? ROW_OBJECT : ROW_ENTRY, w->key, &w->row);
+        read_row(w, STORE_HINT, on_hint);
+        return;
+    case WRITE:
+        write_batch(w);
+        return;
+    default:
+        assert(!"replica_write: no such stage");
+    }
+}
+
+static void advance(struct replica_write *w, int stage)
+{
+    assert(stage >= w->stage && w->stage != ENDED);
+    w->stage = stage;
+    begin_stage(w);
+}
+
+void replica_write_start(struct replica_write *w)
+{
+    struct engine *e = w->e;
+    assert((w->incoming != NULL) != (w->mutate != NULL));
+    assert(w->mutate == NULL || (w->roles & ROLE_OBJECT));
+    w->at = place_of(e->ring, w->key);
+    if (w->key.len == 0) {
+        w->roles &= ~(unsigned)ROLE_ENTRY; /* the root is in no directory */
+    } else {
+        w->dir = key_parent(w->key);
+        w->name = key_name(w->key);
+        w->at_dir = place_of(e->ring, w->dir);
+    }
+    assert(w->roles != 0);
+    w->object = w->stored = w->entry = OBJECT_EMPTY;
+    w->mark = (struct epoch){0, 0};
+    w->row = BUF_EMPTY;
+    keylock_init(&w->key_lock);
+    keylock_init(&w->own_dir_lock);
+    keylock_init(&w->parent_lock);
+    w->handing_over = w->acknowledged = false;
+    w->stage = READ_OBJECT;
+    if (keylock_acquire(e->locks, &w->key_lock, LOCK_KEY, w->key, granted, w))
+        begin_stage(w);
+}
+
+void replica_write_release(struct replica_write *w)
+{
+    object_release(&w->object);
+    object_release(&w->stored);
+    object_release(&w->entry);
+    buf_release(&w->row);
+    free(w->missing);
+    w->missing = NULL;
+    w->n_missing = 0;
+}

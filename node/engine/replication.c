@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See replication.h. Every node that should have the write is a target:
+ *
+ *   SENDING --acknowledged--> HOLDS (counted towards W of its roles)
+ *   SENDING --failed, or thought down--> FAILED, and for each of its roles the next healthy node of
+ * that role's preference list becomes a target that stands in with a hint; when there is none, this
+ * node keeps the hint itself, which counts for nothing
+ *
+ * Settled when W of each role hold it, or when nobody is left who could. Then it goes on until
+ * every target has ended: the write is on its way to all N, or a hint for whoever missed it is on a
+ * disk. */
+#include "engine/replication.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "engine/debts.h"
+#include "engine/delivery.h"
+
+#define LIST_MAX 64
+#define TARGETS_MAX 48
+
+enum target_state { SENDING, HOLDS, FAILED };
+
+struct target {
+    struct replication *r;
+    uint64_t node;
+    unsigned roles;
+    uint64_t hint_for;
+    bool counts;
+    enum target_state state;
+    struct delivery delivery;
+};
+
+struct preference {
+    uint64_t nodes[LIST_MAX];
+    uint32_t n, next_standin;
+};
+
+struct replication {
+    struct background background; /* first */
+    struct engine *e;
+    struct replication_params p;
+    uint8_t *key;
+    struct object object;
+    uint8_t state_hash[DIGEST_LEN];
+    struct preference lists[2]; /* by role_index */
+    struct target *targets[TARGETS_MAX];
+    uint32_t n_targets, n_sending;
+    uint32_t acks[2]; /* by role_index */
+    bool self_pending, self_holds, parent_dead, starting, settled, overdue;
+    struct timer deadline, first_check;
+};
+
+static void check(struct replication *r);
+
+static unsigned role_index(unsigned role)
+{
+    return role == ROLE_OBJECT ? 0 : 1;
+}
+
+static void replication_free(struct replication *r)
+{
+    background_end(r->e, &r->background);
+    timer_cancel(r->e->ports.timers, &r->deadline);
+    timer_cancel(r->e->ports.timers, &r->first_check);
+    for (uint32_t i = 0; i < r->n_targets; i++) {
+        delivery_release(&r->targets[i]->delivery);
+        free(r->targets[i]);
+    }
+    object_release(&r->object);
+    free(r->key);
+    free(r);
+}
+
+static void abandon(struct background *b)
+{
+    replication_free(container_of(b, struct replication, background));
+}
+
+/* ---- entry debts ------------------------------------------------------------------------- */
+
+static bool entries_settled(const struct replication *r)
+{
+    return r->acks[1] >= r->p.quorum.w;
+}
+
+static void clear_at_holders(struct replication *r)
+{
+    for (uint32_t i = 0; i < r->n_targets; i++) {
+        const struct target *t = r->targets[i];
+        if (t->state == HOLDS && (t->roles & ROLE_OBJECT))
+            debts_clear_entry_at(r->e, t->node, r->p.key, r->state_hash);
+    }
+    if (r->self_holds && (r->p.self_roles & ROLE_OBJECT))
+        debts_clear_entry_at(r->e, r->e->cfg.node, r->p.key, r->state_hash);
+}
+
+/* ---- targets ----------------------------------------------------------------------------- */
+
+static void target_failed(struct target *t);
+
+static void count(struct replication *r, unsigned roles)
+{
+    bool were_settled = entries_settled(r);
+    if (roles & ROLE_OBJECT)
+        r->acks[0]++;
+    if (roles & ROLE_ENTRY)
+        r->acks[1]++;
+    if (!r->p.owe_entry || !entries_settled(r))
+        return;
+    if (!were_settled)
+        clear_at_holders(r); /* includes whoever has just answered: its state is set before */
+}
+
+static void on_delivered(struct delivery *d, int err)
+{
+    struct target *t = d->arg;
+    struct replication *r = t->r;
+    r->n_sending--;
+    if (err != DYN_OK) {
+        t->state = FAILED;
+        target_failed(t);
+    } else {
+        bool late = r->p.owe_entry && entries_settled(r) && (t->roles & ROLE_OBJECT);
+        t->state = HOLDS;
+        r->parent_dead |= d->parent_dead;
+        if (t->counts)
+            count(r, t->roles);
+        if (late)
+            debts_clear_entry_at(r->e, t->node, r->p.key, r->state_hash);
+    }
+    check(r);
+}
+
+static bool wants_sync(const struct replication *r)
+{
+    switch (r->p.quorum.durability) {
+    case DURABILITY_QUORUM:
+        return true;
+    case DURABILITY_ONE: /* this node's own write is the one that syncs, if it makes any */
+        return r->p.self_roles == 0 && r->n_targets == 1;
+    default:
+        return false;
+    }
+}
+
+static void target_start(struct replication *r, uint64_t node, unsigned roles, uint64_t hint_for,
+                         bool counts)
+{
+    struct engine *e = r->e;
+    if (r->n_targets == TARGETS_MAX)
+        return;
+    struct target *t = mem_new(struct target);
+    *t = (struct target){.r = r,
+                         .node = node,
+                         .roles = roles,
+                         .hint_for = hint_for,
+                         .counts = counts,
+                         .state = SENDING};
+    r->targets[r->n_targets++] = t;
+    t->delivery = (struct delivery){.e = e, .full = OBJECT_EMPTY};
+    if (node != e->cfg.node && !detector_up(e->detector, node)) {
+        t->state = FAILED;
+        target_failed(t);
+        return;
+    }
+    t->delivery = (struct delivery){.e = e,
+                                    .key = r->p.key,
+                                    .object = &r->object,
+                                    .node = node,
+                                    .roles = roles,
+                                    .hint_for = hint_for,
+                                    .sync = wants_sync(r),
+                                    .owe_entry = r->p.owe_entry && (roles & ROLE_OBJECT),
+                                    .timeout_us = e->cfg.replica_timeout_us,
+                                    .done = on_delivered,
+                                    .arg = t};
+    r->n_sending++;
+    delivery_start(&t->delivery);
+}
+
+static bool holds_or_tries(const struct replication *r, uint64_t node, unsigned role)
+{
+    if (node == r->e->cfg.node && (r->p.self_roles & role))
+        return true;
+    for (uint32_t i = 0; i < r->n_targets; i++)
+        if (r->targets[i]->node == node && (r->targets[i]->roles & role))
+            return true;
+    return false;
+}
+
+/* The next healthy node of the role's list that does not have the write already; 0: none. */
+static uint64_t next_standin(struct replication *r, unsigned role)
+{
+    struct preference *list = &r->lists[role_index(role)];
+    while (r->p.quorum.sloppy && list->next_standin < list->n) {
+        uint64_t node = list->nodes[list->next_standin++];
+        bool up = node == r->e->cfg.node || detector_up(r->e->detector, node);
+        if (up && !holds_or_tries(r, node, role))
+            return node;
+    }
+    return 0;
+}
+
+static void stand_in(struct replication *r, unsigned role, uint64_t primary)
+{
+    uint64_t node = next_standin(r, role);
+    if (node != 0)
+        target_start(r, node, role, primary, true);
+    else if (!hints_full(r->e->hints))
+        target_start(r, r->e->cfg.node, role, primary, false);
+}
+
+static void target_failed(struct target *t)
+{
+    struct replication *r = t->r;
+    if (t->node == r->e->cfg.node)
+        return; /* this node's own disk refused: nobody keeps hints for that */
+    bool was_starting = r->starting;
+    r->starting = true;
+    uint64_t primary = t->hint_for != 0 ? t->hint_for : t->node;
+    for (unsigned role = ROLE_OBJECT; role <= ROLE_ENTRY; role <<= 1)
+        if (t->roles & role)
+            stand_in(r, role, primary);
+    r->starting = was_starting;
+}
+
+/* ---- settling ---------------------------------------------------------------------------- */
+
+static bool role_met(const struct replication *r, unsigned role)
+{
+    return !(r->p.roles & role) || r->acks[role_index(role)] >= r->p.quorum.w;
+}
+
+static bool met(const struct replication *r)
+{
+    bool entry_counts = r->p.wait_entry || !(r->p.roles & ROLE_OBJECT);
+    return role_met(r, ROLE_OBJECT) && (!entry_counts || role_met(r, ROLE_ENTRY));
+}
+
+static void settle(struct replication *r, int err)
+{
+    r->settled = true;
+    timer_cancel(r->e->ports.timers, &r->deadline);
+    if (r->p.settled != NULL)
+        r->p.settled(r->p.arg, err);
+}
+
+static void check(struct replication *r)
+{
+    if (r->starting || timer_is_set(&r->first_check))
+        return;
+    bool over = r->n_sending == 0 && !r->self_pending;
+    if (!r->settled && met(r))
+        settle(r, DYN_OK);
+    else if (!r->settled && over)
+        settle(r, DYN_ERR_NO_QUORUM);
+    if (over)
+        replication_free(r);
+}
+
+static void on_first_check(struct timer *t, void *arg)
+{
+    (void)t;
+    check(arg);
+}
+
+static void on_deadline(struct timer *t, void *arg)
+{
+    (void)t;
+    struct replication *r = arg;
+    if (!r->settled)
+        settle(r, DYN_ERR_NO_QUORUM);
+}
+
+/* ---- starting ---------------------------------------------------------------------------- */
+
+static void load_list(struct replication *r, unsigned role, struct slice key)
+{
+    struct preference *list = &r->lists[role_index(role)];
+    struct ring *ring = r->e->ring;
+    list->n = ring_preference_list(ring, ring_partition_of(ring, key), r->p.quorum.n, list->nodes,
+                                   LIST_MAX);
+    list->next_standin = r->p.quorum.n;
+}
+
+static bool is_primary(const struct replication *r, unsigned role, uint64_t node)
+{
+    const struct preference *list = &r->lists[role_index(role)];
+    if (!(r->p.roles & role))
+        return false;
+    for (uint32_t i = 0; i < r->p.quorum.n && i < list->n; i++)
+        if (list->nodes[i] == node)
+            return true;
+    return false;
+}
+
+static void start_primary(struct replication *r, uint64_t node)
+{
+    unsigned roles = 0;
+    for (unsigned role = ROLE_OBJECT; role <= ROLE_ENTRY; role <<= 1)
+        if (is_primary(r, role, node) && !holds_or_tries(r, node, role))
+            roles |= role;
+    if (node == r->p.self_hint_for)
+        roles &= ~(unsigned)ROLE_OBJECT; /* this node stands in for it */
+    if (roles != 0)
+        target_start(r, node, roles, 0, true);
+}
+
+static void start_primaries(struct replication *r)
+{
+    for (unsigned i = 0; i < 2; i++)
+        for (uint32_t k = 0; k < r->p.quorum.n && k < r->lists[i].n; k++)
+            start_primary(r, r->lists[i].nodes[k]);
+}
+
+struct replication *replication_start(struct engine *e, const struct replication_params *p)
+{
+    struct replication *r = mem_new(struct replication);
+    r->e = e;
+    r->p = *p;
+    r->key = mem_dup(p->key.data, p->key.len);
+    r->p.key = slice_of(r->key, p->key.len);
+    r->object = OBJECT_EMPTY;
+    object_copy(&r->object, p->object);
+    if (p->owe_entry)
+        object_hash(&r->object, r->state_hash);
+    r->self_pending = p->self_roles != 0;
+    if (r->p.key.len == 0)
+        r->p.roles &= ~(unsigned)ROLE_ENTRY;
+    load_list(r, ROLE_OBJECT, r->p.key);
+    load_list(r, ROLE_ENTRY, key_parent(r->p.key));
+    timer_init(&r->deadline, on_deadline, r);
+    timer_init(&r->first_check, on_first_check, r);
+    timer_set(e->ports.timers, &r->deadline, engine_now(e) + p->quorum.timeout_us);
+    background_add(e, &r->background, abandon);
+    r->starting = true;
+    start_primaries(r);
+    r->starting = false;
+    if (met(r) || (r->n_sending == 0 && !r->self_pending))
+        timer_set(e->ports.timers, &r->first_check, engine_now(e));
+    return r;
+}
+
+void replication_self(struct replication *r, int err, bool parent_dead)
+{
+    assert(r->self_pending);
+    r->self_pending = false;
+    if (err == DYN_OK) {
+        bool late = r->p.owe_entry && entries_settled(r);
+        r->self_holds = true;
+        r->parent_dead |= parent_dead;
+        if (r->p.self_hint_for == 0 || r->p.quorum.sloppy)
+            count(r, r->p.self_roles & r->p.roles);
+        if (late)
+            debts_clear_entry_at(r->e, r->e->cfg.node, r->p.key, r->state_hash);
+    }
+    check(r);
+}
+
+void replication_forget(struct replication *r)
+{
+    assert(!r->settled);
+    r->p.settled = NULL;
+}
+
+uint32_t replication_acks(const struct replication *r)
+{
+    return r->acks[r->p.roles & ROLE_OBJECT ? 0 : 1];
+}
+
+bool replication_parent_dead(const struct replication *r)
+{
+    return r->parent_dead;
+}
+
+uint32_t replication_holders(const struct replication *r, uint64_t *nodes, uint32_t cap)
+{
+    uint32_t n = 0;
+    if (r->self_holds && n < cap)
+        nodes[n++] = r->e->cfg.node;
+    for (uint32_t i = 0; i < r->n_targets && n < cap; i++)
+        if (r->targets[i]->state == HOLDS && (r->targets[i]->roles & ROLE_OBJECT))
+            nodes[n++] = r->targets[i]->node;
+    return n;
+}
+
+unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, uint32_t n)
+{
+    uint64_t nodes[N_MAX];
+    unsigned roles = 0;
+    uint32_t have = ring_preference_list(e->ring, ring_partition_of(e->ring, key), n, nodes, n);
+    for (uint32_t i = 0; i < have; i++)
+        if (nodes[i] == node)
+            roles |= ROLE_OBJECT;
+    if (key.len == 0)
+        return roles;
+    have = ring_preference_list(e->ring, ring_partition_of(e->ring, key_parent(key)), n, nodes, n);
+    for (uint32_t i = 0; i < have; i++)
+        if (nodes[i] == node)
+            roles |= ROLE_ENTRY;
+    return roles;
+}
+
+bool replication_same_nodes(const struct engine *e, struct slice key, uint32_t n)
+{
+    uint64_t object[N_MAX], entry[N_MAX];
+    if (key.len == 0)
+        return true;
+    uint32_t a = ring_preference_list(e->ring, ring_partition_of(e->ring, key), n, object, n);
+    uint32_t b =
+        ring_preference_list(e->ring, ring_partition_of(e->ring, key_parent(key)), n, entry, n);
+    uint32_t common = 0;
+    for (uint32_t i = 0; i < a; i++)
+        for (uint32_t k = 0; k < b; k++)
+            common += object[i] == entry[k];
+    return a == b && common == a;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See rows.h for the layout. */
+#include "engine/rows.h"
+
+#include "base/err.h"
+
+#define ROW_FORMAT 1
+
+struct place place_of(const struct ring *ring, struct slice key)
+{
+    struct place at = {.pos = position_of(key)};
+    at.partition = position_partition(&at.pos, ring_q(ring));
+    return at;
+}
+
+static void put_place(const struct place *at, struct buf *out)
+{
+    buf_reserve(out, 4 + POSITION_LEN + 64);
+    buf_put_u32_be(out, at->partition);
+    buf_put(out, at->pos.bytes, POSITION_LEN);
+}
+
+static void put_kind(const struct place *at, enum row_kind kind, struct slice key, struct buf *out)
+{
+    put_place(at, out);
+    buf_put_u8(out, (uint8_t)kind);
+    buf_put_slice(out, key);
+}
+
+void row_object(const struct place *at, struct slice key, struct buf *out)
+{
+    put_kind(at, ROW_OBJECT, key, out);
+}
+
+void row_entry_prefix(const struct place *at_dir, struct slice dir, struct buf *out)
+{
+    put_kind(at_dir, ROW_ENTRY, dir, out);
+    buf_put_u8(out, 0);
+}
+
+void row_entry(const struct place *at_dir, struct slice dir, struct slice name, struct buf *out)
+{
+    row_entry_prefix(at_dir, dir, out);
+    buf_put_slice(out, name);
+}
+
+void row_dirstat(const struct place *at_dir, struct slice dir, struct buf *out)
+{
+    put_kind(at_dir, ROW_DIRSTAT, dir, out);
+}
+
+void row_value(const struct place *at, struct slice key, const struct dot *value_dot,
+               struct buf *out)
+{
+    put_place(at, out);
+    buf_put_slice(out, key);
+    buf_put_u8(out, 0);
+    buf_put_u64_be(out, value_dot->actor.node);
+    buf_put_u64_be(out, value_dot->actor.epoch.boot);
+    buf_put_u32_be(out, value_dot->actor.epoch.run);
+    buf_put_u64_be(out, value_dot->counter);
+}
+
+void row_hint_prefix(uint64_t target, struct buf *out)
+{
+    buf_put_u8(out, DEBT_HINT);
+    buf_put_u64_be(out, target);
+}
+
+void row_hint(uint64_t target, uint32_t partition, enum row_kind kind, struct slice key,
+              struct buf *out)
+{
+    row_hint_prefix(target, out);
+    buf_put_u32_be(out, partition);
+    buf_put_u8(out, (uint8_t)kind);
+    buf_put_slice(out, key);
+}
+
+int row_hint_parse(struct slice row, uint32_t *partition, enum row_kind *kind, struct slice *key)
+{
+    struct reader r = reader_of(row);
+    read_u8(&r);
+    read_u64_be(&r);
+    uint32_t p = read_u32_be(&r);
+    uint8_t k = read_u8(&r);
+    if (!reader_ok(&r) || (k != ROW_OBJECT && k != ROW_ENTRY))
+        return DYN_ERR_CORRUPT;
+    *partition = p;
+    *kind = (enum row_kind)k;
+    *key = read_raw(&r, reader_left(&r));
+    return DYN_OK;
+}
+
+void row_debt(enum debt_kind kind, uint32_t partition, struct slice key, struct buf *out)
+{
+    buf_put_u8(out, (uint8_t)kind);
+    buf_put_u32_be(out, partition);
+    buf_put_slice(out, key);
+}
+
+int row_debt_parse(struct slice row, struct slice *key)
+{
+    struct reader r = reader_of(row);
+    read_u8(&r);
+    read_u32_be(&r);
+    if (!reader_ok(&r))
+        return DYN_ERR_CORRUPT;
+    *key = read_raw(&r, reader_left(&r));
+    return DYN_OK;
+}
+
+void object_row_encode(struct epoch mark, const struct object *o, struct buf *out)
+{
+    buf_put_u8(out, ROW_FORMAT);
+    buf_put_varint(out, mark.run);
+    if (mark.run != 0)
+        buf_put_u64(out, mark.boot);
+    object_encode(o, out);
+}
+
+int object_row_decode(struct slice row, struct epoch *mark, struct object *o)
+{
+    struct reader r = reader_of(row);
+    struct epoch m = {0, 0};
+    if (read_u8(&r) != ROW_FORMAT)
+        return DYN_ERR_CORRUPT;
+    uint64_t run = read_varint(&r);
+    if (run > UINT32_MAX)
+        return DYN_ERR_CORRUPT;
+    m.run = (uint32_t)run;
+    if (m.run != 0)
+        m.boot = read_u64(&r);
+    object_decode(&r, o);
+    if (!reader_done(&r))
+        return DYN_ERR_CORRUPT;
+    *mark = m;
+    return DYN_OK;
+}
+
+void debt_encode(const struct debt *d, struct buf *out)
+{
+    buf_put_u8(out, ROW_FORMAT);
+    buf_put_u64(out, d->since_ms);
+    buf_put_varint(out, d->bytes);
+    buf_put(out, d->state, DIGEST_LEN);
+}
+
+int debt_decode(struct slice row, struct debt *d)
+{
+    struct reader r = reader_of(row);
+    struct debt t;
+    if (read_u8(&r) != ROW_FORMAT)
+        return DYN_ERR_CORRUPT;
+    t.since_ms = read_u64(&r);
+    t.bytes = read_varint(&r);
+    read_copy(&r, t.state, DIGEST_LEN);
+    if (!reader_done(&r))
+        return DYN_ERR_CORRUPT;
+    *d = t;
+    return DYN_OK;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How the engine's state lies in the store. Big-endian prefixes make byte order the order that
+ * scans need: a partition's rows lie together (so that it can move as a unit), and under a
+ * directory its entries lie by name.
+ *
+ *   STORE_META   partition, position(key),  'o', key              -> mark, object
+ *                partition, position(dir),  'e', dir, NUL, name   -> object without values (an
+ * entry) partition, position(dir),  'd', dir              -> newest change among the entries, i64
+ * ns (F29) STORE_VALUE  partition, position(key),  key, NUL, value dot   -> bytes STORE_HINT   'h',
+ * target node, partition, kind, key           -> debt record: a hint 'w', partition, key -> debt
+ * record: an entry owed (E17) 'm', partition, dir                              -> debt record: a
+ * directory owed to its entries (E16) STORE_LOCAL  "lease" -> first running number not leased yet
+ * (E2) */
+#ifndef DYN_ENGINE_ROWS_H
+#define DYN_ENGINE_ROWS_H
+
+#include "model/object.h"
+#include "model/ring.h"
+
+enum row_kind { ROW_OBJECT = 'o', ROW_ENTRY = 'e', ROW_DIRSTAT = 'd' };
+enum debt_kind { DEBT_HINT = 'h', DEBT_ENTRY = 'w', DEBT_DIR = 'm' };
+
+/* Where a key's rows lie; computed once per request. */
+struct place {
+    struct position pos;
+    uint32_t partition;
+};
+struct place place_of(const struct ring *ring, struct slice key);
+
+void row_object(const struct place *at, struct slice key, struct buf *out);
+void row_entry(const struct place *at_dir, struct slice dir, struct slice name, struct buf *out);
+void row_entry_prefix(const struct place *at_dir, struct slice dir, struct buf *out);
+void row_dirstat(const struct place *at_dir, struct slice dir, struct buf *out);
+void row_value(const struct place *at, struct slice key, const struct dot *value_dot,
+               struct buf *out);
+void row_hint_prefix(uint64_t target, struct buf *out);
+void row_hint(uint64_t target, uint32_t partition, enum row_kind kind, struct slice key,
+              struct buf *out);
+/* Takes apart what follows row_hint_prefix. DYN_ERR_CORRUPT. */
+int row_hint_parse(struct slice row, uint32_t *partition, enum row_kind *kind, struct slice *key);
+void row_debt(enum debt_kind kind, uint32_t partition, struct slice key, struct buf *out);
+int row_debt_parse(struct slice row, struct slice *key);
+
+/* The row of an object: the local mark (never sent nor hashed, E1), then the object. */
+void object_row_encode(struct epoch mark, const struct object *o, struct buf *out);
+int object_row_decode(struct slice row, struct epoch *mark, struct object *o); /* DYN_ERR_CORRUPT */
+
+/* What a debt record says: since when, how many bytes it stands for, and the state it was made for.
+ */
+struct debt {
+    uint64_t since_ms;
+    uint64_t bytes;
+    uint8_t state[DIGEST_LEN]; /* object_hash when it was made; newer debts replace older ones */
+};
+void debt_encode(const struct debt *d, struct buf *out);
+int debt_decode(struct slice row, struct debt *d);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See value_fetch.h. */
+#include "engine/value_fetch.h"
+
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "engine/peer_wire.h"
+
+static void ask_next(struct value_fetch *f);
+
+static bool loaded(const struct object *o, const struct dot *value_dot)
+{
+    const struct sibling *s = object_find_value(o, value_dot);
+    return s == NULL || s->size == 0 || s->value != NULL;
+}
+
+static void drop_loaded(struct value_fetch *f)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < f->n_dots; i++)
+        if (!loaded(f->into, &f->dots[i]))
+            f->dots[kept++] = f->dots[i];
+    f->n_dots = kept;
+}
+
+static void attach(struct value_fetch *f, const struct object *from)
+{
+    for (uint32_t i = 0; i < f->into->n; i++) {
+        struct sibling *s = &f->into->siblings[i];
+        const struct sibling *other = object_find_value(from, &s->value_dot);
+        if (s->value == NULL && other != NULL && other->value != NULL && other->size == s->size &&
+            digest_equal(other->value_hash, s->value_hash))
+            s->value = blob_ref(other->value);
+    }
+    drop_loaded(f);
+}
+
+static void on_reply(struct rpc_call *call, int err, struct slice body)
+{
+    struct value_fetch *f = call->arg;
+    struct peer_get_reply reply;
+    if (err == DYN_OK && peer_get_reply_decode(body, &reply) == DYN_OK) {
+        if (reply.status == DYN_OK)
+            attach(f, &reply.object);
+        peer_get_reply_release(&reply);
+    }
+    ask_next(f);
+}
+
+static void ask_next(struct value_fetch *f)
+{
+    while (f->n_dots > 0 && f->next < f->n_holders &&
+           (f->holders[f->next] == f->e->cfg.node ||
+            !detector_up(f->e->detector, f->holders[f->next])))
+        f->next++;
+    if (f->n_dots == 0 || f->next == f->n_holders) {
+        f->done(f, f->n_dots == 0 ? DYN_OK : DYN_ERR_NOT_FOUND);
+        return;
+    }
+    struct peer_get m = {.ring = *ring_epoch(f->e->ring),
+                         .load = LOAD_DOTS,
+                         .key = f->key,
+                         .dots = f->dots,
+                         .n_dots = f->n_dots};
+    struct buf body = BUF_EMPTY;
+    peer_get_encode(&m, &body);
+    f->call.done = on_reply;
+    f->call.arg = f;
+    rpc_start(f->e->rpc, &f->call, f->holders[f->next++], FRAME_REPLICA_GET, &body, f->timeout_us);
+}
+
+static void on_read(struct replica_read *r, int err)
+{
+    struct value_fetch *f = r->arg;
+    f->reading = false;
+    if (err == DYN_OK)
+        attach(f, &r->object);
+    replica_read_release(r);
+    ask_next(f);
+}
+
+void value_fetch_start(struct value_fetch *f)
+{
+    drop_loaded(f);
+    f->next = 0;
+    f->call = (struct rpc_call){0};
+    f->read = (struct replica_read){.e = f->e,
+                                    .key = f->key,
+                                    .load = LOAD_DOTS,
+                                    .dots = f->dots,
+                                    .n_dots = f->n_dots,
+                                    .done = on_read,
+                                    .arg = f};
+    f->reading = true;
+    replica_read_start(&f->read);
+}
+
+void value_fetch_release(struct value_fetch *f)
+{
+    rpc_cancel(f->e->rpc, &f->call);
+    if (f->reading)
+        replica_read_release(&f->read);
+    free(f->dots);
+    f->dots = NULL;
+    f->n_dots = 0;
+}
