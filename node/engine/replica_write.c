@@ -450,7 +450,7 @@ static void begin_stage(struct replica_write *w)
         write_batch(w);
         return;
     default:
-        assert(!"replica_write: no such stage");
+        assert(false && "no such stage");
     }
 }
 
