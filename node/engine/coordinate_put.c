@@ -42,8 +42,7 @@ struct put_op {
     bool parent_pending; /* a dead directory above is being put */
     int unchanged_status;
     struct dot dot;
-    struct replication
-        *replication; /* from handed until it has been told of this node's own write */
+    struct replication *replication; /* alive until it has settled and been told of our own write */
     uint32_t acks;
     uint64_t holders[8];
     uint32_t n_holders;
@@ -192,7 +191,6 @@ static void on_minted(struct replica_write *w, int err)
         replication_self(op->replication, err, w->parent_dead);
     else
         minted_unspread(op, err);
-    op->replication = NULL;
     op->in_flight = false;
     op_free_when_idle(op);
 }

@@ -297,16 +297,16 @@ static void next_member(struct drain_item *it)
 {
     struct drain *d = it->drain;
     struct engine *e = d->h->e;
-    const struct ring_member *m = ring_member_at(e->ring, it->next_member);
-    while (m != NULL && m->node == d->target)
-        m = ring_member_at(e->ring, ++it->next_member);
-    if (it->next_member >= ring_member_count(e->ring)) {
+    uint32_t members = ring_member_count(e->ring);
+    while (it->next_member < members && ring_member_at(e->ring, it->next_member)->node == d->target)
+        it->next_member++;
+    if (it->next_member == members) {
         remove_hint(it, true);
         return;
     }
-    it->next_member++;
+    uint64_t other = ring_member_at(e->ring, it->next_member++)->node;
     buf_clear(&it->row);
-    row_hint(m->node, it->partition, it->kind, it->key, &it->row);
+    row_hint(other, it->partition, it->kind, it->key, &it->row);
     it->get = (struct store_get){
         .family = STORE_HINT, .key = buf_slice(&it->row), .done = on_other_hint, .arg = it};
     e->ports.store.get(e->ports.store.ctx, &it->get);
