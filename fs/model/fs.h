@@ -25,6 +25,8 @@ struct fs_config {
     bool hide_conflicts;
     bool read_only;
     bool map_uid, map_gid, map_umask; /* uid= gid= umask= */
+    /* Also who owns what no filesystem made: the root, keys that were put without attributes. The
+     * mounting user, then. */
     uint32_t uid, gid, umask;
     uint64_t deadline_us; /* lack of progress, then ETIMEDOUT; 20 s */
     uint64_t value_max;   /* EFBIG beyond; 1 MiB for now */
@@ -43,6 +45,10 @@ struct fs_host {
     /* Appends a report to out for .dynamount/NAME, what the model itself cannot know (peers,
      * latencies); may be NULL. */
     void (*status)(void *ctx, struct buf *out);
+    /* N of the cluster, 0 while unknown; may be NULL. O_EXCL asks a majority of them (F14). */
+    uint8_t (*replicas)(void *ctx);
+    /* Bytes that the cluster holds and has free, over N; false while unknown; may be NULL. */
+    bool (*space)(void *ctx, uint64_t *total, uint64_t *unused);
 };
 
 struct fs;
@@ -83,8 +89,8 @@ struct fs_statfs {
     uint32_t name_max;
 };
 
-/* One operation, caller-owned from the call until done, which runs exactly once, possibly inside
- * the call. */
+/* One operation, zeroed but for caller, done and arg, caller-owned from the call until done, which
+ * runs exactly once, possibly inside the call. */
 struct fs_op {
     struct fs_caller caller;
     void (*done)(struct fs_op *op);

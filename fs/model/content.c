@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See content.h. */
+#include "model/content.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "base/err.h"
+
+static void count(struct inode *i)
+{
+    struct fs *fs = i->fs;
+    uint64_t now = (i->loaded == NULL ? 0 : i->loaded->len) + (i->staged ? i->stage.cap : 0);
+    fs->memory = fs->memory - i->counted + now;
+    i->counted = now;
+    list_remove(&i->in_contents);
+    if (now != 0)
+        list_append(&fs->contents, &i->in_contents);
+}
+
+/* Loaded bytes give way, those of closed files first. Bytes that no request could bring back stay.
+ */
+static void give_way(struct fs *fs, const struct inode *but)
+{
+    for (int open = 0; open < 2 && fs->memory > fs->cfg.memory_max; open++) {
+        list_for_each_safe(it, tmp, &fs->contents)
+        {
+            struct inode *i = container_of(it, struct inode, in_contents);
+            if (fs->memory <= fs->cfg.memory_max)
+                return;
+            if (i == but || i->loaded == NULL || inode_busy(i) ||
+                (i->n_open != 0 && (open == 0 || list_empty(&i->in_seen))))
+                continue;
+            content_unload(i);
+        }
+    }
+}
+
+bool content_here(const struct inode *i)
+{
+    return i->staged || i->loaded != NULL || i->s.size == 0;
+}
+
+struct slice content_bytes(const struct inode *i)
+{
+    if (i->staged)
+        return buf_slice(&i->stage);
+    return i->loaded == NULL ? slice_of("", 0) : slice_of(i->loaded->data, i->loaded->len);
+}
+
+void content_load(struct inode *i, struct blob *b)
+{
+    blob_ref(b);
+    blob_unref(i->loaded);
+    i->loaded = b;
+    count(i);
+    give_way(i->fs, i);
+}
+
+void content_unload(struct inode *i)
+{
+    blob_unref(i->loaded);
+    i->loaded = NULL;
+    count(i);
+}
+
+void content_release(struct inode *i)
+{
+    buf_release(&i->stage);
+    i->staged = false;
+    content_unload(i);
+}
+
+void content_settle(struct inode *i, struct blob *b)
+{
+    buf_release(&i->stage);
+    i->staged = false;
+    content_load(i, b);
+}
+
+static void stage(struct inode *i)
+{
+    if (i->staged)
+        return;
+    assert(content_here(i));
+    struct slice bytes = content_bytes(i);
+    buf_clear(&i->stage);
+    buf_put_slice(&i->stage, bytes);
+    i->staged = true;
+}
+
+/* Grows by doubling would waste half of what many small files need: the buffer does that itself. */
+static void extend(struct inode *i, uint64_t size)
+{
+    if (size <= i->stage.len)
+        return;
+    size_t more = (size_t)size - i->stage.len;
+    buf_reserve(&i->stage, more);
+    memset(i->stage.data + i->stage.len, 0, more);
+    i->stage.len = (size_t)size;
+}
+
+int content_write(struct inode *i, uint64_t off, struct slice data)
+{
+    struct fs *fs = i->fs;
+    if (off > fs->cfg.value_max || data.len > fs->cfg.value_max - off)
+        return EFBIG;
+    if (fs->memory + data.len > fs->cfg.memory_max) {
+        give_way(fs, i);
+        if (fs->memory + data.len > 2 * fs->cfg.memory_max)
+            return ENOSPC; /* nothing can be published, and there is no more room to keep it */
+    }
+    stage(i);
+    extend(i, off);
+    size_t inside = i->stage.len - (size_t)off < data.len ? i->stage.len - (size_t)off : data.len;
+    if (inside != 0)
+        memcpy(i->stage.data + off, data.data, inside);
+    buf_put(&i->stage, data.data + inside, data.len - inside);
+    count(i);
+    return 0;
+}
+
+int content_truncate(struct inode *i, uint64_t size)
+{
+    if (size > i->fs->cfg.value_max)
+        return EFBIG;
+    if (size == 0) {
+        buf_clear(&i->stage);
+        i->staged = true;
+    } else {
+        stage(i);
+        extend(i, size);
+        i->stage.len = (size_t)size;
+    }
+    count(i);
+    return 0;
+}
+
+int content_rebase(struct inode *i, struct blob *base)
+{
+    assert(i->staged && i->appended_from <= i->stage.len);
+    size_t base_len = base == NULL ? 0 : base->len, added = i->stage.len - (size_t)i->appended_from;
+    if (base_len + added > i->fs->cfg.value_max)
+        return DYN_ERR_TOO_LARGE;
+    struct buf b = BUF_EMPTY;
+    buf_reserve(&b, base_len + added);
+    if (base_len != 0)
+        buf_put(&b, base->data, base_len);
+    buf_put(&b, i->stage.data + i->appended_from, added);
+    buf_release(&i->stage);
+    i->stage = b;
+    i->appended_from = base_len;
+    if (base != NULL)
+        content_load(i, base);
+    else
+        content_unload(i);
+    return DYN_OK;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handles: what an open adds to an inode. */
+#ifndef DYN_FS_OPEN_H
+#define DYN_FS_OPEN_H
+
+#include "model/inode.h"
+
+/* Opens the inode as it is now for op: the context (F1), what counts as read and served, O_TRUNC.
+ */
+void open_handle(struct inode *i, struct fs_op *op, int flags);
+struct handle *handle_of(uint64_t fh);
+/* Closes a handle; publishes what is still dirty when it was the last (F7). */
+void open_release(struct handle *h);
+
+bool open_reads(int flags);
+bool open_writes(int flags);
+
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* create: opens what is there, else makes a file that this mount sees at once and the cluster at
+ * flush, so that `echo x > k` is one put. Nothing is lost by waiting: until the flush nobody was
+ * told that anything is stored, and a name that was created and not closed for dirty_us is
+ * published empty (F12). O_EXCL cannot wait: exclusivity is what it asks the cluster for (F14).
+ *
+ *   plain:  READ the key again -> exists: as open; else a local inode
+ *   O_EXCL: LOCK -> PUT if absent, strict -> READ strict -> alone: handle
+ *                                                        -> another lives: WITHDRAW, EEXIST
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+#include "model/content.h"
+#include "model/open.h"
+#include "model/place.h"
+#include "model/publish.h"
+
+#define REUSE_US 1000u /* the lookup of the same open(2) has just read the key */
+
+struct creating {
+    struct task t;
+    struct place at;
+    struct lock_wait lock;
+    struct inode *inode; /* held; NULL until made */
+    struct fs_caller caller;
+    struct origin origin;
+    uint32_t mode;
+    int flags;
+    bool tokens;
+};
+
+static void release(struct task *t)
+{
+    struct creating *c = container_of(t, struct creating, t);
+    seen_unlock(&c->lock);
+    inode_drop(c->inode);
+    place_release(&c->at);
+}
+
+static void end_create(struct creating *c, struct inode *i, int flags)
+{
+    struct fs_op *op = c->t.op;
+    if (op != NULL) {
+        open_handle(i, op, flags);
+        inode_entry(i, &op->entry);
+        inode_count_lookup(i);
+    }
+    task_end(&c->t, 0);
+}
+
+static struct inode *make(struct creating *c)
+{
+    struct fs *fs = c->t.fs;
+    struct inode *old = inode_of(c->at.seen, 0);
+    if (old != NULL)
+        inode_unname(old); /* F10: a create under a name that was removed is a new inode */
+    struct inode *i = inode_new(fs, c->at.seen, 0, SIBLING_FILE);
+    place_new_attrs(&c->at, &c->caller, c->mode, false, &i->s.attrs);
+    i->st_ino = i->s.attrs.ino;
+    i->xattrs_known = true;
+    content_truncate(i, 0);
+    c->inode = inode_hold(i);
+    inode_touch_dir(fs, key_parent(seen_key(c->at.seen)));
+    return i;
+}
+
+/* What is there is opened; 0 when that is done, -1 when nothing is there. */
+static bool open_existing(struct creating *c, const struct get_reply *p)
+{
+    struct versions v;
+    versions_of(c->at.seen, &v);
+    const struct version *at = versions_by_number(&v, c->at.number);
+    bool there = at != NULL;
+    if (there && at->s.type != SIBLING_FILE) {
+        versions_release(&v);
+        task_end(&c->t, c->flags & O_EXCL ? EEXIST : at->s.type == SIBLING_DIR ? EISDIR : ELOOP);
+        return true;
+    }
+    struct inode *i = there ? inode_show(c->t.fs, c->at.seen, at, c->at.number, true) : NULL;
+    versions_release(&v);
+    if (!there)
+        return false;
+    const struct sibling *s = p == NULL ? NULL : object_find_value(&p->object, &i->s.value_dot);
+    if (s != NULL && s->value != NULL && !content_here(i))
+        content_load(i, s->value);
+    if (!(c->flags & O_TRUNC) && !content_here(i))
+        task_end(&c->t, ESTALE); /* the kernel looks the name up again, and opens it */
+    else
+        end_create(c, i, c->flags);
+    return true;
+}
+
+static void on_read(struct task *t, const struct get_reply *p)
+{
+    struct creating *c = container_of(t, struct creating, t);
+    if (p->status != DYN_OK) {
+        task_end(t, fs_errno(p->status));
+        return;
+    }
+    seen_got(c->at.seen, p);
+    if (open_existing(c, p))
+        return;
+    if (c->at.number != 0) { /* a conflict name whose version has just gone */
+        task_end(t, ESTALE);
+        return;
+    }
+    struct inode *i = make(c);
+    publish_mark(i, true);
+    end_create(c, i, c->flags & ~O_TRUNC);
+}
+
+static bool just_read(struct creating *c)
+{
+    struct seen *s = c->at.seen;
+    return s->got_us != 0 && s->got_by == c->caller.pid && s->got_by != 0 &&
+           fs_now_us(c->t.fs) - s->got_us < REUSE_US && c->at.number == 0 &&
+           object_newest(&s->view) == NULL && !s->implicit_dir;
+}
+
+static void withdraw_done(struct task *t, const struct put_reply *p)
+{
+    struct creating *c = container_of(t, struct creating, t);
+    if (p->status == DYN_OK)
+        seen_put(c->at.seen, p);
+    inode_unlink(c->inode);
+    task_end(t, EEXIST);
+}
+
+static void withdraw(struct creating *c)
+{
+    struct contexts contexts;
+    seen_contexts(c->at.seen, &c->inode->dots, &contexts);
+    struct put_request q = {.key = seen_key(c->at.seen),
+                            .type = SIBLING_DELETE,
+                            .flags = PUT_DROP_ONLY,
+                            .origin = {c->t.fs->cfg.mount_id, c->t.fs->next_stream++, 1},
+                            .contexts = contexts.list,
+                            .n_contexts = contexts.n};
+    task_put(&c->t, &q, withdraw_done);
+    contexts_release(&contexts);
+}
+
+static void on_check(struct task *t, const struct get_reply *p)
+{
+    struct creating *c = container_of(t, struct creating, t);
+    if (p->status == DYN_OK)
+        seen_got(c->at.seen, p);
+    bool alone = p->status == DYN_OK;
+    for (uint32_t i = 0; i < p->object.n && alone; i++)
+        alone = !sibling_live(&p->object.siblings[i]) ||
+                cover_has(&c->inode->dots, &p->object.siblings[i].dot);
+    if (alone)
+        end_create(c, c->inode, c->flags & ~O_TRUNC);
+    else
+        withdraw(c);
+}
+
+static void on_exclusive(struct task *t, const struct put_reply *p)
+{
+    struct creating *c = container_of(t, struct creating, t);
+    struct inode *i = c->inode;
+    if (p->status != DYN_OK) {
+        publish_forget(i);
+        inode_unlink(i);
+        task_end(t, fs_errno(p->status));
+        return;
+    }
+    struct blob *empty = blob_new(NULL, 0);
+    publish_took(i, p, &c->origin, empty, i->gen);
+    blob_unref(empty);
+    task_get_strict(t, seen_key(c->at.seen), on_check);
+}
+
+static void put_exclusive(struct creating *c)
+{
+    struct inode *i = make(c);
+    struct contexts contexts;
+    seen_contexts(c->at.seen, &i->dots, &contexts);
+    publish_origin(i, &c->origin);
+    struct put_request q = {.key = seen_key(c->at.seen),
+                            .flags = PUT_IF_ABSENT,
+                            .type = SIBLING_FILE,
+                            .attrs = i->s.attrs,
+                            .origin = c->origin,
+                            .value = slice_of("", 0),
+                            .contexts = contexts.list,
+                            .n_contexts = contexts.n};
+    q.opt.sloppy = SLOPPY_NO;
+    q.opt.w = q.opt.r = fs_majority(c->t.fs);
+    task_put(&c->t, &q, on_exclusive);
+    contexts_release(&contexts);
+}
+
+static void granted(struct lock_wait *w)
+{
+    struct creating *c = w->arg;
+    struct inode *i = inode_of(c->at.seen, c->at.number);
+    if ((i != NULL && inode_busy(i)) || c->at.number != 0)
+        task_end(&c->t, EEXIST);
+    else
+        put_exclusive(c);
+}
+
+void fs_create(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name, uint32_t mode,
+               int flags)
+{
+    struct place at;
+    int err = fs->cfg.read_only ? EROFS : place_resolve(fs, parent, name, &at);
+    if (err != 0) {
+        op_end(fs, op, err);
+        return;
+    }
+    struct creating *c = task_new(fs, op, sizeof(*c), release);
+    c->at = at;
+    c->caller = op->caller;
+    c->mode = mode;
+    c->flags = flags;
+    struct inode *i = inode_of(at.seen, at.number);
+    if (flags & O_EXCL) {
+        seen_lock(at.seen, &c->lock, granted, c);
+    } else if (i != NULL && inode_busy(i) && i->s.type == SIBLING_FILE &&
+               (content_here(i) || flags & O_TRUNC)) {
+        end_create(c, i, flags);
+    } else if (just_read(c)) {
+        i = make(c);
+        publish_mark(i, true);
+        end_create(c, i, flags & ~O_TRUNC);
+    } else {
+        task_get(&c->t, seen_key(at.seen), flags & O_TRUNC ? GET_META : GET_NEWEST, NULL, on_read);
+    }
+}

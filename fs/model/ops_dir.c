@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* opendir, readdir(plus), releasedir: a cursor over a snapshot of names, fetched page by page as
+ * the reader advances. A cookie is an ordinal of the snapshot, so `rm` while reading is stable; the
+ * attributes are those of the moment of the answer. Projections follow their base. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "model/control.h"
+#include "model/place.h"
+#include "model/publish.h"
+
+#define PAGE 1024u
+
+struct row {
+    struct seen *seen; /* referenced */
+    uint32_t number;
+};
+
+struct cursor {
+    struct list link;  /* fs->cursors */
+    struct inode *dir; /* held */
+    struct row *rows;
+    size_t n, cap;
+    struct buf after;
+    bool started, complete;
+};
+
+struct reading {
+    struct task t;
+    struct cursor *c;
+    uint64_t off;
+    bool plus;
+    fs_fill fill;
+};
+
+static void clear(struct cursor *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        seen_unref(c->rows[i].seen);
+    c->n = 0;
+    buf_clear(&c->after);
+    c->started = c->complete = false;
+}
+
+static void cursor_free(struct cursor *c)
+{
+    clear(c);
+    list_remove(&c->link);
+    inode_drop(c->dir);
+    free(c->rows);
+    buf_release(&c->after);
+    free(c);
+}
+
+static void add_row(struct cursor *c, struct seen *s, uint32_t number)
+{
+    if (c->n == c->cap) {
+        c->cap = c->cap == 0 ? 16 : c->cap * 2;
+        c->rows = mem_reallocarray(c->rows, c->cap, sizeof(*c->rows));
+    }
+    c->rows[c->n++] = (struct row){seen_ref(s), number};
+}
+
+static bool taken_by_row(void *arg, struct slice name)
+{
+    const struct list_reply *p = arg;
+    for (uint32_t i = 0; i < p->n; i++)
+        if (slice_equal(p->entries[i].name, name) && object_live(&p->entries[i].object))
+            return true;
+    return false;
+}
+
+/* Could the page after this one hold stored names of the form NAME.conflict.N? */
+static bool cut_short(const struct list_reply *p, struct slice name)
+{
+    if (!p->more)
+        return false;
+    struct slice last = p->entries[p->n - 1].name;
+    size_t common = last.len < name.len ? last.len : name.len;
+    if (!slice_has_prefix(last, slice_of(name.data, common)))
+        return false;
+    return last.len <= name.len + strlen(".conflict.") + 10;
+}
+
+static void add_versions(struct cursor *c, struct seen *s, const struct list_reply *p)
+{
+    struct versions v;
+    struct fs *fs = c->dir->fs;
+    versions_of(s, &v);
+    if (v.n > 1 && !fs->cfg.hide_conflicts)
+        projection_number(s, &v, taken_by_row, (void *)p);
+    if (v.n != 0)
+        add_row(c, s, 0);
+    for (uint32_t i = 1; i < v.n && !fs->cfg.hide_conflicts; i++)
+        if (v.v[i].number != 0)
+            add_row(c, s, v.v[i].number);
+    versions_release(&v);
+}
+
+/* Names that only this mount has so far. */
+static void add_unpublished(struct cursor *c)
+{
+    struct fs *fs = c->dir->fs;
+    struct slice key = seen_key(c->dir->seen);
+    for (struct list *l = fs->dirty.next; l != &fs->dirty; l = l->next) {
+        struct inode *i = container_of(l, struct inode, in_dirty);
+        struct slice name = seen_key(i->seen);
+        if (i->unlinked || inode_published(i) || object_live(&i->seen->view) ||
+            !slice_equal(key_parent(name), key))
+            continue;
+        add_row(c, i->seen, 0);
+    }
+}
+
+static void take_page(struct cursor *c, const struct list_reply *p)
+{
+    struct fs *fs = c->dir->fs;
+    struct buf key = BUF_EMPTY;
+    struct slice after = p->cursor;
+    bool whole = true;
+    for (uint32_t i = 0; i < p->n; i++) {
+        const struct list_entry *e = &p->entries[i];
+        if (i > 0 && object_live_count(&e->object) > 1 && cut_short(p, e->name)) {
+            after = p->entries[i - 1].name;
+            whole = false;
+            break;
+        }
+        buf_clear(&key);
+        key_join(seen_key(c->dir->seen), e->name, &key);
+        struct seen *s = seen_get(fs, buf_slice(&key));
+        seen_listed(s, &e->object);
+        add_versions(c, s, p);
+        seen_unref(s);
+    }
+    buf_clear(&c->after);
+    buf_put_slice(&c->after, after);
+    c->complete = whole && !p->more;
+    if (p->dir_mtime_ns > c->dir->seen->dir_mtime_ns)
+        c->dir->seen->dir_mtime_ns = p->dir_mtime_ns;
+    if (c->complete)
+        add_unpublished(c);
+    buf_release(&key);
+}
+
+static bool fill_dot(struct reading *r, uint64_t at)
+{
+    struct fs_entry e;
+    struct inode *dir = r->c->dir;
+    inode_entry(dir, &e);
+    e.node = 0;
+    struct seen *up = seen_key(dir->seen).len == 0 || dir->id == FS_ROOT
+                          ? NULL
+                          : seen_find(dir->fs, key_parent(seen_key(dir->seen)));
+    struct inode *parent = up == NULL ? NULL : inode_of(up, 0);
+    if (at == 1 && parent != NULL)
+        e.attr.ino = parent->st_ino;
+    seen_unref(up);
+    return r->fill(r->t.op, slice_str(at == 0 ? "." : ".."), &e, at + 1);
+}
+
+/* The inode of a row as it is now; NULL: it is gone. Held. */
+static struct inode *row_inode(struct fs *fs, const struct row *row)
+{
+    struct inode *i = inode_of(row->seen, row->number);
+    if (i != NULL && inode_busy(i))
+        return inode_hold(i);
+    struct versions v;
+    versions_of(row->seen, &v);
+    const struct version *at = versions_by_number(&v, row->number);
+    if (at != NULL && (row->number == 0 || at != &v.v[0])) /* an alias is not listed (F2) */
+        i = inode_hold(inode_show(fs, row->seen, at, row->number, false));
+    else
+        i = NULL;
+    versions_release(&v);
+    return i;
+}
+
+/* False: it did not fit. */
+static bool fill_row(struct reading *r, const struct row *row, uint64_t at)
+{
+    struct inode *i = row_inode(r->t.fs, row);
+    if (i == NULL)
+        return true;
+    struct fs_entry e;
+    struct buf name = BUF_EMPTY;
+    inode_entry(i, &e);
+    if (!r->plus)
+        e.node = 0;
+    if (row->number == 0)
+        buf_put_slice(&name, seen_name(row->seen));
+    else
+        projection_name(seen_name(row->seen), row->number, &name);
+    bool fitted = r->fill(r->t.op, buf_slice(&name), &e, at + 1);
+    if (fitted && r->plus)
+        inode_count_lookup(i);
+    buf_release(&name);
+    inode_drop(i);
+    return fitted;
+}
+
+static void go_on(struct reading *r);
+
+static void on_list(struct task *t, const struct list_reply *p)
+{
+    struct reading *r = container_of(t, struct reading, t);
+    if (p->status != DYN_OK || t->op == NULL) {
+        task_end(t, p->status == DYN_OK ? 0 : fs_errno(p->status));
+        return;
+    }
+    r->c->started = true;
+    take_page(r->c, p);
+    go_on(r);
+}
+
+static void go_on(struct reading *r)
+{
+    struct cursor *c = r->c;
+    uint64_t at = r->off;
+    bool room = true;
+    for (; room && at < 2; at += room)
+        room = fill_dot(r, at);
+    if (room && at - 2 >= c->n && !c->complete) {
+        r->off = at;
+        task_list(&r->t, seen_key(c->dir->seen), buf_slice(&c->after), PAGE, on_list);
+        return;
+    }
+    for (; room && at - 2 < c->n; at += room)
+        room = fill_row(r, &c->rows[at - 2], at);
+    task_end(&r->t, 0);
+}
+
+void fs_opendir(struct fs *fs, struct fs_op *op, uint64_t node)
+{
+    bool control = node == NODE_CONTROL;
+    struct inode *dir = inode_find(fs, node);
+    if (!control && (dir == NULL || dir->s.type != SIBLING_DIR)) {
+        op_end(fs, op, dir == NULL ? ESTALE : ENOTDIR);
+        return;
+    }
+    struct cursor *c = control ? NULL : mem_new(struct cursor);
+    if (c != NULL) {
+        c->dir = inode_hold(dir);
+        list_append(&fs->cursors, &c->link);
+    }
+    op->open = (struct fs_open){.fh = (uint64_t)(uintptr_t)c};
+    op_end(fs, op, 0);
+}
+
+void fs_readdir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uint64_t off,
+                bool plus, fs_fill fill)
+{
+    if (control_readdir(fs, op, node, off, fill))
+        return;
+    struct cursor *c = (struct cursor *)(uintptr_t)fh;
+    if (off == 0 && c->started)
+        clear(c); /* rewinddir: a new snapshot */
+    if (c->dir->unlinked)
+        c->complete = true;
+    struct reading *r = task_new(fs, op, sizeof(*r), NULL);
+    r->t.abandonable = false; /* a page is bounded by its request, and fill belongs to the op */
+    r->c = c;
+    r->off = off;
+    r->plus = plus;
+    r->fill = fill;
+    go_on(r);
+}
+
+void fs_releasedir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
+{
+    (void)node;
+    if (fh != 0)
+        cursor_free((struct cursor *)(uintptr_t)fh);
+    op_end(fs, op, 0);
+}
+
+void dir_free_all(struct fs *fs)
+{
+    for (struct list *l; (l = list_first(&fs->cursors)) != NULL;)
+        cursor_free(container_of(l, struct cursor, link));
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* read, write, flush, release, fsync, readlink: what happens through a handle. Writes only stage;
+ * flush and fsync publish and say how it went. */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/err.h"
+#include "model/content.h"
+#include "model/control.h"
+#include "model/open.h"
+#include "model/publish.h"
+
+struct io {
+    struct task t;
+    struct inode *inode; /* held */
+    struct handle *handle;
+    uint64_t off;
+    uint32_t size;
+    bool link;
+    struct buf data; /* write: taken over until the content is here */
+};
+
+static void release(struct task *t)
+{
+    struct io *r = container_of(t, struct io, t);
+    inode_drop(r->inode);
+    buf_release(&r->data);
+}
+
+static struct slice window(struct slice all, uint64_t off, uint32_t size)
+{
+    if (off >= all.len)
+        return slice_of("", 0);
+    uint64_t left = all.len - off;
+    return slice_of(all.data + off, left < size ? (size_t)left : size);
+}
+
+static int stage(struct inode *i, const struct handle *h, uint64_t off, struct slice data)
+{
+    uint64_t size = inode_size(i);
+    bool append = (h->flags & O_APPEND) != 0;
+    uint64_t at = append ? size : off; /* F18: the kernel's offset is its stale size */
+    bool first_append = append && !inode_dirty(i);
+    int err = content_write(i, at, data);
+    if (err != 0)
+        return err;
+    if (first_append) {
+        i->appended_only = true;
+        i->appended_from = size;
+    } else if (!append) {
+        i->appended_only = false;
+    }
+    i->written = true;
+    i->s.attrs.mtime_ns = i->s.attrs.ctime_ns = fs_wall_ns(i->fs);
+    publish_mark(i, true);
+    if (append && at != off && i->fs->host.inval_attrs != NULL)
+        i->fs->host.inval_attrs(i->fs->host.ctx, i->id);
+    return 0;
+}
+
+static void finish(struct io *r)
+{
+    struct inode *i = r->inode;
+    int err = 0;
+    if (r->handle != NULL)
+        err = stage(i, r->handle, r->off, buf_slice(&r->data));
+    if (r->t.op != NULL && r->handle != NULL && err == 0)
+        r->t.op->written = (uint32_t)r->data.len;
+    else if (r->t.op != NULL && r->handle == NULL)
+        r->t.op->data = window(content_bytes(i), r->off, r->size);
+    task_end(&r->t, err);
+}
+
+/* Content that had given way to other content (content.h) comes back by its dot. */
+static void on_content(struct task *t, const struct get_reply *p)
+{
+    struct io *r = container_of(t, struct io, t);
+    struct inode *i = r->inode;
+    const struct sibling *s = object_find_value(&p->object, &i->s.value_dot);
+    if (!content_here(i)) {
+        if (p->status != DYN_OK || s == NULL || s->value == NULL) {
+            task_end(t, p->status == DYN_OK ? ESTALE : fs_errno(p->status));
+            return;
+        }
+        content_load(i, s->value);
+    }
+    finish(r);
+}
+
+static struct io *io_new(struct fs *fs, struct fs_op *op, struct inode *i)
+{
+    struct io *r = task_new(fs, op, sizeof(*r), release);
+    r->inode = inode_hold(i);
+    return r;
+}
+
+static void start(struct io *r)
+{
+    if (content_here(r->inode))
+        finish(r);
+    else
+        task_get(&r->t, seen_key(r->inode->seen), GET_DOT, &r->inode->s.value_dot, on_content);
+}
+
+void fs_read(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uint64_t off,
+             uint32_t size)
+{
+    if (node >= NODE_CONTROL && node < NODE_FIRST) {
+        op->data = window(buf_slice(&handle_of(fh)->control), off, size);
+        op_end(fs, op, 0);
+        return;
+    }
+    struct inode *i = inode_find(fs, node);
+    if (i == NULL) {
+        op_end(fs, op, ESTALE);
+        return;
+    }
+    struct io *r = io_new(fs, op, i);
+    r->t.abandonable = true;
+    r->off = off;
+    r->size = size;
+    start(r);
+}
+
+void fs_write(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uint64_t off,
+              struct slice data)
+{
+    struct inode *i = inode_find(fs, node);
+    struct handle *h = handle_of(fh);
+    if (i == NULL || h == NULL) {
+        op_end(fs, op, i == NULL ? ESTALE : EBADF);
+        return;
+    }
+    if (content_here(i)) {
+        int err = stage(i, h, off, data);
+        op->written = err == 0 ? (uint32_t)data.len : 0;
+        op_end(fs, op, err);
+        return;
+    }
+    struct io *r = io_new(fs, op, i);
+    r->handle = h;
+    r->off = off;
+    buf_put_slice(&r->data, data);
+    start(r);
+}
+
+void fs_readlink(struct fs *fs, struct fs_op *op, uint64_t node)
+{
+    struct inode *i = inode_find(fs, node);
+    if (i == NULL || i->s.type != SIBLING_SYMLINK) {
+        op_end(fs, op, i == NULL ? ESTALE : EINVAL);
+        return;
+    }
+    struct io *r = io_new(fs, op, i);
+    r->t.abandonable = true;
+    r->size = UINT32_MAX;
+    start(r);
+}
+
+static void published(void *arg, int err)
+{
+    struct fs_op *op = arg;
+    op_end(op->fs, op, err);
+}
+
+void fs_flush(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
+{
+    (void)fh;
+    struct inode *i = inode_find(fs, node);
+    op->fs = fs;
+    op->state = NULL;
+    if (i == NULL) /* a control file, or nothing that could be dirty */
+        op_end(fs, op, 0);
+    else
+        publish(i, DURABILITY_DEFAULT, published, op);
+}
+
+void fs_release(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
+{
+    if (node >= NODE_CONTROL && node < NODE_FIRST)
+        control_release(handle_of(fh));
+    else
+        open_release(handle_of(fh));
+    op_end(fs, op, 0);
+}
+
+struct syncing {
+    struct task t;
+    struct inode *inode; /* held */
+};
+
+static void release_sync(struct task *t)
+{
+    inode_drop(container_of(t, struct syncing, t)->inode);
+}
+
+static void on_sync(struct task *t, const struct sync_reply *p)
+{
+    struct syncing *s = container_of(t, struct syncing, t);
+    if (p->status == DYN_OK)
+        s->inode->durable_dot = s->inode->s.dot;
+    task_end(t, fs_errno(p->status));
+}
+
+void fs_fsync(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
+{
+    (void)fh;
+    struct inode *i = inode_find(fs, node);
+    op->fs = fs;
+    op->state = NULL;
+    if (i == NULL || i->unlinked) {
+        op_end(fs, op, 0);
+    } else if (inode_dirty(i) || i->pub != NULL) {
+        publish(i, DURABILITY_QUORUM, published, op);
+    } else if (dot_is_none(&i->s.dot) || dot_equal(&i->durable_dot, &i->s.dot)) {
+        op_end(fs, op, 0);
+    } else { /* F13: a clean file is synced too */
+        struct syncing *s = task_new(fs, op, sizeof(*s), release_sync);
+        s->inode = inode_hold(i);
+        task_sync(&s->t, seen_key(i->seen), &i->s.dot, on_sync);
+    }
+}
+
+void fs_fsyncdir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
+{
+    /* Creates and deletes waited for W acknowledgements of their entries; what can be asked to be
+     * on disk is the directory's own object. */
+    fs_fsync(fs, op, node, fh);
+}

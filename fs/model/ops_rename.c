@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rename. Between keys it is a put of the bytes under the new one, then a drop of exactly what was
+ * shown under the old one; unpublished changes travel along, so the save of an editor is one put
+ * and one drop. `mv f.conflict.N f` is one put that moves no bytes. What a rename onto a name
+ * supersedes is what this mount last served for it, never a version fetched for the call (F4).
+ *
+ *   LOCK, LOCK -> SOURCE (bytes, if they are not here) -> [directories: LIST both, must be empty]
+ *     -> [TOKENS of the target] -> PUT target -> [TOKENS of the source] -> DROP source
+ *   within one key: LOCK -> [TOKENS] -> PUT
+ */
+#include <errno.h>
+
+#include "base/err.h"
+#include "model/content.h"
+#include "model/place.h"
+#include "model/publish.h"
+
+#define NOREPLACE 1u /* of renameat2(2), which <stdio.h> and <linux/fs.h> both claim */
+
+struct renaming {
+    struct task t;
+    struct place from, to;
+    struct lock_wait first, second;
+    struct inode *inode; /* held */
+    uint32_t flags;
+    bool listed_from, listed_to, source_read, target_read, again, drop_read;
+    struct cover cover; /* superseded at the target */
+    struct cover drop;  /* dropped at the source */
+    struct origin origin;
+    struct blob *sent;
+    uint64_t gen;
+    int64_t ctime_ns;
+};
+
+static void proceed(struct renaming *r);
+static void drop_source(struct renaming *r);
+
+static void release(struct task *t)
+{
+    struct renaming *r = container_of(t, struct renaming, t);
+    seen_unlock(&r->second);
+    seen_unlock(&r->first);
+    inode_drop(r->inode);
+    place_release(&r->from);
+    place_release(&r->to);
+    cover_release(&r->cover);
+    cover_release(&r->drop);
+    blob_unref(r->sent);
+}
+
+static bool within_key(const struct renaming *r)
+{
+    return r->from.seen == r->to.seen;
+}
+
+/* F4 */
+static void target_cover(struct renaming *r)
+{
+    struct seen *s = r->to.seen;
+    enum fs_resolve resolve = r->t.fs->cfg.resolve;
+    struct inode *i = inode_of(s, 0);
+    if (s->was_served)
+        cover_join_dots(&r->cover, &s->served);
+    else
+        cover_join_dots(&r->cover, &s->name_shown);
+    if (i != NULL && i->s.type == SIBLING_DIR)
+        cover_join_dots(&r->cover, &i->dots);
+    if (i != NULL && inode_dirty(i)) /* its unpublished changes are replaced, and what they would */
+        publish_cover(i, &r->cover);
+    if (resolve == FS_RESOLVE_SHOWN)
+        seen_collect(s, s->was_served ? KNOWN_LISTED : KNOWN_SHOWN, &r->cover);
+    if (resolve != FS_RESOLVE_EXPLICIT)
+        seen_collect(s, KNOWN_READ, &r->cover);
+    if (within_key(r))
+        cover_join_dots(&r->cover, &r->inode->dots);
+}
+
+/* The target now is what was renamed. */
+static void take_name(struct renaming *r, const struct put_reply *p)
+{
+    struct inode *i = r->inode, *old = inode_of(r->to.seen, 0);
+    if (old != NULL && old != i)
+        inode_unlink(old);
+    inode_rebind(i, r->to.seen, 0);
+    i->stream = r->origin.stream;
+    i->seq = r->origin.seq;
+    i->seq_gen = r->gen;
+    struct dot pages = i->pages_dot, value = i->s.value_dot;
+    bool same_pages = dot_equal(&pages, &value);
+    i->s.attrs.ctime_ns = r->ctime_ns;
+    publish_took(i, p, &r->origin, r->sent, r->gen);
+    i->pages_dot = same_pages ? i->s.value_dot : (struct dot){0};
+    inode_touch_dir(r->t.fs, key_parent(seen_key(r->to.seen)));
+}
+
+static void on_put(struct task *t, const struct put_reply *p)
+{
+    struct renaming *r = container_of(t, struct renaming, t);
+    if (p->status == DYN_ERR_BAD_CONTEXT && !r->again) {
+        r->again = true;
+        r->target_read = false;
+        seen_drop_tokens(r->to.seen);
+        proceed(r);
+        return;
+    }
+    if (p->status != DYN_OK) {
+        task_end(t, fs_errno(p->status));
+        return;
+    }
+    cover_join_dots(&r->drop, &r->inode->dots);
+    take_name(r, p);
+    if (within_key(r) || r->drop.n == 0) {
+        inode_touch_dir(t->fs, key_parent(seen_key(r->from.seen)));
+        task_end(t, 0);
+    } else {
+        drop_source(r);
+    }
+}
+
+static void put_target(struct renaming *r)
+{
+    struct inode *i = r->inode;
+    struct fs *fs = r->t.fs;
+    struct contexts contexts;
+    seen_contexts(r->to.seen, &r->cover, &contexts);
+    r->gen = i->gen;
+    r->ctime_ns = fs_wall_ns(fs);
+    r->origin = (struct origin){fs->cfg.mount_id, fs->next_stream++, 1};
+    struct put_request q = {.key = seen_key(r->to.seen),
+                            .type = i->s.type,
+                            .attrs = i->s.attrs,
+                            .origin = r->origin,
+                            .contexts = contexts.list,
+                            .n_contexts = contexts.n};
+    q.attrs.ctime_ns = r->ctime_ns;
+    q.attrs.ino = i->st_ino;
+    memset(q.attrs.xattrs_hash, 0, DIGEST_LEN);
+    if (r->flags & NOREPLACE)
+        q.flags |= PUT_IF_ABSENT;
+    if (within_key(r) && !inode_dirty(i)) {
+        q.flags |= PUT_KEEP_VALUE;
+        q.value_dot = i->s.value_dot;
+        q.base_dot = i->s.value_dot;
+    } else if (i->s.type != SIBLING_DIR) {
+        struct slice bytes = content_bytes(i);
+        blob_unref(r->sent);
+        r->sent = blob_new(bytes.data, bytes.len);
+        q.value = bytes;
+    }
+    i->s.attrs.ino = i->st_ino;
+    task_put(&r->t, &q, on_put);
+    contexts_release(&contexts);
+}
+
+static void on_drop(struct task *t, const struct put_reply *p)
+{
+    struct renaming *r = container_of(t, struct renaming, t);
+    if (p->status == DYN_OK) {
+        seen_put(r->from.seen, p);
+        r->from.seen->implicit_dir = false;
+        inode_touch_dir(t->fs, key_parent(seen_key(r->from.seen)));
+    }
+    task_end(t, fs_errno(p->status));
+}
+
+static void on_drop_tokens(struct task *t, const struct get_reply *p)
+{
+    struct renaming *r = container_of(t, struct renaming, t);
+    if (p->status != DYN_OK) {
+        task_end(t, fs_errno(p->status));
+        return;
+    }
+    seen_got(r->from.seen, p);
+    drop_source(r);
+}
+
+static void drop_source(struct renaming *r)
+{
+    if (!r->drop_read && !seen_can_name(r->from.seen, &r->drop)) {
+        r->drop_read = true;
+        task_get(&r->t, seen_key(r->from.seen), GET_META, NULL, on_drop_tokens);
+        return;
+    }
+    struct contexts contexts;
+    seen_contexts(r->from.seen, &r->drop, &contexts);
+    struct put_request q = {.key = seen_key(r->from.seen),
+                            .flags = PUT_DROP_ONLY,
+                            .type = SIBLING_DELETE,
+                            .origin = {r->t.fs->cfg.mount_id, r->t.fs->next_stream++, 1},
+                            .contexts = contexts.list,
+                            .n_contexts = contexts.n};
+    q.attrs.mtime_ns = q.attrs.ctime_ns = fs_wall_ns(r->t.fs);
+    task_put(&r->t, &q, on_drop);
+    contexts_release(&contexts);
+}
+
+static void on_target(struct task *t, const struct get_reply *p)
+{
+    struct renaming *r = container_of(t, struct renaming, t);
+    if (p->status != DYN_OK) {
+        task_end(t, fs_errno(p->status));
+        return;
+    }
+    seen_got(r->to.seen, p);
+    proceed(r);
+}
+
+/* The source with its bytes and extended attributes, as this mount shows it. */
+static void on_source(struct task *t, const struct get_reply *p)
+{
+    struct renaming *r = container_of(t, struct renaming, t);
+    struct seen *s = r->from.seen;
+    if (p->status != DYN_OK) {
+        task_end(t, fs_errno(p->status));
+        return;
+    }
+    seen_got(s, p);
+    struct versions v;
+    versions_of(s, &v);
+    struct inode *i = r->inode;
+    const struct version *at =
+        i == NULL ? versions_by_number(&v, r->from.number) : versions_by_dots(&v, &i->dots);
+    if (at == NULL) {
+        versions_release(&v);
+        task_end(t, ENOENT);
+        return;
+    }
+    if (i == NULL)
+        i = r->inode = inode_hold(inode_show(t->fs, s, at, r->from.number, true));
+    else if (!inode_busy(i))
+        inode_adopt(i, at, true);
+    versions_release(&v);
+    const struct sibling *bytes = object_find_value(&p->object, &i->s.value_dot);
+    if (!content_here(i) && bytes != NULL && bytes->value != NULL)
+        content_load(i, bytes->value);
+    if (i->s.type != SIBLING_DIR && !content_here(i) && !within_key(r))
+        task_end(t, ESTALE);
+    else
+        proceed(r);
+}
+
+/* Directories: only empty ones move, and only onto empty ones. */
+static void on_list(struct task *t, const struct list_reply *p)
+{
+    struct renaming *r = container_of(t, struct renaming, t);
+    bool of_target = r->listed_to;
+    struct seen *dir = of_target ? r->to.seen : r->from.seen;
+    struct buf key = BUF_EMPTY;
+    bool live = false;
+    if (p->status != DYN_OK) {
+        task_end(t, fs_errno(p->status));
+        return;
+    }
+    for (uint32_t i = 0; i < p->n && !live; i++) {
+        buf_clear(&key);
+        key_join(seen_key(dir), p->entries[i].name, &key);
+        struct seen *s = seen_get(t->fs, buf_slice(&key));
+        seen_listed(s, &p->entries[i].object);
+        live = object_live(&s->view);
+        seen_unref(s);
+    }
+    buf_release(&key);
+    if (live || p->more || place_has_unpublished(t->fs, seen_key(dir)))
+        task_end(t, of_target ? ENOTEMPTY : EXDEV);
+    else
+        proceed(r);
+}
+
+static bool list_first_time(struct renaming *r)
+{
+    if (r->inode->s.type != SIBLING_DIR)
+        return false;
+    if (!r->listed_from) {
+        r->listed_from = true;
+        task_list(&r->t, seen_key(r->from.seen), slice_of("", 0), 0, on_list);
+        return true;
+    }
+    if (!r->listed_to) {
+        r->listed_to = true;
+        task_list(&r->t, seen_key(r->to.seen), slice_of("", 0), 0, on_list);
+        return true;
+    }
+    return false;
+}
+
+static int refused(const struct renaming *r)
+{
+    struct inode *over = inode_of(r->to.seen, 0);
+    bool dir = r->inode->s.type == SIBLING_DIR;
+    if (r->flags & NOREPLACE && over != NULL && inode_busy(over))
+        return EEXIST;
+    if (over == NULL || within_key(r))
+        return 0;
+    if (over->s.type == SIBLING_DIR)
+        return dir ? 0 : EISDIR;
+    return dir ? ENOTDIR : 0;
+}
+
+static void proceed(struct renaming *r)
+{
+    struct inode *i = r->inode;
+    bool bytes = i != NULL && (i->s.type == SIBLING_DIR || within_key(r) || content_here(i));
+    if (!r->source_read && (!bytes || (!i->xattrs_known && inode_published(i)))) {
+        r->source_read = true;
+        enum get_want want = i == NULL ? GET_NEWEST : bytes ? GET_META : GET_DOT;
+        task_get(&r->t, seen_key(r->from.seen), want, i == NULL ? NULL : &i->s.value_dot,
+                 on_source);
+        return;
+    }
+    int err = refused(r);
+    if (err != 0) {
+        task_end(&r->t, err);
+        return;
+    }
+    if (list_first_time(r))
+        return;
+    cover_clear(&r->cover);
+    target_cover(r);
+    if (!r->target_read && !seen_can_name(r->to.seen, &r->cover)) {
+        r->target_read = true;
+        task_get(&r->t, seen_key(r->to.seen), GET_META, NULL, on_target);
+        return;
+    }
+    put_target(r);
+}
+
+static void granted_second(struct lock_wait *w)
+{
+    struct renaming *r = w->arg;
+    struct inode *i = inode_of(r->from.seen, r->from.number);
+    r->inode = i == NULL ? NULL : inode_hold(i);
+    proceed(r);
+}
+
+static void granted_first(struct lock_wait *w)
+{
+    struct renaming *r = w->arg;
+    bool in_order = slice_compare(seen_key(r->from.seen), seen_key(r->to.seen)) < 0;
+    if (within_key(r))
+        granted_second(w);
+    else
+        seen_lock(in_order ? r->to.seen : r->from.seen, &r->second, granted_second, r);
+}
+
+void fs_rename(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name,
+               uint64_t new_parent, struct slice new_name, uint32_t flags)
+{
+    struct place from, to;
+    int err = flags & ~NOREPLACE ? EINVAL : fs->cfg.read_only ? EROFS : 0;
+    if (err == 0)
+        err = place_resolve(fs, parent, name, &from);
+    if (err != 0) {
+        op_end(fs, op, err);
+        return;
+    }
+    err = place_resolve(fs, new_parent, new_name, &to);
+    if (err == 0 && (to.number != 0 || (to.seen == from.seen && from.number == 0))) {
+        err = to.number != 0 ? EEXIST : -1; /* -1: onto itself, which is nothing to do */
+        place_release(&to);
+    }
+    if (err != 0) {
+        place_release(&from);
+        op_end(fs, op, err < 0 ? 0 : err);
+        return;
+    }
+    struct renaming *r = task_new(fs, op, sizeof(*r), release);
+    r->from = from;
+    r->to = to;
+    r->flags = flags;
+    /* In the order of keys, so that two renames never wait for each other. */
+    bool in_order = slice_compare(seen_key(from.seen), seen_key(to.seen)) < 0;
+    seen_lock(in_order ? from.seen : to.seen, &r->first, granted_first, r);
+}

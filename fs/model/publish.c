@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See publish.h. */
+#include "model/publish.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "model/content.h"
+
+#define BACKOFF_FIRST_US 1000000u
+#define BACKOFF_LAST_US 30000000u
+#define APPEND_FRESH_US 2000u /* a read of the key this young needs no repeat before an append */
+
+struct waiter {
+    struct list link;
+    uint64_t gen;
+    enum durability durability;
+    void (*done)(void *arg, int err);
+    void *arg;
+};
+
+struct publication {
+    struct task t;
+    struct inode *inode; /* held */
+    struct lock_wait lock;
+    enum durability durability;
+    uint64_t gen;
+    struct origin origin;
+    struct blob *sent;
+    bool refreshed, again; /* again: a context was refused once */
+};
+
+static void begin(struct inode *i);
+static void prepare(struct publication *p);
+
+void publish_mark(struct inode *i, bool data)
+{
+    struct fs *fs = i->fs;
+    if (data)
+        i->dirty_data = true;
+    else
+        i->dirty_meta = true;
+    i->gen++;
+    if (i->unlinked || !list_empty(&i->in_dirty))
+        return;
+    list_append(&fs->dirty, &i->in_dirty);
+    fs->n_dirty++;
+    i->dirty_us = fs_now_us(fs);
+    timer_set(fs->timers, &i->timer, i->dirty_us + fs->cfg.dirty_us);
+}
+
+static void clean(struct inode *i)
+{
+    i->dirty_data = i->dirty_meta = false;
+    i->appended_only = false;
+    i->written = false;
+    i->error = 0;
+    i->backoff_us = 0;
+    timer_cancel(i->fs->timers, &i->timer);
+    if (list_empty(&i->in_dirty))
+        return;
+    list_remove(&i->in_dirty);
+    i->fs->n_dirty--;
+}
+
+void publish_forget(struct inode *i)
+{
+    clean(i);
+    content_release(i);
+}
+
+void publish_cover(const struct inode *i, struct cover *out)
+{
+    cover_join_dots(out, &i->dots);
+    if (i->number != 0)
+        return; /* writing into name.conflict.N replaces that sibling alone */
+    cover_join_dots(out, &i->context);
+    if (i->fs->cfg.resolve != FS_RESOLVE_EXPLICIT)
+        seen_collect(i->seen, KNOWN_READ, out);
+}
+
+void publish_origin(struct inode *i, struct origin *out)
+{
+    if (i->stream == 0) {
+        i->stream = i->fs->next_stream++;
+        i->seq = 0;
+    }
+    if (i->seq == 0 || i->seq_gen != i->gen) {
+        i->seq++;
+        i->seq_gen = i->gen;
+    }
+    *out = (struct origin){i->fs->cfg.mount_id, i->stream, i->seq};
+}
+
+static void release(struct task *t)
+{
+    struct publication *p = container_of(t, struct publication, t);
+    seen_unlock(&p->lock);
+    blob_unref(p->sent);
+    inode_drop(p->inode);
+}
+
+/* Tells those who wait for no more than what is out, or everyone when it failed. */
+static void tell(struct inode *i, uint64_t gen, enum durability durability, int err)
+{
+    struct list ready;
+    list_init(&ready);
+    list_for_each_safe(it, tmp, &i->waiters)
+    {
+        struct waiter *w = container_of(it, struct waiter, link);
+        if (err == 0 && (w->gen > gen || w->durability > durability))
+            continue;
+        list_remove(it);
+        list_append(&ready, it);
+    }
+    for (struct list *l; (l = list_first(&ready)) != NULL;) {
+        struct waiter *w = container_of(l, struct waiter, link);
+        list_remove(l);
+        if (w->done != NULL)
+            w->done(w->arg, err);
+        free(w);
+    }
+}
+
+static void retry_later(struct inode *i)
+{
+    struct fs *fs = i->fs;
+    i->backoff_us = i->backoff_us == 0 ? BACKOFF_FIRST_US : i->backoff_us * 2;
+    if (i->backoff_us > BACKOFF_LAST_US)
+        i->backoff_us = BACKOFF_LAST_US;
+    timer_set(fs->timers, &i->timer, fs_now_us(fs) + i->backoff_us);
+}
+
+static void finish(struct publication *p, int err)
+{
+    struct inode *i = inode_hold(p->inode);
+    struct fs *fs = i->fs;
+    uint64_t gen = p->gen;
+    enum durability durability = p->durability;
+    i->pub = NULL;
+    i->error = err;
+    if (err != 0)
+        fs->counters.publish_failures++;
+    task_end(&p->t, 0);
+    if (err != 0 && inode_dirty(i) && !i->unlinked)
+        retry_later(i);
+    tell(i, gen, durability, err);
+    if (i->pub == NULL && !list_empty(&i->waiters)) {
+        if (inode_dirty(i) && !i->unlinked)
+            begin(i);
+        else
+            tell(i, UINT64_MAX, DURABILITY_QUORUM, 0);
+    }
+    inode_drop(i);
+}
+
+/* The stored form of what was sent: by its dot, or whoever absorbed it (E7). */
+static const struct sibling *stored(const struct put_reply *p, const struct origin *origin)
+{
+    const struct sibling *s = object_find(&p->object, &p->dot);
+    return s != NULL ? s : object_find_origin(&p->object, origin);
+}
+
+static void served_by_own_write(struct inode *i)
+{
+    struct seen *s = i->seen;
+    seen_flag(s, &i->dots, i->number == 0 ? KNOWN_SHOWN : KNOWN_SHOWN | KNOWN_LISTED);
+    if (i->number != 0)
+        return;
+    cover_clear(&s->name_shown);
+    cover_join_dots(&s->name_shown, &i->dots);
+    cover_clear(&s->served);
+    cover_join_dots(&s->served, &i->dots);
+    s->was_served = true;
+}
+
+void publish_took(struct inode *i, const struct put_reply *p, const struct origin *origin,
+                  struct blob *sent, uint64_t gen)
+{
+    bool appended = i->appended_only;
+    seen_put(i->seen, p);
+    const struct sibling *s = stored(p, origin);
+    i->s.dot = p->dot;
+    i->s.base_dot = i->s.value_dot;
+    if (sent != NULL) {
+        i->s.value_dot = p->dot;
+        i->s.size = sent->len;
+        digest_sha256(slice_of(sent->data, sent->len), i->s.value_hash);
+    }
+    if (s != NULL) {
+        i->s.dot = s->dot;
+        i->s.value_dot = s->value_dot;
+        i->s.base_dot = s->base_dot;
+        i->s.time_ns = s->time_ns;
+    }
+    i->s.origin = *origin;
+    i->xattrs_known = true;
+    i->learnt_us = i->seen->learnt_us;
+    cover_clear(&i->dots);
+    cover_add_dot(&i->dots, &i->s.dot);
+    cover_clear(&i->context);
+    i->kernel_dot = i->s.dot;
+    if (sent != NULL)
+        i->pages_dot = appended ? (struct dot){0} : i->s.value_dot;
+    served_by_own_write(i);
+    if (i->gen == gen) {
+        if (i->staged) { /* also when these were the bytes that were there already (F28) */
+            struct blob *b = sent != NULL ? blob_ref(sent) : blob_new(i->stage.data, i->stage.len);
+            content_settle(i, b);
+            blob_unref(b);
+        }
+        clean(i);
+    } else if (sent != NULL) {
+        if (i->appended_only)
+            i->appended_from = sent->len;
+        content_load(i, sent);
+    }
+}
+
+static void on_put(struct task *t, const struct put_reply *r)
+{
+    struct publication *p = container_of(t, struct publication, t);
+    struct inode *i = p->inode;
+    if (r->status == DYN_ERR_BAD_CONTEXT && !p->again) {
+        p->again = true;
+        p->refreshed = false;
+        seen_drop_tokens(i->seen);
+        prepare(p);
+        return;
+    }
+    if (r->status != DYN_OK) {
+        finish(p, fs_errno(r->status));
+        return;
+    }
+    i->fs->counters.published++;
+    publish_took(i, r, &p->origin, p->sent, p->gen);
+    if (p->durability == DURABILITY_QUORUM)
+        i->durable_dot = i->s.dot;
+    finish(p, 0);
+}
+
+/* Has the content changed, compared with the version that is replaced? (F28) */
+static bool new_bytes(const struct inode *i)
+{
+    if (!inode_published(i))
+        return true;
+    if (!i->dirty_data || i->s.type != SIBLING_FILE)
+        return false;
+    struct slice bytes = content_bytes(i);
+    if (bytes.len != i->s.size)
+        return true;
+    uint8_t hash[DIGEST_LEN];
+    digest_sha256(bytes, hash);
+    return bytes.len != 0 && memcmp(hash, i->s.value_hash, DIGEST_LEN) != 0;
+}
+
+static void put(struct publication *p)
+{
+    struct inode *i = p->inode;
+    struct fs *fs = i->fs;
+    struct cover cover = COVER_EMPTY;
+    struct contexts contexts;
+    publish_cover(i, &cover);
+    seen_contexts(i->seen, &cover, &contexts);
+    publish_origin(i, &p->origin);
+    p->gen = i->gen;
+    struct put_request q = {.key = seen_key(i->seen),
+                            .type = i->s.type,
+                            .attrs = i->s.attrs,
+                            .origin = p->origin,
+                            .base_dot = i->s.value_dot,
+                            .contexts = contexts.list,
+                            .n_contexts = contexts.n};
+    memset(q.attrs.xattrs_hash, 0, DIGEST_LEN);
+    q.opt.durability = (uint8_t)p->durability;
+    bool bytes = new_bytes(i);
+    blob_unref(p->sent);
+    p->sent = NULL;
+    if (bytes) {
+        struct slice content = content_bytes(i);
+        p->sent = blob_new(content.data, content.len);
+        q.value = content;
+    } else if (i->s.type != SIBLING_DIR) {
+        q.flags |= PUT_KEEP_VALUE;
+        q.value_dot = i->s.value_dot;
+    }
+    if (!dot_is_none(&i->s.dot) && (i->number != 0 || !bytes)) {
+        q.flags |= PUT_INHERIT_TIME; /* F3 */
+        q.inherit_dot = i->s.dot;
+    } else if (i->s.time_ns >= (uint64_t)fs_wall_ns(fs)) {
+        q.time_ns = i->s.time_ns + 1; /* a clock behind must not cost the name */
+    }
+    task_put(&p->t, &q, on_put);
+    contexts_release(&contexts);
+    cover_release(&cover);
+}
+
+static void on_base(struct task *t, const struct get_reply *r)
+{
+    struct publication *p = container_of(t, struct publication, t);
+    struct inode *i = p->inode;
+    struct versions v;
+    if (r->status != DYN_OK) {
+        finish(p, r->status == DYN_ERR_STALE ? EIO : fs_errno(r->status));
+        return;
+    }
+    seen_got(i->seen, r);
+    versions_of(i->seen, &v);
+    const struct sibling *s = v.n == 0 ? NULL : object_find_value(&r->object, &v.v[0].s.value_dot);
+    if (s != NULL && (s->value != NULL || s->size == 0) && i->appended_only) {
+        int err = content_rebase(i, s->value);
+        if (err != DYN_OK) {
+            versions_release(&v);
+            finish(p, fs_errno(err));
+            return;
+        }
+        struct attrs mine = i->s.attrs; /* times of the append, the rest of the other version */
+        struct blob *loaded = blob_ref(i->loaded);
+        inode_adopt(i, &v.v[0], true);
+        if (loaded != NULL)
+            content_load(i, loaded);
+        blob_unref(loaded);
+        i->s.attrs.mtime_ns = mine.mtime_ns;
+        i->s.attrs.ctime_ns = mine.ctime_ns;
+        i->gen++;
+        i->fs->counters.rebased++;
+        if (i->fs->host.inval_attrs != NULL)
+            i->fs->host.inval_attrs(i->fs->host.ctx, i->id);
+    }
+    versions_release(&v);
+    prepare(p);
+}
+
+/* An append goes after the bytes that are there now, if those took the place of the ones it was
+ * staged over; a version beside them is a conflict and stays one. */
+static bool rebase(struct publication *p, const struct object *answer)
+{
+    struct inode *i = p->inode;
+    struct versions v;
+    if (!i->appended_only || i->number != 0 || i->dots.n == 0 ||
+        object_find_origin(answer, &(struct origin){i->fs->cfg.mount_id, i->stream, i->seq}) !=
+            NULL)
+        return false;
+    versions_of(i->seen, &v);
+    bool replaced = v.n != 0 && v.v[0].s.type == SIBLING_FILE &&
+                    versions_by_dots(&v, &i->dots) == NULL &&
+                    !dot_equal(&v.v[0].s.value_dot, &i->s.value_dot);
+    if (replaced)
+        task_get(&p->t, seen_key(i->seen), GET_DOT, &v.v[0].s.value_dot, on_base);
+    versions_release(&v);
+    return replaced;
+}
+
+/* A listing leaves extended attributes out; a put must not. */
+static void take_xattrs(struct inode *i, const struct object *answer)
+{
+    const struct sibling *s = object_find(answer, &i->s.dot);
+    if (i->xattrs_known || s == NULL)
+        return;
+    blob_unref(i->s.attrs.xattrs);
+    i->s.attrs.xattrs = blob_ref(s->attrs.xattrs);
+    i->xattrs_known = true;
+}
+
+static void on_refresh(struct task *t, const struct get_reply *r)
+{
+    struct publication *p = container_of(t, struct publication, t);
+    if (r->status != DYN_OK) {
+        finish(p, fs_errno(r->status));
+        return;
+    }
+    seen_got(p->inode->seen, r);
+    take_xattrs(p->inode, &r->object);
+    if (rebase(p, &r->object))
+        return;
+    prepare(p);
+}
+
+static bool needs_refresh(const struct publication *p, const struct cover *cover)
+{
+    const struct inode *i = p->inode;
+    if (p->refreshed)
+        return false;
+    if (!seen_can_name(i->seen, cover) || (!dot_is_none(&i->s.dot) && !i->xattrs_known))
+        return true;
+    return i->appended_only && inode_published(i) &&
+           (i->error != 0 || fs_now_us(i->fs) - i->seen->got_us > APPEND_FRESH_US);
+}
+
+static void prepare(struct publication *p)
+{
+    struct inode *i = p->inode;
+    if (i->unlinked || (!inode_dirty(i) && inode_published(i))) {
+        p->gen = i->gen;
+        finish(p, 0);
+        return;
+    }
+    struct cover cover = COVER_EMPTY;
+    publish_cover(i, &cover);
+    bool refresh = needs_refresh(p, &cover);
+    cover_release(&cover);
+    if (!refresh) {
+        put(p);
+        return;
+    }
+    p->refreshed = true;
+    task_get(&p->t, seen_key(i->seen), GET_META, NULL, on_refresh);
+}
+
+static void granted(struct lock_wait *w)
+{
+    struct publication *p = w->arg;
+    if (w->seen != p->inode->seen) { /* renamed while waiting */
+        struct lock_wait old = p->lock;
+        list_init(&old.link);
+        seen_lock(p->inode->seen, &p->lock, granted, p);
+        seen_unlock(&old);
+        return;
+    }
+    prepare(p);
+}
+
+static void begin(struct inode *i)
+{
+    struct publication *p = task_new(i->fs, NULL, sizeof(*p), release);
+    p->inode = inode_hold(i);
+    p->durability = i->fs->cfg.durability;
+    for (struct list *l = i->waiters.next; l != &i->waiters; l = l->next) {
+        struct waiter *w = container_of(l, struct waiter, link);
+        if (w->durability > p->durability)
+            p->durability = w->durability;
+    }
+    i->pub = p;
+    seen_lock(i->seen, &p->lock, granted, p);
+}
+
+void publish(struct inode *i, enum durability durability, void (*done)(void *arg, int err),
+             void *arg)
+{
+    if (i->unlinked || (!inode_dirty(i) && i->pub == NULL)) {
+        if (done != NULL)
+            done(arg, 0);
+        return;
+    }
+    struct waiter *w = mem_new(struct waiter);
+    *w = (struct waiter){.gen = i->gen,
+                         .durability =
+                             durability == DURABILITY_DEFAULT ? i->fs->cfg.durability : durability,
+                         .done = done,
+                         .arg = arg};
+    list_append(&i->waiters, &w->link);
+    if (i->pub == NULL)
+        begin(i);
+}
+
+void publish_abandon(struct inode *i)
+{
+    clean(i);
+    tell(i, UINT64_MAX, DURABILITY_QUORUM, 0);
+}
+
+void publish_stop(struct inode *i)
+{
+    i->pub = NULL;
+    clean(i);
+    tell(i, UINT64_MAX, DURABILITY_QUORUM, EIO);
+}
+
+void publish_timer(struct timer *t, void *arg)
+{
+    struct inode *i = arg;
+    struct fs *fs = i->fs;
+    if (i->staged && !i->written && i->dirty_data && i->n_writers != 0 && inode_published(i)) {
+        timer_set(fs->timers, t, fs_now_us(fs) + fs->cfg.dirty_us); /* F12: O_TRUNC alone waits */
+        return;
+    }
+    publish(i, DURABILITY_DEFAULT, NULL, NULL);
+}
+
+void publish_report(struct fs *fs, struct buf *out)
+{
+    uint64_t now = fs_now_us(fs);
+    for (struct list *l = fs->dirty.next; l != &fs->dirty; l = l->next) {
+        struct inode *i = container_of(l, struct inode, in_dirty);
+        buf_printf(out, "%llu s\t%llu bytes\t", (unsigned long long)((now - i->dirty_us) / 1000000),
+                   (unsigned long long)inode_size(i));
+        buf_put_percent(out, seen_key(i->seen), "/ ");
+        if (i->error != 0)
+            buf_printf(out, "\tfailed: %s",
+                       i->error == ETIMEDOUT ? "no quorum answers"
+                       : i->error == ENOSPC  ? "no space"
+                       : i->error == EACCES  ? "not allowed"
+                                             : "refused");
+        buf_put_str(out, "\n");
+    }
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Publication: an inode's unpublished changes become one put. One publication of an inode is on its
+ * way at a time; who asks meanwhile waits for it and for at most one more, shared by all (F27).
+ * What fails stays dirty and is tried again, under the context it had (F8). A repeat carries the
+ * same (mount, stream, sequence), so a "maybe" never conflicts with its own author (F9).
+ *
+ *   LOCK -> [REFRESH: appends look for a version to be rebased onto; tokens are fetched]
+ *        -> [REBASE: fetches the bytes to append to] -> PUT -> done
+ *        a refused context goes back from PUT to REFRESH, once
+ */
+#ifndef DYN_FS_PUBLISH_H
+#define DYN_FS_PUBLISH_H
+
+#include "model/inode.h"
+
+/* A change of content or of attributes was staged. */
+void publish_mark(struct inode *i, bool data);
+/* Publishes what is there now, at least with this durability; done(arg, errno) runs when that is
+ * out or has failed, at once when there is nothing to do. done may be NULL. */
+void publish(struct inode *i, enum durability durability, void (*done)(void *arg, int err),
+             void *arg);
+/* The inode lost its name: nothing is published any more, who waits is told that all is well. */
+void publish_abandon(struct inode *i);
+/* Forgets changes that were not put (an operation that failed and must not have an effect). */
+void publish_forget(struct inode *i);
+/* The filesystem ends: who still waits is told EIO, nothing more is put. */
+void publish_stop(struct inode *i);
+void publish_timer(struct timer *t, void *arg);
+/* What a put of this version under this name supersedes (F1). */
+void publish_cover(const struct inode *i, struct cover *out);
+/* The next origin of this inode's line (F9). */
+void publish_origin(struct inode *i, struct origin *out);
+/* A put of i's bytes or attributes was answered: the inode shows what is now there. sent: the
+ * bytes (shared), NULL when only attributes changed; gen: the change that was sent. */
+void publish_took(struct inode *i, const struct put_reply *p, const struct origin *origin,
+                  struct blob *sent, uint64_t gen);
+/* For .dynamount/pending: a line for each inode that is dirty, oldest first. */
+void publish_report(struct fs *fs, struct buf *out);
+
+#endif

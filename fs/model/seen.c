@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See seen.h. */
+#include "model/seen.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "model/projection.h"
+
+void cover_join_dots(struct cover *into, const struct cover *from)
+{
+    for (uint32_t i = 0; i < from->n; i++)
+        cover_add_dot(into, &from->dots[i]);
+}
+
+void cover_clear(struct cover *c)
+{
+    c->n = 0;
+}
+
+bool cover_same_dots(const struct cover *a, const struct cover *b)
+{
+    if (a->n != b->n)
+        return false;
+    for (uint32_t i = 0; i < a->n; i++)
+        if (!dot_equal(&a->dots[i], &b->dots[i]))
+            return false;
+    return true;
+}
+
+struct slice seen_key(const struct seen *s)
+{
+    return buf_slice(&s->key);
+}
+
+struct slice seen_name(const struct seen *s)
+{
+    return key_name(buf_slice(&s->key));
+}
+
+struct seen *seen_ref(struct seen *s)
+{
+    if (s->refs++ == 0) {
+        list_remove(&s->idle);
+        s->fs->n_idle--;
+    }
+    return s;
+}
+
+struct seen *seen_find(struct fs *fs, struct slice key)
+{
+    struct table_node *n = table_first(&fs->seens, table_hash(&fs->seens, key));
+    for (; n != NULL; n = table_next(n)) {
+        struct seen *s = container_of(n, struct seen, node);
+        if (slice_equal(seen_key(s), key))
+            return seen_ref(s);
+    }
+    return NULL;
+}
+
+struct seen *seen_get(struct fs *fs, struct slice key)
+{
+    struct seen *s = seen_find(fs, key);
+    if (s != NULL)
+        return s;
+    s = mem_new(struct seen);
+    s->fs = fs;
+    s->refs = 1;
+    s->next_number = 1;
+    buf_put_slice(&s->key, key);
+    list_init(&s->idle);
+    list_init(&s->inodes);
+    list_init(&s->waiting);
+    table_insert(&fs->seens, &s->node, table_hash(&fs->seens, key));
+    return s;
+}
+
+static void seen_free(struct seen *s)
+{
+    assert(list_empty(&s->inodes) && list_empty(&s->waiting) && !s->locked);
+    for (uint32_t i = 0; i < s->n; i++) {
+        projection_drop(s, &s->known[i]);
+        blob_unref(s->known[i].token);
+    }
+    free(s->known);
+    cover_release(&s->name_shown);
+    cover_release(&s->served);
+    object_release(&s->view);
+    table_remove(&s->fs->seens, &s->node);
+    list_remove(&s->idle);
+    buf_release(&s->key);
+    free(s);
+}
+
+void seen_unref(struct seen *s)
+{
+    if (s == NULL)
+        return;
+    assert(s->refs > 0);
+    if (--s->refs > 0)
+        return;
+    struct fs *fs = s->fs;
+    list_append(&fs->idle, &s->idle);
+    fs->n_idle++;
+    /* Keys with conflict names stay, for numbers must not come back (F3): they are few. */
+    for (uint32_t tries = 0; fs->n_idle > SEEN_IDLE_MAX && tries < 16; tries++) {
+        struct seen *oldest = container_of(list_first(&fs->idle), struct seen, idle);
+        list_remove(&oldest->idle);
+        if (oldest->next_number > 1) {
+            list_append(&fs->idle, &oldest->idle);
+            continue;
+        }
+        fs->n_idle--;
+        seen_free(oldest);
+    }
+}
+
+void seen_free_all(struct fs *fs)
+{
+    for (struct table_node *n; (n = table_any(&fs->seens)) != NULL;) {
+        struct seen *s = container_of(n, struct seen, node);
+        assert(s->refs == 0);
+        seen_free(s);
+    }
+    fs->n_idle = 0;
+}
+
+struct known *seen_known(struct seen *s, const struct dot *d)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        if (dot_equal(&s->known[i].dot, d))
+            return &s->known[i];
+    return NULL;
+}
+
+void seen_flag(struct seen *s, const struct cover *dots, uint8_t flags)
+{
+    for (uint32_t i = 0; i < dots->n; i++) {
+        struct known *k = seen_known(s, &dots->dots[i]);
+        if (k != NULL)
+            k->flags |= flags;
+    }
+}
+
+void seen_collect(const struct seen *s, uint8_t flags, struct cover *out)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->known[i].flags & flags)
+            cover_add_dot(out, &s->known[i].dot);
+}
+
+/* F3: does `to` stand where `from` stood: its bytes with other attributes, or the next bytes? */
+static bool replaces(const struct known *to, const struct known *from)
+{
+    if (from->type == SIBLING_DELETE || to->type != from->type || dot_is_none(&from->value_dot))
+        return false;
+    return dot_equal(&to->value_dot, &from->value_dot) ||
+           dot_equal(&to->base_dot, &from->value_dot);
+}
+
+static void hand_number_on(struct seen *s, struct known *gone)
+{
+    const struct sibling *newest = object_newest(&s->view);
+    for (uint32_t i = 0; i < s->n; i++) {
+        struct known *k = &s->known[i];
+        bool holds_name = newest != NULL && dot_equal(&newest->dot, &k->dot);
+        if (k == gone || k->number != 0 || holds_name || !replaces(k, gone) ||
+            object_find(&s->view, &k->dot) == NULL)
+            continue;
+        projection_hand_on(gone, k);
+        return;
+    }
+}
+
+/* Brings the known versions in line with the view. */
+static void settle(struct seen *s)
+{
+    for (uint32_t i = 0; i < s->view.n; i++) {
+        const struct sibling *v = &s->view.siblings[i];
+        if (seen_known(s, &v->dot) != NULL)
+            continue;
+        if (s->n == s->cap) {
+            s->cap = s->cap == 0 ? 1 : s->cap * 2;
+            s->known = mem_reallocarray(s->known, s->cap, sizeof(*s->known));
+        }
+        s->known[s->n++] = (struct known){
+            .dot = v->dot, .value_dot = v->value_dot, .base_dot = v->base_dot, .type = v->type};
+    }
+    for (uint32_t i = 0; i < s->n;) {
+        struct known *k = &s->known[i];
+        if (object_find(&s->view, &k->dot) != NULL || !clock_covers(&s->view.clock, &k->dot)) {
+            i++;
+            continue;
+        }
+        if (k->number != 0)
+            hand_number_on(s, k);
+        projection_drop(s, k);
+        blob_unref(k->token);
+        *k = s->known[--s->n];
+    }
+}
+
+/* The answer leads: its siblings carry xattrs, which those learnt from a listing lack. */
+static void learn(struct seen *s, const struct object *answer)
+{
+    uint64_t now = fs_now_us(s->fs);
+    struct object o = OBJECT_EMPTY;
+    object_copy(&o, answer);
+    if (s->learnt_us != 0 && now - s->learnt_us < SEEN_MEMORY_US)
+        object_join(&o, &s->view);
+    for (uint32_t i = 0; i < o.n; i++) {
+        blob_unref(o.siblings[i].value);
+        o.siblings[i].value = NULL;
+    }
+    object_release(&s->view);
+    s->view = o;
+    s->learnt_us = now == 0 ? 1 : now;
+    settle(s);
+}
+
+static void take_token(struct seen *s, struct slice token)
+{
+    struct dot *dots;
+    uint32_t n;
+    if (token.len == 0 || token.len > CONTEXT_LEN_MAX || token_dots(token, &dots, &n) != DYN_OK)
+        return;
+    struct blob *b = blob_new(token.data, token.len);
+    for (uint32_t i = 0; i < n; i++) {
+        struct known *k = seen_known(s, &dots[i]);
+        if (k == NULL)
+            continue;
+        blob_unref(k->token);
+        k->token = blob_ref(b);
+    }
+    blob_unref(b);
+    free(dots);
+}
+
+static void take_replicas(struct seen *s, const uint64_t *replicas, uint8_t n)
+{
+    s->n_replicas = n > 8 ? 8 : n;
+    memcpy(s->replicas, replicas, s->n_replicas * sizeof(*replicas));
+}
+
+void seen_got(struct seen *s, const struct get_reply *p)
+{
+    learn(s, &p->object);
+    take_token(s, p->token);
+    take_replicas(s, p->replicas, p->n_replicas);
+    s->implicit_dir = p->implicit_dir;
+    s->dir_mtime_ns = p->dir_mtime_ns;
+    s->got_us = s->learnt_us;
+}
+
+void seen_put(struct seen *s, const struct put_reply *p)
+{
+    learn(s, &p->object);
+    take_token(s, p->token);
+    take_replicas(s, p->replicas, p->n_replicas);
+}
+
+void seen_listed(struct seen *s, const struct object *entry)
+{
+    learn(s, entry);
+}
+
+void seen_forget_view(struct seen *s)
+{
+    s->learnt_us = 0;
+}
+
+static bool wanted(const struct known *k, const struct cover *dots)
+{
+    return k->type == SIBLING_DELETE || cover_has(dots, &k->dot);
+}
+
+bool seen_can_name(const struct seen *s, const struct cover *dots)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        if (cover_has(dots, &s->known[i].dot) && s->known[i].token == NULL)
+            return false;
+    for (uint32_t i = 0; i < dots->n; i++)
+        if (!clock_covers(&s->view.clock, &dots->dots[i]))
+            return false; /* nothing has been learnt that could say whether it lives */
+    return true;
+}
+
+static bool same_token(const struct blob *a, const struct blob *b)
+{
+    return a == b || slice_equal(slice_of(a->data, a->len), slice_of(b->data, b->len));
+}
+
+void seen_contexts(const struct seen *s, const struct cover *dots, struct contexts *out)
+{
+    size_t ends[CONTEXTS_MAX];
+    *out = (struct contexts){.bytes = BUF_EMPTY};
+    for (uint32_t i = 0; i < s->n && out->n < CONTEXTS_MAX; i++) {
+        const struct known *k = &s->known[i];
+        bool first = k->token != NULL && wanted(k, dots);
+        for (uint32_t j = 0; first && j < i; j++)
+            if (s->known[j].token != NULL && wanted(&s->known[j], dots) &&
+                same_token(s->known[j].token, k->token))
+                first = false;
+        if (!first)
+            continue;
+        struct cover group = COVER_EMPTY;
+        for (uint32_t j = i; j < s->n; j++)
+            if (s->known[j].token != NULL && wanted(&s->known[j], dots) &&
+                same_token(s->known[j].token, k->token))
+                cover_add_dot(&group, &s->known[j].dot);
+        if (context_dots(slice_of(k->token->data, k->token->len), group.dots, group.n,
+                         &out->bytes) == DYN_OK)
+            ends[out->n++] = out->bytes.len;
+        cover_release(&group);
+    }
+    for (uint32_t i = 0; i < out->n; i++) {
+        size_t from = i == 0 ? 0 : ends[i - 1];
+        out->list[i] = slice_of(out->bytes.data + from, ends[i] - from);
+    }
+}
+
+void contexts_release(struct contexts *c)
+{
+    buf_release(&c->bytes);
+}
+
+void seen_drop_tokens(struct seen *s)
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        blob_unref(s->known[i].token);
+        s->known[i].token = NULL;
+    }
+}
+
+void seen_lock(struct seen *s, struct lock_wait *w, void (*granted)(struct lock_wait *w), void *arg)
+{
+    *w = (struct lock_wait){.seen = seen_ref(s), .granted = granted, .arg = arg};
+    list_init(&w->link);
+    if (s->locked) {
+        list_append(&s->waiting, &w->link);
+        return;
+    }
+    s->locked = true;
+    w->held = true;
+    granted(w);
+}
+
+void seen_unlock(struct lock_wait *w)
+{
+    struct seen *s = w->seen;
+    if (s == NULL)
+        return;
+    w->seen = NULL;
+    list_remove(&w->link);
+    if (w->held) {
+        w->held = false;
+        struct list *next = list_first(&s->waiting);
+        s->locked = next != NULL;
+        if (next != NULL && !s->fs->closing) {
+            struct lock_wait *n = container_of(next, struct lock_wait, link);
+            list_remove(&n->link);
+            n->held = true;
+            n->granted(n);
+        }
+    }
+    seen_unref(s);
+}

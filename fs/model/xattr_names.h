@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which extended attributes there are, answered without a request: user.* are stored,
+ * user.dynamount.* are this filesystem's own and read-only, security.* are asked for by the kernel
+ * on each write and must cost nothing (F26). */
+#ifndef DYN_FS_XATTR_NAMES_H
+#define DYN_FS_XATTR_NAMES_H
+
+#include "base/buf.h"
+
+#define XATTR_OWN "user.dynamount."
+
+/* 0, or the errno that get (set) answers for such a name. */
+int xattr_name_readable(struct slice name);
+int xattr_name_settable(struct slice name);
+
+#endif
