@@ -36,7 +36,7 @@ struct put_op {
     bool write_held; /* write has results to release */
     bool read_done;
     bool unchanged; /* nothing was to be written: answer as it is */
-    bool repeat;    /* written before by the same origin */
+    bool repeat;    /* what was asked for is so already, here */
     bool is_standin;
     bool spreading;      /* the replication has not settled yet */
     bool parent_pending; /* a dead directory above is being put */
@@ -223,6 +223,13 @@ static int nothing_to_do(struct put_op *op, int status)
     return DYN_OK;
 }
 
+/* Here it is done, elsewhere perhaps not yet: what is here is spread, and answered after W. */
+static int already_done(struct put_op *op)
+{
+    op->repeat = true;
+    return DYN_OK;
+}
+
 /* Explicit dots of what is here and covered: so that the operation joins nothing into the clock
  * (E6). */
 static void cover_to_dots(const struct cover *from, const struct object *o, struct cover *dots)
@@ -333,7 +340,7 @@ static int drop(struct put_op *op, struct object *o, struct epoch *mark, const s
     cover_to_dots(cover, o, &dots);
     int err = DYN_OK;
     if (dots.n == 0)
-        err = cover_within(cover, o) ? nothing_to_do(op, DYN_OK) : DYN_ERR_NO_QUORUM;
+        err = cover_within(cover, o) ? already_done(op) : DYN_ERR_NO_QUORUM;
     else if (live_outside(o, &dots) > 0)
         object_write(o, &dots, NULL, engine_wall_ms(op->e));
     else
@@ -373,13 +380,12 @@ static int mint(struct replica_write *w, struct object *o, struct epoch *mark)
     const struct sibling *before = find_repeat(o, &q->origin);
     if (before != NULL) {
         op->dot = before->dot;
-        op->repeat = true;
-        return DYN_OK;
+        return already_done(op);
     }
     if ((q->flags & PUT_IF_ABSENT) && object_live(o))
         return DYN_ERR_EXISTS;
     if ((q->flags & PUT_IMPLICIT) && has_live_dir(o))
-        return nothing_to_do(op, DYN_OK);
+        return already_done(op);
     struct cover cover = COVER_EMPTY;
     bool takes_current =
         (q->flags & PUT_CURRENT) || (q->type == SIBLING_DELETE && q->n_contexts == 0);
