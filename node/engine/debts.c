@@ -60,6 +60,7 @@ struct removal {
 
 static void removal_free(struct removal *m)
 {
+    keylock_release(m->e->locks, &m->lock);
     background_end(m->e, &m->background);
     buf_release(&m->row);
     free(m->key);
@@ -83,7 +84,6 @@ static void on_debt_row(struct store_get *req, int err, struct slice value)
         e->ports.store.write(e->ports.store.ctx, &b, STORE_BUFFERED, NULL);
         store_batch_release(&b);
     }
-    keylock_release(e->locks, &m->lock);
     removal_free(m);
 }
 

@@ -285,6 +285,7 @@ void engine_free(struct engine *e)
     if (e == NULL)
         return;
     e->drained = NULL;
+    keylock_table_shut(e->locks);
     while (!list_empty(&e->requests))
         request_free(container_of(list_first(&e->requests), struct request, link));
     while (!list_empty(&e->background)) {

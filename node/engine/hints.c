@@ -199,6 +199,7 @@ static void next_slice(struct drain *d);
 
 static void item_release(struct drain_item *it)
 {
+    keylock_release(it->drain->h->e->locks, &it->lock);
     if (it->reading)
         replica_read_release(&it->read);
     if (it->delivering)

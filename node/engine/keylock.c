@@ -27,7 +27,7 @@ struct keylock_table {
     struct keylock_entry *entries, *spare;
     size_t n_spare;
     struct list ready;
-    bool granting;
+    bool granting, shut;
 };
 
 struct keylock_table *keylock_table_new(void)
@@ -48,6 +48,11 @@ void keylock_table_free(struct keylock_table *t)
         free(e);
     }
     free(t);
+}
+
+void keylock_table_shut(struct keylock_table *t)
+{
+    t->shut = true;
 }
 
 void keylock_init(struct keylock *lock)
@@ -113,7 +118,7 @@ bool keylock_acquire(struct keylock_table *t, struct keylock *lock, enum lock_cl
 
 static void grant_ready(struct keylock_table *t)
 {
-    if (t->granting)
+    if (t->granting || t->shut)
         return;
     t->granting = true;
     for (struct list *at; (at = list_first(&t->ready)) != NULL;) {

@@ -25,6 +25,8 @@ struct keylock {                 /* caller-owned; must stay put while held or wa
 
 struct keylock_table *keylock_table_new(void);
 void keylock_table_free(struct keylock_table *t); /* nothing may be held */
+/* Nothing is granted any more: what waits or works is about to be taken down, in any order. */
+void keylock_table_shut(struct keylock_table *t);
 
 void keylock_init(struct keylock *lock);
 

@@ -191,6 +191,7 @@ void replica_read_start(struct replica_read *r)
 
 void replica_read_release(struct replica_read *r)
 {
+    keylock_release(r->e->locks, &r->lock); /* held only when the engine is taken down */
     object_release(&r->object);
     buf_release(&r->row);
 }

@@ -489,6 +489,7 @@ void replica_write_start(struct replica_write *w)
 
 void replica_write_release(struct replica_write *w)
 {
+    release_locks(w); /* held only when the engine is taken down in the middle of it */
     object_release(&w->object);
     object_release(&w->stored);
     object_release(&w->entry);
