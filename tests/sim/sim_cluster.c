@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See sim_cluster.h. */
+#include "sim_cluster.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+static uint64_t node_mono(void *ctx)
+{
+    const struct sim_node *node = ctx;
+    return node->cluster->world->now_us + node->mono_offset_us;
+}
+
+static uint64_t node_wall(void *ctx)
+{
+    const struct sim_node *node = ctx;
+    struct time_port world = sim_world_time(node->cluster->world);
+    return world.wall_ns(world.ctx) + (uint64_t)node->wall_offset_ns;
+}
+
+static void disk_failed(void *arg, int err)
+{
+    struct sim_node *node = arg;
+    sim_log(node->cluster->world, "node  %u disk failed: %s", node->index, dyn_err_code(err));
+    if (node->engine != NULL)
+        engine_store_failed(node->engine, err);
+    node->exiting = true; /* the program exits; not inside the engine's own call */
+}
+
+/* The ring of members 1 to n, as a history of joins that all were born with. */
+static struct ring *make_ring(const struct sim_cluster *c)
+{
+    struct history h = HISTORY_EMPTY;
+    struct member_event ev = {.stamp = 1,
+                              .type = MEMBER_CREATE,
+                              .cluster = 0xc1057e5,
+                              .q = c->cfg.q,
+                              .n = c->cfg.n,
+                              .r = c->cfg.r,
+                              .w = c->cfg.w};
+    const char *rule = NULL;
+    int err = history_add(&h, &ev, &rule);
+    for (uint32_t i = 0; i < c->cfg.nodes && err == DYN_OK; i++) {
+        char address[32];
+        snprintf(address, sizeof(address), "127.0.0.1:%u", SIM_PORT + i);
+        ev = (struct member_event){.stamp = 2 + i,
+                                   .node = c->nodes[i].id,
+                                   .type = MEMBER_JOIN,
+                                   .weight = 100,
+                                   .address = address};
+        err = history_add(&h, &ev, &rule);
+    }
+    struct ring *ring = NULL;
+    if (err == DYN_OK)
+        err = ring_build(&h, &ring);
+    if (err != DYN_OK) {
+        fprintf(stderr, "no ring: %s (%s)\n", dyn_err_message(err), rule != NULL ? rule : "");
+        abort();
+    }
+    history_release(&h);
+    return ring;
+}
+
+struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluster_config *cfg)
+{
+    assert(cfg->nodes >= 1 && cfg->nodes <= SIM_NODES_MAX);
+    struct sim_cluster *c = mem_new(struct sim_cluster);
+    struct sim_random ids;
+    c->world = w;
+    c->cfg = *cfg;
+    c->net = sim_net_new(w);
+    sim_random_init(&ids, w->seed, "ids", 0);
+    for (uint32_t i = 0; i < cfg->nodes; i++) {
+        struct sim_node *node = &c->nodes[i];
+        node->cluster = c;
+        node->index = i;
+        node->id = sim_random_u64(&ids) | 1u << 31; /* above the names of seeds */
+        sim_random_init(&node->random, w->seed, "node", i);
+        node->mono_offset_us = sim_random_below(&ids, 1000 * (uint64_t)SIM_SECOND);
+        timers_init(&node->timers);
+        node->disk = sim_disk_new(w, i, disk_failed, node);
+    }
+    c->ring = make_ring(c);
+    return c;
+}
+
+void sim_cluster_free(struct sim_cluster *c)
+{
+    if (c == NULL)
+        return;
+    for (uint32_t i = 0; i < c->cfg.nodes; i++) {
+        sim_node_crash(&c->nodes[i], CRASH_KILL);
+        sim_disk_free(c->nodes[i].disk);
+        timers_release(&c->nodes[i].timers);
+    }
+    sim_net_free(c->net);
+    ring_unref(c->ring);
+    free(c);
+}
+
+static void node_ready(void *arg, int err)
+{
+    struct sim_node *node = arg;
+    sim_event(node->cluster->world, "ready", node->index, (uint64_t)-err, 0, slice_of(NULL, 0));
+    sim_log(node->cluster->world, "node  %u ready: %s", node->index, dyn_err_code(err));
+    if (err == DYN_OK)
+        node->state = NODE_UP;
+    else
+        node->exiting = true;
+}
+
+void sim_node_start(struct sim_node *node)
+{
+    struct sim_cluster *c = node->cluster;
+    if (node->state != NODE_DOWN)
+        return;
+    bool clean = sim_disk_clean(node->disk);
+    sim_event(c->world, "start", node->index, clean, 0, slice_of(NULL, 0));
+    sim_log(c->world, "node  %u starts after a%s stop", node->index,
+            clean ? " clean" : "n unclean");
+    struct engine_config cfg = c->cfg.engine;
+    cfg.node = node->id;
+    cfg.secret = slice_str("the secret of the simulated cluster");
+    const struct engine_ports ports = {
+        .store = sim_disk_port(node->disk),
+        .net = sim_net_port(c->net, node->index),
+        .time = {node, node_mono, node_wall},
+        .random = sim_random_port(&node->random),
+        .timers = &node->timers,
+    };
+    node->state = NODE_STARTING;
+    node->life++;
+    node->exiting = node->drained = false;
+    node->engine = engine_new(&cfg, &ports, c->ring);
+    struct net_events events = engine_events(node->engine);
+    sim_net_attach(c->net, node->index, node->id, &events);
+    engine_start(node->engine, clean, node_ready, node);
+}
+
+/* The process is gone, whatever it was doing. */
+static void node_down(struct sim_node *node, bool refused)
+{
+    struct sim_cluster *c = node->cluster;
+    node->state = NODE_DOWN;
+    node->exiting = false;
+    sim_net_detach(c->net, node->index, refused);
+    if (c->gone != NULL)
+        c->gone(c->gone_arg, node);
+    engine_free(node->engine);
+    node->engine = NULL;
+    timers_release(&node->timers);
+}
+
+void sim_node_crash(struct sim_node *node, enum sim_crash how)
+{
+    if (node->state == NODE_DOWN)
+        return;
+    sim_event(node->cluster->world, "crash", node->index, how, 0, slice_of(NULL, 0));
+    sim_log(node->cluster->world, "node  %u %s", node->index,
+            how == CRASH_KILL ? "killed" : "loses power");
+    sim_disk_crash(node->disk, how);
+    node_down(node, how == CRASH_KILL);
+}
+
+static void node_drained(void *arg)
+{
+    struct sim_node *node = arg;
+    sim_event(node->cluster->world, "drained", node->index, 0, 0, slice_of(NULL, 0));
+    node->drained = node->exiting =
+        true; /* it ends at the next step, outside the engine's own call */
+}
+
+void sim_node_stop(struct sim_node *node)
+{
+    if (node->state != NODE_UP)
+        return;
+    sim_event(node->cluster->world, "stop", node->index, 0, 0, slice_of(NULL, 0));
+    sim_log(node->cluster->world, "node  %u stops", node->index);
+    node->state = NODE_STOPPING;
+    engine_stop(node->engine, node_drained, node);
+}
+
+/* A program that exits after its engine has drained flushes its store and leaves the clean marker.
+ */
+static void end_exiting(struct sim_cluster *c)
+{
+    for (uint32_t i = 0; i < c->cfg.nodes; i++) {
+        struct sim_node *node = &c->nodes[i];
+        if (!node->exiting)
+            continue;
+        sim_log(c->world, "node  %u exits%s", i, node->drained ? ", drained" : "");
+        if (node->drained)
+            sim_disk_stop(node->disk);
+        else
+            sim_disk_crash(node->disk, CRASH_KILL);
+        node_down(node, true);
+    }
+}
+
+/* When a node's next timer is due, in simulated time. */
+static uint64_t node_next(const struct sim_node *node)
+{
+    uint64_t when = timers_next(&node->timers);
+    if (when == UINT64_MAX)
+        return when;
+    return when > node->mono_offset_us ? when - node->mono_offset_us : 0;
+}
+
+bool sim_cluster_step(struct sim_cluster *c, uint64_t until_us)
+{
+    uint64_t next = timers_next(&c->world->timers);
+    struct sim_node *of = NULL;
+    for (uint32_t i = 0; i < c->cfg.nodes; i++) {
+        uint64_t when = node_next(&c->nodes[i]);
+        if (when < next) {
+            next = when;
+            of = &c->nodes[i];
+        }
+    }
+    if (next > until_us) {
+        if (c->world->now_us < until_us)
+            c->world->now_us = until_us;
+        return false;
+    }
+    if (next > c->world->now_us)
+        c->world->now_us = next;
+    if (of == NULL) {
+        timers_run(&c->world->timers, c->world->now_us);
+    } else {
+        sim_event(c->world, "timer", of->index, 0, 0, slice_of(NULL, 0));
+        timers_run(&of->timers, c->world->now_us + of->mono_offset_us);
+    }
+    end_exiting(c);
+    return true;
+}
+
+void sim_cluster_run(struct sim_cluster *c, uint64_t for_us)
+{
+    uint64_t until = c->world->now_us + for_us;
+    while (sim_cluster_step(c, until))
+        ;
+}
+
+uint32_t sim_cluster_up(const struct sim_cluster *c)
+{
+    uint32_t up = 0;
+    for (uint32_t i = 0; i < c->cfg.nodes; i++)
+        up += c->nodes[i].state == NODE_UP;
+    return up;
+}
+
+void sim_cluster_debts(const struct sim_cluster *c, uint64_t *hints, uint64_t *owed)
+{
+    *hints = *owed = 0;
+    for (uint32_t i = 0; i < c->cfg.nodes; i++) {
+        if (c->nodes[i].state != NODE_UP)
+            continue;
+        struct engine_stats s;
+        engine_stats(c->nodes[i].engine, &s);
+        *hints += s.hints_now;
+        *owed += s.owed_now;
+    }
+}
+
+uint32_t sim_cluster_replicas(const struct sim_cluster *c, struct slice key, uint32_t n,
+                              uint32_t *nodes)
+{
+    uint64_t ids[SIM_NODES_MAX];
+    uint32_t got =
+        ring_preference_list(c->ring, ring_partition_of(c->ring, key), n, ids, SIM_NODES_MAX);
+    if (got > n)
+        got = n;
+    for (uint32_t k = 0; k < got; k++)
+        for (uint32_t i = 0; i < c->cfg.nodes; i++)
+            if (c->nodes[i].id == ids[k])
+                nodes[k] = i;
+    return got;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A whole cluster in one thread: engines on simulated network, disks and clocks.
+ *
+ * The next event is always the earliest. At equal times the simulator's own come first (messages,
+ * disks, faults, clients, in the order in which they were set), then the engines' timers by node
+ * index. Nothing else makes anything happen, so a seed has exactly one history. */
+#ifndef DYN_SIM_CLUSTER_H
+#define DYN_SIM_CLUSTER_H
+
+#include "engine/engine.h"
+#include "sim_disk.h"
+#include "sim_net.h"
+
+#define SIM_NODES_MAX 8
+
+enum sim_node_state { NODE_DOWN, NODE_STARTING, NODE_UP, NODE_STOPPING };
+
+struct sim_cluster;
+
+struct sim_node {
+    struct sim_cluster *cluster;
+    uint32_t index; /* also its endpoint in the network */
+    uint64_t id;
+    enum sim_node_state state;
+    uint32_t life; /* counts starts */
+    bool exiting;  /* its disk failed, or it has drained: it is down after this step */
+    bool drained;
+    struct engine *engine;
+    struct timers timers;
+    struct sim_disk *disk;
+    struct sim_random random;
+    uint64_t mono_offset_us; /* each process has its own origin */
+    int64_t wall_offset_ns;  /* jumps at will */
+};
+
+struct sim_cluster_config {
+    uint32_t nodes;              /* 1 to SIM_NODES_MAX */
+    uint32_t q;                  /* partitions */
+    uint32_t n, r, w;            /* the cluster's defaults */
+    struct engine_config engine; /* node, secret: filled in */
+};
+
+struct sim_cluster {
+    struct sim_world *world;
+    struct sim_net *net;
+    struct sim_cluster_config cfg;
+    struct ring *ring;
+    struct sim_node nodes[SIM_NODES_MAX];
+    /* Told before a node's memory goes, so that callers stop waiting for it. */
+    void (*gone)(void *arg, struct sim_node *node);
+    void *gone_arg;
+};
+
+struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluster_config *cfg);
+void sim_cluster_free(struct sim_cluster *c);
+
+void sim_node_start(struct sim_node *node);                     /* does nothing unless it is down */
+void sim_node_crash(struct sim_node *node, enum sim_crash how); /* does nothing when it is down */
+void sim_node_stop(struct sim_node *node); /* cleanly; it is down when it has drained */
+
+/* Runs the next event, if there is one at or before until_us; else moves time there and says false.
+ */
+bool sim_cluster_step(struct sim_cluster *c, uint64_t until_us);
+void sim_cluster_run(struct sim_cluster *c, uint64_t for_us);
+uint32_t sim_cluster_up(const struct sim_cluster *c); /* nodes that serve */
+/* Sums over the nodes that serve. */
+void sim_cluster_debts(const struct sim_cluster *c, uint64_t *hints, uint64_t *owed);
+/* The first n of a key's preference list, as indexes. */
+uint32_t sim_cluster_replicas(const struct sim_cluster *c, struct slice key, uint32_t n,
+                              uint32_t *nodes);
+
+#endif

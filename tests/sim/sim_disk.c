@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See sim_disk.h. One request completes at a time, each after its own wait. */
+#include "sim_disk.h"
+
+#include <stdlib.h>
+
+#include "adapter/store_memory.h"
+#include "base/mem.h"
+
+struct sim_disk {
+    struct sim_world *world;
+    uint32_t index;
+    struct store_memory *memory;
+    struct sim_random random;
+    struct timer timer;
+    uint64_t up_to_us;
+    void (*failed)(void *arg, int err);
+    void *arg;
+};
+
+static void arm(struct sim_disk *d)
+{
+    if (!timer_is_set(&d->timer))
+        timer_set(&d->world->timers, &d->timer,
+                  d->world->now_us + sim_random_below(&d->random, d->up_to_us + 1));
+}
+
+static void wake(void *ctx)
+{
+    arm(ctx);
+}
+
+static void fire(struct timer *t, void *arg)
+{
+    (void)t;
+    struct sim_disk *d = arg;
+    sim_event(d->world, "disk", d->index, store_memory_pending(d->memory), 0, slice_of(NULL, 0));
+    if (store_memory_step(d->memory, sim_random_u64(&d->random)) &&
+        store_memory_pending(d->memory) > 0)
+        arm(d);
+}
+
+static void on_failed(void *ctx, int err, const char *message)
+{
+    (void)message;
+    struct sim_disk *d = ctx;
+    d->failed(d->arg, err);
+}
+
+struct sim_disk *sim_disk_new(struct sim_world *w, uint32_t index,
+                              void (*failed)(void *arg, int err), void *arg)
+{
+    struct sim_disk *d = mem_new(struct sim_disk);
+    d->world = w;
+    d->index = index;
+    d->failed = failed;
+    d->arg = arg;
+    d->memory = store_memory_new(&(struct store_host){.ctx = d, .wake = wake, .failed = on_failed});
+    sim_random_init(&d->random, w->seed, "disk", index);
+    timer_init(&d->timer, fire, d);
+    return d;
+}
+
+void sim_disk_free(struct sim_disk *d)
+{
+    if (d == NULL)
+        return;
+    timer_cancel(&d->world->timers, &d->timer);
+    store_memory_free(d->memory);
+    free(d);
+}
+
+struct store_port sim_disk_port(struct sim_disk *d)
+{
+    return store_memory_port(d->memory);
+}
+
+void sim_disk_pace(struct sim_disk *d, uint64_t up_to_us)
+{
+    d->up_to_us = up_to_us;
+    while (up_to_us == 0 && store_memory_step(d->memory, 0))
+        ;
+    store_memory_set_deferred(d->memory, up_to_us > 0);
+}
+
+void sim_disk_crash(struct sim_disk *d, enum sim_crash how)
+{
+    uint32_t unsynced = store_memory_unsynced(d->memory), keep = unsynced;
+    if (how == CRASH_POWER)
+        keep = sim_random_chance(&d->random, 600)
+                   ? 0
+                   : (uint32_t)sim_random_below(&d->random, (uint64_t)unsynced + 1);
+    sim_event(d->world, "disk crash", d->index, unsynced, keep, slice_of(NULL, 0));
+    sim_log(d->world, "disk  %u keeps %u of %u unsynced batches", d->index, keep, unsynced);
+    timer_cancel(&d->world->timers, &d->timer);
+    store_memory_crash(d->memory, keep);
+}
+
+void sim_disk_stop(struct sim_disk *d)
+{
+    while (store_memory_step(d->memory, 0))
+        ;
+    timer_cancel(&d->world->timers, &d->timer);
+    store_memory_stop(d->memory);
+}
+
+bool sim_disk_clean(struct sim_disk *d)
+{
+    return store_memory_was_clean(d->memory);
+}
+
+void sim_disk_break(struct sim_disk *d)
+{
+    store_memory_fail_next_write(d->memory);
+}

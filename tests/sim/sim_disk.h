@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A node's disk in simulated time: the memory store, with reads and writes that take a while, and
+ * the ways to stop. What the page cache holds survives a killed process and not a lost supply of
+ * power. */
+#ifndef DYN_SIM_DISK_H
+#define DYN_SIM_DISK_H
+
+#include "port/store.h"
+#include "sim_random.h"
+#include "sim_world.h"
+
+enum sim_crash {
+    CRASH_KILL,  /* kill -9: what was handed over stays, also unsynced */
+    CRASH_POWER, /* of what no sync covers, any beginning may stay, mostly nothing */
+};
+
+struct sim_disk;
+
+/* failed(arg, err) runs when a write or a sync fails, as the store port has it. */
+struct sim_disk *sim_disk_new(struct sim_world *w, uint32_t index,
+                              void (*failed)(void *arg, int err), void *arg);
+void sim_disk_free(struct sim_disk *d);
+struct store_port sim_disk_port(struct sim_disk *d);
+
+/* Each call takes up to this from now on; 0: it completes inside the call. */
+void sim_disk_pace(struct sim_disk *d, uint64_t up_to_us);
+/* Forgets what is in flight: no callback of before runs. What failed works again. */
+void sim_disk_crash(struct sim_disk *d, enum sim_crash how);
+void sim_disk_stop(struct sim_disk *d);  /* cleanly: all synced and marked */
+bool sim_disk_clean(struct sim_disk *d); /* was the last stop? Asked once a start */
+void sim_disk_break(struct sim_disk *d); /* the next write fails, and all after it */
+
+#endif
