@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The judgement at the end: see oracle.h. */
+#include "oracle_private.h"
+
+/* Is this write in the object: itself, or as the one that it collapsed into? */
+static bool stands_in(const struct oracle_write *w, const struct object *merged)
+{
+    for (uint32_t i = 0; i < merged->n; i++) {
+        const struct sibling *s = &merged->siblings[i];
+        if (!sibling_live(s))
+            continue;
+        if (dot_equal(&s->dot, &w->dot))
+            return true;
+        if (s->type == w->type && s->attrs.mode == w->mode && s->size == w->size &&
+            memcmp(s->value_hash, w->hash, DIGEST_LEN) == 0)
+            return true;
+        if (w->origin.writer != 0 && s->origin.writer == w->origin.writer &&
+            s->origin.stream == w->origin.stream && s->origin.seq >= w->origin.seq)
+            return true;
+    }
+    return false;
+}
+
+/* Could a version that this write collapsed into have been covered in its stead? */
+static bool twin_may_be_covered(const struct oracle *o, const struct oracle_write *w)
+{
+    const struct oracle_key *k = &o->keys[w->key];
+    for (uint32_t i = 0; i < k->n; i++) {
+        const struct oracle_write *twin = k->writes[i];
+        if (twin == w || twin->status == WRITE_REFUSED || twin->drops_only)
+            continue;
+        bool later = w->origin.writer != 0 && twin->origin.writer == w->origin.writer &&
+                     twin->origin.stream == w->origin.stream && twin->origin.seq >= w->origin.seq;
+        if ((later || oracle_same_content(twin, w)) && oracle_may_be_covered(o, twin))
+            return true;
+    }
+    return false;
+}
+
+static void check_lost(struct oracle *o, const struct oracle_write *w, const struct object *merged)
+{
+    char text[256];
+    if (!oracle_lasts(w) || w->type == SIBLING_DELETE || w->drops_only || stands_in(w, merged))
+        return;
+    if (oracle_may_be_covered(o, w) || twin_may_be_covered(o, w))
+        return;
+    oracle_text(o, w, text, sizeof(text));
+    sim_violation(o->world, "lost: %s", text);
+}
+
+static void check_extra(struct oracle *o, uint32_t key, const struct sibling *s)
+{
+    char text[256], dot[DOT_TEXT_MAX];
+    struct oracle_key *k = &o->keys[key];
+    for (uint32_t i = 0; i < k->n; i++) {
+        const struct oracle_write *by = k->writes[i];
+        if ((!oracle_lasts(by) && !by->final) || !oracle_covers(by, &s->dot))
+            continue;
+        dot_format(&s->dot, dot);
+        oracle_text(o, by, text, sizeof(text));
+        sim_violation(o->world, "returned: version %s, which was covered by %s", dot, text);
+        return;
+    }
+}
+
+void oracle_final(struct oracle *o, uint32_t key, const struct object *merged)
+{
+    struct oracle_key *k = &o->keys[key];
+    oracle_saw_object(o, key, merged, false);
+    for (uint32_t i = 0; i < merged->n; i++) {
+        struct oracle_write *w = oracle_author(o, key, &merged->siblings[i]);
+        if (w != NULL)
+            w->final = true;
+    }
+    for (uint32_t i = 0; i < k->n; i++)
+        check_lost(o, k->writes[i], merged);
+    for (uint32_t i = 0; i < merged->n; i++)
+        if (sibling_live(&merged->siblings[i]))
+            check_extra(o, key, &merged->siblings[i]);
+}
