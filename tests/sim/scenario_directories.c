@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Scenarios on directories: what lives can be reached from the root (E16), an entry is not lost
+ * with its coordinator (E17), a merged page is cut where all replicas have spoken (E21). */
+#include "scenario.h"
+
+static bool lists(const struct answer *a, const char *names)
+{
+    if (a->status == DYN_OK && strcmp((const char *)a->listing.data, names) == 0)
+        return true;
+    print_message("listed '%s', expected '%s' (%s)\n",
+                  a->listing.data != NULL ? (const char *)a->listing.data : "", names,
+                  dyn_err_code(a->status));
+    return false;
+}
+
+static void test_parents_that_nobody_made_appear_by_themselves(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer put = {0}, seen = {0};
+    scenario_begin(&s, 4, 3, 2, 2);
+    scenario_put(&s, 0, "x/y/z", "leaf", NULL, 0, &put);
+    assert_int_equal(put.status, DYN_OK);
+    scenario_settle(&s);
+    scenario_list(&s, 1, "", 100, &seen);
+    assert_true(lists(&seen, "x "));
+    scenario_list(&s, 2, "x", 100, &seen);
+    assert_true(lists(&seen, "y "));
+    scenario_list(&s, 3, "x/y", 100, &seen);
+    assert_true(lists(&seen, "z "));
+    scenario_get(&s, 3, "x/y", &seen);
+    assert_int_equal(answer_live(&seen), 1);
+    answer_release(&put);
+    answer_release(&seen);
+    scenario_end(&s);
+}
+
+/* One side of a split removes the empty directory, the other creates a file in it. */
+static void test_a_file_created_while_its_directory_is_removed_stays_in_reach(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer dir = {0}, put = {0}, seen = {0};
+    scenario_begin(&s, 3, 3, 1, 1);
+    s.opt.w = 3;
+    scenario_mkdir(&s, 0, "d", &dir);
+    assert_int_equal(dir.status, DYN_OK);
+    scenario_settle(&s);
+    s.opt.w = 1;
+    scenario_get(&s, 0, "d", &dir);
+    struct buf context = context_whole(&dir);
+    scenario_isolate(&s, 0, true);
+    scenario_list(&s, 0, "d", 100, &seen);
+    assert_true(lists(&seen, ""));
+    scenario_put(&s, 1, "d/f", "leaf", NULL, 0, &put);
+    assert_int_equal(put.status, DYN_OK);
+    scenario_put(&s, 0, "d", NULL, &context, 0, &put);
+    assert_int_equal(put.status, DYN_OK);
+    sim_net_heal(s.cluster->net);
+    scenario_settle(&s);
+    s.opt.r = 3;
+    scenario_get(&s, 0, "d", &seen); /* read repair, in the absence of anti-entropy */
+    scenario_get(&s, 0, "d/f", &seen);
+    assert_int_equal(answer_live(&seen), 1);
+    scenario_list(&s, 0, "d", 100, &seen);
+    scenario_settle(&s);
+    scenario_list(&s, 2, "", 100, &seen);
+    assert_true(lists(&seen, "d "));
+    scenario_list(&s, 2, "d", 100, &seen);
+    assert_true(lists(&seen, "f "));
+    scenario_get(&s, 2, "d", &seen);
+    assert_true(answer_live(&seen) == 1 || seen.implicit_dir);
+    buf_release(&context);
+    answer_release(&dir);
+    answer_release(&put);
+    answer_release(&seen);
+    scenario_end(&s);
+}
+
+/* The object's only replica is its coordinator, the directory lies elsewhere, and the coordinator
+ * dies before the entry got there. */
+static void test_an_entry_survives_the_death_of_its_coordinator(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer put = {0}, seen = {0};
+    char key[32];
+    uint32_t root[1];
+    scenario_begin(&s, 3, 1, 1, 1);
+    sim_cluster_replicas(s.cluster, slice_str(""), 1, root);
+    uint32_t owner = (root[0] + 1) % 3;
+    scenario_key(&s, &owner, 1, "", key);
+    scenario_isolate(&s, owner, true);
+    scenario_put(&s, owner, key, "one", NULL, 0, &put); /* times out: the entry is not there */
+    assert_int_not_equal(put.status, DYN_OK);
+    sim_node_crash(&s.cluster->nodes[owner], CRASH_KILL);
+    sim_net_heal(s.cluster->net);
+    sim_node_start(&s.cluster->nodes[owner]);
+    scenario_settle(&s);
+    scenario_get(&s, root[0], key, &seen);
+    assert_int_equal(answer_live(&seen), 1);
+    scenario_list(&s, root[0], "", 100, &seen);
+    struct buf names = BUF_EMPTY;
+    buf_printf(&names, "%s ", key);
+    buf_put_u8(&names, 0);
+    assert_true(lists(&seen, (const char *)names.data));
+    buf_release(&names);
+    answer_release(&put);
+    answer_release(&seen);
+    scenario_end(&s);
+}
+
+static enum sim_fate no_replica_puts(void *arg, uint32_t from, uint32_t to, uint8_t type,
+                                     struct slice body)
+{
+    (void)arg;
+    (void)from;
+    (void)to;
+    (void)body;
+    return type == FRAME_REPLICA_PUT ? FATE_DROP : FATE_CHANCE;
+}
+
+/* Two replicas of one directory with different holes, read page by page. */
+static void test_pages_of_unequal_replicas_skip_nothing_and_revive_nothing(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer put = {0}, seen = {0};
+    char name[16];
+    scenario_begin(&s, 2, 2, 2, 2);
+    for (uint32_t i = 10; i < 30; i++) { /* on both */
+        snprintf(name, sizeof(name), "d/%u", i);
+        scenario_put(&s, i % 2, name, "both", NULL, 0, &put);
+        assert_int_equal(put.status, DYN_OK);
+    }
+    scenario_settle(&s);
+    sim_net_set_judge(s.cluster->net, no_replica_puts, NULL);
+    s.opt.w = 1;
+    for (uint32_t i = 10; i < 30; i++) { /* node 0 removes 12 to 19, and node 1 those from 24 */
+        snprintf(name, sizeof(name), "d/%u", i);
+        if ((i >= 12 && i < 20) || i >= 24)
+            scenario_put(&s, i >= 24, name, NULL, NULL, PUT_CURRENT, &put);
+    }
+    for (uint32_t i = 10; i < 30; i += 3) { /* and each has files of its own */
+        snprintf(name, sizeof(name), "d/%ux", i);
+        scenario_put(&s, i % 2, name, "own", NULL, 0, &put);
+    }
+    for (uint32_t limit = 1; limit < 8; limit++) {
+        scenario_list(&s, limit % 2, "d", limit, &seen);
+        assert_true(lists(&seen, "10 10x 11 13x 16x 19x 20 21 22 22x 23 25x 28x "));
+    }
+    answer_release(&put);
+    answer_release(&seen);
+    scenario_end(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_parents_that_nobody_made_appear_by_themselves),
+        cmocka_unit_test(test_a_file_created_while_its_directory_is_removed_stays_in_reach),
+        cmocka_unit_test(test_an_entry_survives_the_death_of_its_coordinator),
+        cmocka_unit_test(test_pages_of_unequal_replicas_skip_nothing_and_revive_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See sim_audit.h. */
+#include "sim_audit.h"
+
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "engine/rows.h"
+
+struct listed {
+    struct buf key;
+    struct object object;
+};
+
+struct sim_listing {
+    struct listed *rows;
+    uint32_t n;
+};
+
+struct sim_listing *sim_listing_new(void)
+{
+    return mem_new(struct sim_listing);
+}
+
+void sim_listing_clear(struct sim_listing *l)
+{
+    for (uint32_t i = 0; i < l->n; i++) {
+        buf_release(&l->rows[i].key);
+        object_release(&l->rows[i].object);
+    }
+    l->n = 0;
+}
+
+void sim_listing_free(struct sim_listing *l)
+{
+    sim_listing_clear(l);
+    free(l->rows);
+    free(l);
+}
+
+void sim_listing_add(struct sim_listing *l, struct slice dir, const struct list_entry *entry)
+{
+    l->rows = mem_reallocarray(l->rows, l->n + 1, sizeof(*l->rows));
+    struct listed *row = &l->rows[l->n++];
+    *row = (struct listed){BUF_EMPTY, OBJECT_EMPTY};
+    key_join(dir, entry->name, &row->key);
+    object_copy(&row->object, &entry->object);
+}
+
+static const struct listed *listing_find(const struct sim_listing *l, struct slice key)
+{
+    for (uint32_t i = 0; i < l->n; i++)
+        if (slice_equal(buf_slice(&l->rows[i].key), key))
+            return &l->rows[i];
+    return NULL;
+}
+
+/* Every live version of a is one of b. */
+static bool live_within(const struct object *a, const struct object *b)
+{
+    for (uint32_t i = 0; i < a->n; i++)
+        if (sibling_live(&a->siblings[i]) && object_find(b, &a->siblings[i].dot) == NULL)
+            return false;
+    return true;
+}
+
+static const struct object *find_object(const struct oracle *o, const struct object *objects,
+                                        struct slice key)
+{
+    for (uint32_t i = 0; i < oracle_key_count(o); i++)
+        if (slice_equal(oracle_key_name(o, i), key))
+            return &objects[i];
+    return NULL;
+}
+
+static void audit_live(struct sim_cluster *c, const struct sim_listing *l, const struct oracle *o,
+                       const struct object *objects, uint32_t i)
+{
+    struct slice key = oracle_key_name(o, i);
+    const struct listed *row = listing_find(l, key);
+    if (row == NULL) {
+        sim_violation(c->world, "%.*s lives and is not listed", (int)key.len,
+                      (const char *)key.data);
+        return;
+    }
+    if (!live_within(&row->object, &objects[i]) || !live_within(&objects[i], &row->object))
+        sim_violation(c->world, "%.*s is listed with other versions than it has", (int)key.len,
+                      (const char *)key.data);
+    struct slice parent = key_parent(key);
+    const struct object *dir = find_object(o, objects, parent);
+    if (parent.len > 0 && (dir == NULL || !object_live(dir)))
+        sim_violation(c->world, "%.*s lives under a dead directory", (int)key.len,
+                      (const char *)key.data);
+}
+
+void sim_audit_listing(struct sim_cluster *c, const struct sim_listing *l, const struct oracle *o,
+                       const struct object *objects)
+{
+    for (uint32_t i = 0; i < oracle_key_count(o); i++)
+        if (oracle_key_name(o, i).len > 0 && object_live(&objects[i]))
+            audit_live(c, l, o, objects, i);
+    for (uint32_t i = 0; i < l->n; i++) {
+        struct slice key = buf_slice(&l->rows[i].key);
+        const struct object *object = find_object(o, objects, key);
+        if (object_live(&l->rows[i].object) && (object == NULL || !object_live(object)))
+            sim_violation(c->world, "%.*s is listed and does not live", (int)key.len,
+                          (const char *)key.data);
+    }
+}
+
+struct row_read {
+    struct store_get get;
+    bool over;
+    int err;
+    struct buf value;
+};
+
+static void row_done(struct store_get *get, int err, struct slice value)
+{
+    struct row_read *r = get->arg;
+    r->over = true;
+    r->err = err;
+    buf_put_slice(&r->value, value);
+}
+
+/* The row's bytes into out; the disk has been told to answer at once. */
+static int row_get(struct sim_node *node, enum store_family family, struct slice key,
+                   struct buf *out)
+{
+    struct row_read r = {.get = {.family = family, .key = key, .done = row_done}};
+    struct store_port store = sim_disk_port(node->disk);
+    r.get.arg = &r;
+    store.get(store.ctx, &r.get);
+    buf_clear(out);
+    buf_put_slice(out, buf_slice(&r.value));
+    buf_release(&r.value);
+    return r.over ? r.err : DYN_ERR_IO;
+}
+
+static void audit_values(struct sim_node *node, struct slice key, const struct place *at,
+                         const struct object *object)
+{
+    struct buf row = BUF_EMPTY, value = BUF_EMPTY;
+    for (uint32_t i = 0; i < object->n; i++) {
+        const struct sibling *s = &object->siblings[i];
+        if (!sibling_live(s) || s->size == 0)
+            continue;
+        buf_clear(&row);
+        row_value(at, key, &s->value_dot, &row);
+        int err = row_get(node, STORE_VALUE, buf_slice(&row), &value);
+        if (err != DYN_OK || value.len != s->size)
+            sim_violation(node->cluster->world, "node %u lacks the bytes of a version of %.*s",
+                          node->index, (int)key.len, (const char *)key.data);
+    }
+    buf_release(&row);
+    buf_release(&value);
+}
+
+static void audit_replica(struct sim_node *node, struct slice key, const struct object *expected)
+{
+    struct place at = place_of(node->cluster->ring, key);
+    struct buf row = BUF_EMPTY, value = BUF_EMPTY;
+    struct object object = OBJECT_EMPTY;
+    struct epoch mark;
+    row_object(&at, key, &row);
+    int err = row_get(node, STORE_META, buf_slice(&row), &value);
+    if (err == DYN_OK)
+        err = object_row_decode(buf_slice(&value), &mark, &object);
+    if (err != DYN_OK && err != DYN_ERR_NOT_FOUND)
+        sim_violation(node->cluster->world, "node %u cannot read its row: %s", node->index,
+                      dyn_err_code(err));
+    if (!object_equal(&object, expected))
+        sim_violation(node->cluster->world, "node %u differs from the merged object of %.*s",
+                      node->index, (int)key.len, (const char *)key.data);
+    else
+        audit_values(node, key, &at, expected);
+    object_release(&object);
+    buf_release(&row);
+    buf_release(&value);
+}
+
+void sim_audit_replicas(struct sim_cluster *c, const struct oracle *o, const struct object *objects,
+                        uint32_t n)
+{
+    for (uint32_t i = 0; i < c->cfg.nodes; i++)
+        sim_disk_pace(c->nodes[i].disk, 0);
+    for (uint32_t i = 0; i < oracle_key_count(o); i++) {
+        uint32_t nodes[SIM_NODES_MAX];
+        struct slice key = oracle_key_name(o, i);
+        uint32_t replicas = sim_cluster_replicas(c, key, n, nodes);
+        for (uint32_t k = 0; k < replicas; k++)
+            audit_replica(&c->nodes[nodes[k]], key, &objects[i]);
+    }
+}

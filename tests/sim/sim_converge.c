@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See sim_converge.h. */
+#include "sim_converge.h"
+
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "sim_audit.h"
+
+#define SETTLE_US (240 * (uint64_t)SIM_SECOND)
+#define ROUND_US SIM_SECOND
+#define TIMEOUT_MS 5000
+#define ATTEMPTS 8 /* a read may meet a node that another still thinks down */
+#define PAGE 3
+
+struct converge {
+    struct sim_cluster *cluster;
+    struct sim_client *client;
+    struct oracle *oracle;
+    uint32_t n;
+    bool judging;
+    /* by index of the oracle's keys, while judging */
+    struct object *objects;
+    uint32_t n_objects;
+    /* the listing under way */
+    struct list_request list;
+    struct buf after;
+    bool more;
+    struct sim_listing *listing;
+};
+
+bool sim_settle(struct sim_cluster *c, uint64_t limit_us)
+{
+    uint64_t until = c->world->now_us + limit_us, hints = 0, owed = 0;
+    while (c->world->now_us < until) {
+        for (uint32_t i = 0; i < c->cfg.nodes; i++)
+            sim_node_start(&c->nodes[i]);
+        sim_cluster_run(c, ROUND_US);
+        sim_cluster_debts(c, &hints, &owed);
+        if (sim_cluster_up(c) == c->cfg.nodes && hints == 0 && owed == 0)
+            return true;
+    }
+    sim_violation(c->world, "not settled: %u of %u nodes up, %llu hints, %llu owed",
+                  sim_cluster_up(c), c->cfg.nodes, (unsigned long long)hints,
+                  (unsigned long long)owed);
+    return false;
+}
+
+static struct request_options all_of(const struct converge *v)
+{
+    return (struct request_options){.n = (uint8_t)v->n,
+                                    .r = (uint8_t)v->n,
+                                    .w = (uint8_t)v->n,
+                                    .durability = DURABILITY_QUORUM,
+                                    .sloppy = SLOPPY_NO,
+                                    .timeout_ms = TIMEOUT_MS};
+}
+
+static uint32_t some_node(const struct converge *v, uint32_t i)
+{
+    return i % v->cluster->cfg.nodes;
+}
+
+struct reading {
+    struct converge *converge;
+    uint32_t key;
+};
+
+static void saw(void *arg, const struct sim_reply *r)
+{
+    struct reading *reading = arg;
+    struct converge *v = reading->converge;
+    if (r->status != DYN_OK)
+        return;
+    if (v->judging) {
+        oracle_final(v->oracle, reading->key, &r->get->object);
+        object_copy(&v->objects[reading->key], &r->get->object);
+        if (!object_values_loaded(&r->get->object))
+            sim_violation(v->cluster->world, "a version at the end has no bytes");
+    }
+}
+
+static void read_key(struct converge *v, uint32_t key)
+{
+    struct reading reading = {v, key};
+    struct buf name = BUF_EMPTY;
+    int err = DYN_ERR_TIMEOUT;
+    buf_put_slice(&name, oracle_key_name(v->oracle, key));
+    const struct sim_request q = {
+        .type = FRAME_GET, .get = {.opt = all_of(v), .key = buf_slice(&name), .want = GET_ALL}};
+    for (uint32_t i = 0; i < ATTEMPTS && err != DYN_OK; i++)
+        err = sim_client_wait(v->client, VIA_KV, some_node(v, key + i), &q, saw, &reading);
+    if (err != DYN_OK)
+        sim_violation(v->cluster->world, "%.*s cannot be read at the end: %s", (int)name.len,
+                      (const char *)name.data, dyn_err_code(err));
+    buf_release(&name);
+}
+
+static void saw_page(void *arg, const struct sim_reply *r)
+{
+    struct converge *v = arg;
+    if (r->status != DYN_OK)
+        return;
+    for (uint32_t i = 0; i < r->list->n; i++)
+        sim_listing_add(v->listing, v->list.dir, &r->list->entries[i]);
+    v->more = r->list->more;
+    buf_clear(&v->after);
+    buf_put_slice(&v->after, r->list->cursor);
+}
+
+static void list_directory(struct converge *v, struct slice dir)
+{
+    uint32_t pages = 0;
+    int err;
+    buf_clear(&v->after);
+    do {
+        err = DYN_ERR_TIMEOUT;
+        v->list = (struct list_request){
+            .opt = all_of(v), .dir = dir, .after = buf_slice(&v->after), .limit = PAGE};
+        struct buf after = BUF_EMPTY; /* the request borrows what the answer replaces */
+        buf_put_slice(&after, v->list.after);
+        v->list.after = buf_slice(&after);
+        const struct sim_request q = {.type = FRAME_LIST, .list = v->list};
+        v->more = false;
+        for (uint32_t i = 0; i < ATTEMPTS && err != DYN_OK; i++)
+            err = sim_client_wait(v->client, VIA_KV, some_node(v, pages + i), &q, saw_page, v);
+        buf_release(&after);
+        v->list.after = slice_of(NULL, 0);
+    } while (err == DYN_OK && v->more && ++pages < 100);
+    if (err != DYN_OK || v->more)
+        sim_violation(v->cluster->world, "directory '%.*s' cannot be listed at the end: %s",
+                      (int)dir.len, (const char *)dir.data, dyn_err_code(err));
+}
+
+/* Every key that the oracle knows of, and all that is above them. */
+static void know_parents(struct oracle *o)
+{
+    for (uint32_t i = 0; i < oracle_key_count(o); i++) {
+        struct slice name = oracle_key_name(o, i);
+        if (name.len == 0)
+            continue;
+        struct buf parent = BUF_EMPTY;
+        buf_put_slice(&parent, key_parent(name));
+        oracle_key(o, buf_slice(&parent));
+        buf_release(&parent);
+    }
+}
+
+static void round_of_reads(struct converge *v)
+{
+    sim_listing_clear(v->listing);
+    for (uint32_t i = 0; i < oracle_key_count(v->oracle); i++)
+        read_key(v, i);
+    for (uint32_t i = 0; i < oracle_key_count(v->oracle); i++) {
+        struct buf name = BUF_EMPTY;
+        buf_put_slice(&name, oracle_key_name(v->oracle, i));
+        if (oracle_may_be_directory(v->oracle, buf_slice(&name)))
+            list_directory(v, buf_slice(&name));
+        buf_release(&name);
+    }
+}
+
+void sim_converge(struct sim_cluster *c, struct sim_client *client, struct oracle *o, uint32_t n)
+{
+    struct converge v = {.cluster = c, .client = client, .oracle = o, .n = n};
+    v.listing = sim_listing_new();
+    know_parents(o);
+    v.n_objects = oracle_key_count(o);
+    v.objects = mem_zalloc((v.n_objects + 1) * sizeof(*v.objects));
+    if (sim_settle(c, SETTLE_US)) {
+        sim_log(c->world, "----- all debts paid; reads at R = N");
+        round_of_reads(&v);
+    }
+    if (c->world->violations == 0 && sim_settle(c, SETTLE_US)) {
+        sim_log(c->world, "----- the judgement");
+        v.judging = true;
+        round_of_reads(&v);
+        sim_settle(c, SETTLE_US);
+        sim_audit_listing(c, v.listing, o, v.objects);
+        sim_audit_replicas(c, o, v.objects, n);
+    }
+    for (uint32_t i = 0; i < v.n_objects; i++)
+        object_release(&v.objects[i]);
+    free(v.objects);
+    buf_release(&v.after);
+    sim_listing_free(v.listing);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See sim_plan.h. */
+#include "sim_plan.h"
+
+#include "sim_random.h"
+#include "sim_world.h"
+
+const char *const op_names[OP_KINDS] = {
+    "get",   "put",     "blind put",  "put over current", "delete", "delete current",
+    "drop",  "replace", "chmod",      "create",           "list",   "mkdir",
+    "rmdir", "sync",    "forged put",
+};
+
+const char *const fault_names[FAULT_KINDS] = {
+    "kill",    "power loss", "blackout",  "clean stop", "split", "isolation",
+    "one-way", "slow node",  "slow disk", "bad disk",   "lossy", "wall clock jump",
+};
+
+/* Mostly some, sometimes none, sometimes a lot. */
+static uint32_t weight(struct sim_random *r, uint32_t usual, uint32_t absent_permille)
+{
+    if (sim_random_chance(r, absent_permille))
+        return 0;
+    return sim_random_chance(r, 150) ? usual * 4 : usual;
+}
+
+static void plan_ops(struct sim_plan *p, struct sim_random *r)
+{
+    p->op_weight[OP_GET] = weight(r, 30, 0);
+    p->op_weight[OP_PUT] = weight(r, 24, 50);
+    p->op_weight[OP_BLIND] = weight(r, 12, 200);
+    p->op_weight[OP_CURRENT] = weight(r, 5, 600);
+    p->op_weight[OP_DELETE] = weight(r, 8, 300);
+    p->op_weight[OP_DELETE_CURRENT] = weight(r, 2, 700);
+    p->op_weight[OP_DROP] = weight(r, 8, 400);
+    p->op_weight[OP_REPLACE] = weight(r, 5, 400);
+    p->op_weight[OP_CHMOD] = weight(r, 4, 500);
+    p->op_weight[OP_CREATE] = weight(r, 5, 400);
+    p->op_weight[OP_LIST] = weight(r, 8, 200);
+    p->op_weight[OP_MKDIR] = weight(r, 3, 500);
+    p->op_weight[OP_RMDIR] = weight(r, 3, 600);
+    p->op_weight[OP_SYNC] = weight(r, 3, 500);
+    p->op_weight[OP_FORGED] = weight(r, 1, 700);
+    p->same_value_permille = sim_random_chance(r, 500) ? 0 : (uint32_t)sim_random_range(r, 50, 400);
+    p->mount_permille = sim_random_chance(r, 500) ? 0 : (uint32_t)sim_random_range(r, 100, 800);
+    p->retry_permille = (uint32_t)sim_random_range(r, 0, 800);
+    p->kv_permille = (uint32_t)sim_random_range(r, 300, 1000);
+    p->library_permille = sim_random_chance(r, 600) ? 0 : (uint32_t)sim_random_range(r, 50, 500);
+    p->away_permille = (uint32_t)sim_random_range(r, 0, 500);
+}
+
+static void plan_faults(struct sim_plan *p, struct sim_random *r)
+{
+    p->fault_weight[FAULT_KILL] = weight(r, 10, 300);
+    p->fault_weight[FAULT_POWER] = weight(r, 8, 500);
+    p->fault_weight[FAULT_BLACKOUT] = weight(r, 4, 600);
+    p->fault_weight[FAULT_STOP] = weight(r, 4, 500);
+    p->fault_weight[FAULT_SPLIT] = weight(r, 12, 300);
+    p->fault_weight[FAULT_ISOLATE] = weight(r, 10, 300);
+    p->fault_weight[FAULT_ONE_WAY] = weight(r, 6, 500);
+    p->fault_weight[FAULT_SLOW_NODE] = weight(r, 4, 500);
+    p->fault_weight[FAULT_SLOW_DISK] = weight(r, 4, 500);
+    p->fault_weight[FAULT_BAD_DISK] = weight(r, 2, 700);
+    p->fault_weight[FAULT_LOSSY] = weight(r, 4, 500);
+    p->fault_weight[FAULT_WALL_JUMP] = weight(r, 3, 500);
+    p->fault_every_us = sim_random_range(r, 1, 8) * SIM_SECOND;
+    p->fault_lasts_us = sim_random_range(r, 1, 12) * SIM_SECOND;
+    if (sim_random_chance(r, 60))
+        for (int i = 0; i < FAULT_KINDS; i++)
+            p->fault_weight[i] = 0;
+}
+
+static void plan_quorums(struct sim_plan *p, struct sim_random *r)
+{
+    static const uint8_t choices[][3] = {{3, 2, 2}, {3, 2, 2}, {3, 2, 2}, {3, 1, 3},
+                                         {3, 3, 1}, {3, 1, 1}, {3, 2, 1}, {2, 1, 2},
+                                         {2, 1, 1}, {1, 1, 1}, {3, 3, 3}, {3, 1, 2}};
+    p->nodes = (uint32_t)sim_random_range(r, 3, 6);
+    p->q = 1u << sim_random_range(r, 2, 4);
+    const uint8_t *c = choices[sim_random_below(r, sizeof(choices) / sizeof(choices[0]))];
+    p->n = c[0];
+    p->r = c[1];
+    p->w = c[2];
+    static const uint32_t strictness[] = {0, 0, 300, 700, 1000};
+    p->strict_permille = strictness[sim_random_below(r, 5)];
+    p->vary_permille = sim_random_chance(r, 400) ? (uint32_t)sim_random_range(r, 100, 1000) : 0;
+    p->durability_weight[DURABILITY_BUFFERED] = weight(r, 3, 300);
+    p->durability_weight[DURABILITY_ONE] = weight(r, 1, 500);
+    p->durability_weight[DURABILITY_QUORUM] = weight(r, 4, 200) + 1;
+}
+
+static void plan_net(struct sim_plan *p, struct sim_random *r)
+{
+    p->net.delay_min_us = 100;
+    p->net.delay_max_us = sim_random_range(r, 1, 20) * 1000;
+    p->net.tail_permille = sim_random_chance(r, 500) ? 0 : (uint32_t)sim_random_range(r, 1, 60);
+    p->net.tail_us = sim_random_range(r, 50, 4000) * 1000;
+    p->net.loss_permille = sim_random_chance(r, 500) ? 0 : (uint32_t)sim_random_range(r, 1, 60);
+    p->net.dup_permille = sim_random_chance(r, 500) ? 0 : (uint32_t)sim_random_range(r, 1, 60);
+    p->net.reset_permille = sim_random_chance(r, 600) ? 0 : (uint32_t)sim_random_range(r, 1, 30);
+}
+
+void sim_plan_make(struct sim_plan *p, uint64_t seed)
+{
+    struct sim_random r;
+    *p = (struct sim_plan){0};
+    sim_random_init(&r, seed, "plan", 0);
+    plan_quorums(p, &r);
+    plan_ops(p, &r);
+    plan_faults(p, &r);
+    plan_net(p, &r);
+    p->users = (uint32_t)sim_random_range(&r, 2, 5);
+    p->ops = (uint32_t)sim_random_range(&r, 60, 180);
+    p->files = (uint32_t)sim_random_range(&r, 1, 6);
+    p->dirs = (uint32_t)sim_random_range(&r, 1, 4);
+    p->think_us = sim_random_range(&r, 50, 1500) * 1000;
+    p->disk_us = sim_random_chance(&r, 300) ? 0 : sim_random_range(&r, 10, 5000);
+    p->owed_delay_us = sim_random_range(&r, 1, 10) * SIM_SECOND;
+    p->replica_timeout_us = sim_random_range(&r, 100, 700) * 1000;
+}

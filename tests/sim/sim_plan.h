@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a seed stands for: the size of the cluster, its quorums, what clients do and how often, and
+ * which faults there are. Each seed leaves some things out, because a mistake often shows only
+ * where nothing else covers it up: one blind "overwrite whatever is there" excuses every loss
+ * before it. */
+#ifndef DYN_SIM_PLAN_H
+#define DYN_SIM_PLAN_H
+
+#include "engine/engine.h"
+#include "sim_net.h"
+
+enum op_kind {
+    OP_GET,
+    OP_PUT,     /* with the context of what was read last */
+    OP_BLIND,   /* without context */
+    OP_CURRENT, /* over whatever is there */
+    OP_DELETE,
+    OP_DELETE_CURRENT,
+    OP_DROP,    /* one sibling, PUT_DROP_ONLY */
+    OP_REPLACE, /* one sibling */
+    OP_CHMOD,   /* PUT_KEEP_VALUE */
+    OP_CREATE,  /* PUT_IF_ABSENT */
+    OP_LIST,
+    OP_MKDIR,
+    OP_RMDIR,
+    OP_SYNC,
+    OP_FORGED, /* with a context that nobody gave */
+    OP_KINDS
+};
+
+enum sim_fault {
+    FAULT_KILL,
+    FAULT_POWER,    /* one node */
+    FAULT_BLACKOUT, /* all nodes at once */
+    FAULT_STOP,     /* cleanly */
+    FAULT_SPLIT,    /* two halves */
+    FAULT_ISOLATE,  /* one node from all others */
+    FAULT_ONE_WAY,  /* some node hears another no more */
+    FAULT_SLOW_NODE,
+    FAULT_SLOW_DISK,
+    FAULT_BAD_DISK,
+    FAULT_LOSSY, /* the whole network, for a while */
+    FAULT_WALL_JUMP,
+    FAULT_KINDS
+};
+
+struct sim_plan {
+    uint32_t nodes, q, n, r, w;
+    uint32_t users, ops; /* ops: of all users together */
+    uint32_t files, dirs;
+    uint32_t op_weight[OP_KINDS];
+    uint32_t fault_weight[FAULT_KINDS]; /* all 0: a calm seed */
+    uint64_t fault_every_us, fault_lasts_us;
+    uint64_t think_us;
+    uint32_t strict_permille;               /* of requests; the others are sloppy */
+    uint32_t vary_permille;                 /* of requests with an r and w of their own */
+    uint32_t durability_weight[4];          /* by enum durability */
+    uint32_t same_value_permille;           /* of values that others write too */
+    uint32_t mount_permille;                /* of writes in an author's stream, as a mount does */
+    uint32_t retry_permille;                /* of unanswered writes that are sent again elsewhere */
+    uint32_t kv_permille, library_permille; /* of requests; the others as bare frames */
+    uint32_t away_permille;                 /* of requests that do not go to the user's own node */
+    struct sim_net_config net;
+    uint64_t disk_us; /* a disk call takes up to this */
+    uint64_t owed_delay_us;
+    uint64_t replica_timeout_us;
+};
+
+void sim_plan_make(struct sim_plan *p, uint64_t seed);
+extern const char *const op_names[OP_KINDS];
+extern const char *const fault_names[FAULT_KINDS];
+
+#endif
