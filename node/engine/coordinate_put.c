@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The put coordinator (Dynamo, section 5; drops and deletes are puts too).
  *
- *   [READING: R copies merged here, when the request names what this node has not seen (E6), or
- * must find nothing] MINTING: in the key's critical section: a repeat is recognized, covered
- * siblings go, a new dot is made SPREADING: to N replicas of the object and of its entry, while
- * this node's own write is on its way to disk PARENTS: a directory above that turned out dead is
- * put first, so that what is acknowledged can be reached (E16) ANSWERED
+ *   [READING]  R copies are merged here, when the request names what this node has not seen (E6),
+ *              or must find nothing
+ *   MINTING    in the key's critical section: a repeat is recognized, covered siblings go, a new
+ *              dot is made
+ *   SPREADING  to N replicas of the object and of its entry, while this node's own write is on its
+ *              way to disk
+ *   PARENTS    a directory above that turned out dead is put first, so that what is acknowledged
+ *              can be reached (E16)
+ *   ANSWERED
  *
  * The operation outlives the answer until its own write is acknowledged. */
 #include "engine/coordinate.h"

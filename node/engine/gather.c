@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See gather.h.
  *
- *   ASKING --R copies that dominate what the reader saw--> FETCHING (values wanted and not at hand)
- * --> ANSWERED ASKING --nobody left to ask, or the
- * deadline--------------------------------------------------> ANSWERED (error) FETCHING --a value
- * is gone everywhere: superseded in between--> ASKING for meta and values together (E24), at most
- * twice ANSWERED --all have answered or failed--> REPAIRING (those behind get the merge) --> freed
+ *   ASKING    --R copies that dominate what the reader saw--> FETCHING, or ANSWERED where no value
+ *                                                             is wanted that is not at hand
+ *   ASKING    --nobody left to ask, or the deadline---------> ANSWERED (error)
+ *   FETCHING  --all are here--------------------------------> ANSWERED
+ *   FETCHING  --one is gone everywhere: superseded----------> ASKING for meta and values together
+ *                                                             (E24), at most twice
+ *   ANSWERED  --all have answered or failed-----------------> REPAIRING (who is behind)
+ *   REPAIRING --done----------------------------------------> freed
  */
 #include "engine/gather.h"
 

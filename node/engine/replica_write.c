@@ -7,8 +7,9 @@
  *      no:  WRITE
  *      yes: LOCK_OWN_DIR -> SCAN_CHILDREN (a dead directory with live entries is owed, E16)
  *           LOCK_PARENT -> READ_DIRSTAT -> READ_PARENT (a live entry under a dead directory is
- * owed, E16) -> WRITE WRITE: READ_HINT when it is held for another, then one batch; the locks go
- * when the store has the batch, done runs when it is acknowledged at the durability asked for.
+ *           owed, E16) -> WRITE
+ *   WRITE: READ_HINT when it is held for another, then one batch; the locks go when the store has
+ *   the batch, done runs when it is acknowledged at the durability asked for.
  *
  * A state without some sibling's value is never stored (E19, E24): done reports what is missing
  * instead. */

@@ -3,8 +3,8 @@
  *
  *   SENDING --acknowledged--> HOLDS (counted towards W of its roles)
  *   SENDING --failed, or thought down--> FAILED, and for each of its roles the next healthy node of
- * that role's preference list becomes a target that stands in with a hint; when there is none, this
- * node keeps the hint itself, which counts for nothing
+ *   that role's preference list becomes a target that stands in with a hint; when there is none,
+ *   this node keeps the hint itself, which counts for nothing
  *
  * Settled when W of each role hold it, or when nobody is left who could. Then it goes on until
  * every target has ended: the write is on its way to all N, or a hint for whoever missed it is on a

@@ -4,13 +4,17 @@
  * directory its entries lie by name.
  *
  *   STORE_META   partition, position(key),  'o', key              -> mark, object
- *                partition, position(dir),  'e', dir, NUL, name   -> object without values (an
- * entry) partition, position(dir),  'd', dir              -> newest change among the entries, i64
- * ns (F29) STORE_VALUE  partition, position(key),  key, NUL, value dot   -> bytes STORE_HINT   'h',
- * target node, partition, kind, key           -> debt record: a hint 'w', partition, key -> debt
- * record: an entry owed (E17) 'm', partition, dir                              -> debt record: a
- * directory owed to its entries (E16) STORE_LOCAL  "lease" -> first running number not leased yet
- * (E2) */
+ *                partition, position(dir),  'e', dir, NUL, name   -> an entry, without values
+ *                partition, position(dir),  'd', dir              -> newest change among the
+ *                                                                    entries, i64 ns (F29)
+ *   STORE_VALUE  partition, position(key),  key, NUL, value dot   -> bytes
+ *   STORE_HINT   'h', target node, partition, kind, key           -> debt record: a hint
+ *                'w', partition, key                              -> the same: an entry owed (E17)
+ *                'm', partition, dir                              -> the same: a directory owed to
+ *                                                                    its entries (E16)
+ *   STORE_LOCAL  "lease"                                          -> first running number not yet
+ *                                                                    leased (E2)
+ */
 #ifndef DYN_ENGINE_ROWS_H
 #define DYN_ENGINE_ROWS_H
 

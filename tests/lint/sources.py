@@ -7,6 +7,7 @@ from . import tree as trees
 
 LICENCE = "SPDX-License-Identifier: Apache-2.0"
 LONGEST_FILE = 700
+WIDEST_LINE = 100
 
 # Each outside library is known to one file, so that it can be replaced, and its traps be handled, in
 # one place.
@@ -37,6 +38,14 @@ def too_long(tree):
     """Sources of more than 700 lines: two ideas in one file."""
     return [f"{path}: {len(text.splitlines())} lines" for path, text in tree.items()
             if trees.is_source(path) and len(text.splitlines()) > LONGEST_FILE]
+
+
+def too_wide(tree):
+    """C lines of more than 100 columns. clang-format breaks code, but leaves comments alone: it would
+    flow the drawings and tables in them together."""
+    return [f"{path}:{number}: {len(line)} columns" for path, text in tree.items()
+            if trees.is_c(path)
+            for number, line in enumerate(text.splitlines(), 1) if len(line) > WIDEST_LINE]
 
 
 def shared_dependencies(tree):

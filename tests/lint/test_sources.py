@@ -17,6 +17,7 @@ CHECKS = [
     (sources.without_licence, {"fs/meson.build": "subdir('x')\n"}),
     (sources.without_purpose, {"node/a.c": "/* SPDX-License-Identifier: Apache-2.0 */\nint a;\n"}),
     (sources.too_long, {"node/a.c": CLEAN + "\n" * 700}),
+    (sources.too_wide, {"node/a.c": CLEAN + "/* " + "wide " * 20 + "*/\n"}),
     (sources.shared_dependencies, {"node/adapter/a.c": "#include <curl/curl.h>\n",
                                    "fs/adapter/b.h": '# include "curl/curl.h"\n'}),
     (sources.shared_dependencies, {"fs/adapter/a.c": "#include <fuse3/fuse_lowlevel.h>\n",

@@ -10,9 +10,8 @@
 #include "base/mem.h"
 #include "model/wire.h"
 
-#define SLACK_US                                                                                   \
-    (2 * (uint64_t)SIM_SECOND) /* what a node may take beyond the request's deadline               \
-                                */
+/* What a node may take beyond the request's deadline. */
+#define SLACK_US (2 * (uint64_t)SIM_SECOND)
 
 struct sim_call {
     struct list link;
