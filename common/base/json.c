@@ -143,6 +143,11 @@ struct json *json_add_array(struct json *parent, const char *name)
     return add(parent, name, json_array());
 }
 
+void json_add_copy(struct json *parent, const char *name, const struct json *value)
+{
+    add(parent, name, made(cJSON_Duplicate(node(value), true)));
+}
+
 void json_print(const struct json *j, bool pretty, struct buf *out)
 {
     char *text = pretty ? cJSON_Print(node(j)) : cJSON_PrintUnformatted(node(j));

@@ -27,6 +27,8 @@ void json_add_real(struct json *parent, const char *name, double value);
 void json_add_bool(struct json *parent, const char *name, bool value);
 struct json *json_add_object(struct json *parent, const char *name);
 struct json *json_add_array(struct json *parent, const char *name);
+/* A deep copy of another tree or of a part of it. */
+void json_add_copy(struct json *parent, const char *name, const struct json *value);
 void json_print(const struct json *j, bool pretty, struct buf *out);
 
 /* DYN_ERR_INVALID on syntax, on depth over max_depth, on trailing bytes, on a NUL. */

@@ -134,6 +134,23 @@ static void test_reading_tolerates_other_types(void **state)
     json_free(j);
 }
 
+static void test_a_copy_outlives_its_original(void **state)
+{
+    (void)state;
+    struct json *from, *to = json_object();
+    struct buf text = BUF_EMPTY;
+    assert_int_equal(json_parse(slice_str("{\"a\":[1,{\"b\":null}]}"), 8, &from), DYN_OK);
+    json_add_copy(to, "whole", from);
+    json_add_copy(json_add_array(to, "part"), NULL, json_get(from, "a"));
+    json_free(from);
+    json_print(to, false, &text);
+    buf_put_u8(&text, 0);
+    assert_string_equal((const char *)text.data,
+                        "{\"whole\":{\"a\":[1,{\"b\":null}]},\"part\":[[1,{\"b\":null}]]}");
+    buf_release(&text);
+    json_free(to);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +158,7 @@ int main(void)
         cmocka_unit_test(test_integers_are_exact),
         cmocka_unit_test(test_integers_come_back),
         cmocka_unit_test(test_names_need_not_be_utf8),
+        cmocka_unit_test(test_a_copy_outlives_its_original),
         cmocka_unit_test(test_broken_text_is_refused),
         cmocka_unit_test(test_depth_is_bounded),
         cmocka_unit_test(test_reading_tolerates_other_types),

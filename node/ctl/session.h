@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A conversation of dynactl with a cluster: the client library on a loop of its own, with calls
+ * that wait for their answer, because a command has nothing else to do. */
+#ifndef DYN_CTL_SESSION_H
+#define DYN_CTL_SESSION_H
+
+#include "ctl/ctl.h"
+#include "model/client.h"
+#include "port/kv.h"
+
+struct session;
+
+/* From --node, --cluster, DYNAMOUNT_NODES and --timeout. On failure *status is the exit status, and
+ * said why. Connects to nobody yet. */
+int session_open(struct ctl *c, struct session **out, int *status);
+void session_close(struct session *s); /* NULL is fine */
+
+/* Waits for the ring. DYN_ERR_UNREACHABLE, DYN_ERR_TIMEOUT. Borrowed. */
+int session_ring(struct session *s, struct ring **out);
+bool session_node_up(struct session *s, uint64_t node);
+/* For messages: the addresses that were given. */
+const char *session_seeds(const struct session *s);
+
+struct session_get {
+    int status;
+    uint8_t answered, needed;
+    struct object object;
+    struct buf token;
+    uint64_t replicas[8];
+    uint8_t n_replicas;
+};
+struct session_put {
+    int status;
+    uint8_t answered, needed;
+    struct dot dot;
+    struct object object;
+    struct buf token;
+};
+struct session_list {
+    int status;
+    uint8_t answered, needed;
+    struct list_entry *entries; /* names owned */
+    uint32_t n;
+    bool more;
+    struct buf cursor;
+};
+
+/* Each fills *out, whose _release the caller calls in any case. The options of the request come
+ * from the command line: session_options. */
+void session_get(struct session *s, const struct get_request *q, struct session_get *out);
+void session_get_release(struct session_get *g);
+void session_put(struct session *s, const struct put_request *q, struct session_put *out);
+void session_put_release(struct session_put *p);
+void session_list(struct session *s, const struct list_request *q, struct session_list *out);
+void session_list_release(struct session_list *l);
+
+/* FRAME_STATUS to each of the nodes at once; out[i] holds the JSON, or is empty with errs[i]. */
+void session_statuses(struct session *s, const uint64_t *nodes, uint32_t n, struct buf *out,
+                      int *errs);
+
+extern const struct args_option session_request_options[]; /* --n --r --w --durability --sloppy */
+/* DYN_ERR_INVALID with *message. */
+int session_options(const struct ctl *c, struct request_options *out, char **message);
+
+#endif
