@@ -409,7 +409,8 @@ void http_reply(struct http_request *r, int status, const char *type, struct buf
     if (http_request_method(r) == HTTP_HEADERS) {
         char length[24];
         snprintf(length, sizeof(length), "%zu", body->len);
-        evhttp_add_header(r->headers, "Content-Length", length);
+        if (evhttp_find_header(r->headers, "Content-Length") == NULL)
+            evhttp_add_header(r->headers, "Content-Length", length);
         buf_release(body);
     }
     struct evbuffer *out = to_evbuffer(body);

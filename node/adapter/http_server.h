@@ -61,7 +61,8 @@ void http_request_on_gone(struct http_request *r, void (*gone)(void *arg), void 
 
 void http_reply_header(struct http_request *r, const char *name, const char *value);
 void http_reply_close(struct http_request *r); /* the connection ends with this answer */
-/* Answers and frees r. type may be NULL. For HEAD the body gives the length alone. */
+/* Answers and frees r. type may be NULL. For HEAD the body gives the length alone,
+ * unless a Content-Length was set. */
 void http_reply(struct http_request *r, int status, const char *type, struct buf *body /* taken */);
 /* {"error": code, "message": sentence} */
 void http_reply_error(struct http_request *r, int status, const char *code, const char *message);

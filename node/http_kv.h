@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keys and directories over HTTP (DESIGN.md 6): GET, HEAD, PUT, DELETE /v1/kv/KEY and GET
+ * /v1/dir/DIR, on struct kv_port. */
+#ifndef DYN_HTTP_KV_H
+#define DYN_HTTP_KV_H
+
+#include "adapter/http_server.h"
+#include "http_metrics.h"
+#include "port/kv.h"
+
+struct http_kv_config {
+    struct kv_port kv;
+    struct time_port time;
+    struct random_port random;
+    uint32_t n;                   /* the cluster's */
+    struct http_metrics *metrics; /* borrowed */
+};
+
+/* cfg: borrowed while requests last. rest: the path after /v1/kv/ or /v1/dir/, percent-encoded. */
+void http_kv_take(const struct http_kv_config *cfg, struct http_request *r, struct slice rest);
+void http_dir_take(const struct http_kv_config *cfg, struct http_request *r, struct slice rest);
+
+/* An error as JSON, with the counts of a quorum that was missed. */
+void http_reply_failure(struct http_request *r, int err, const char *message /* NULL: the usual */,
+                        unsigned answered, unsigned needed);
+
+const char *http_type_name(enum sibling_type t);
+
+#endif
