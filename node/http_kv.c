@@ -151,7 +151,8 @@ static void headers_sibling(struct http_request *r, struct buf *part, const stru
     header_number(r, part, "Dynamount-Mode", s->attrs.mode, true);
     header_number(r, part, "Dynamount-Uid", s->attrs.uid, false);
     header_number(r, part, "Dynamount-Gid", s->attrs.gid, false);
-    header_number(r, part, "Dynamount-Mtime", (unsigned long long)(s->attrs.mtime_ns < 0 ? 0 : s->attrs.mtime_ns), false);
+    header_number(r, part, "Dynamount-Mtime",
+                  (unsigned long long)(s->attrs.mtime_ns < 0 ? 0 : s->attrs.mtime_ns), false);
 }
 
 /* ---- reading ---- */

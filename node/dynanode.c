@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The storage node: reads its configuration, wires the engine to store, network and loop, serves
+ * until it is told to stop, and leaves everything closed. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "adapter/batch_server.h"
+#include "adapter/cluster_file.h"
+#include "adapter/loop.h"
+#include "adapter/net_curl.h"
+#include "adapter/store_rocksdb.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "http_api.h"
+#include "model/wire.h"
+#include "node_config.h"
+
+enum { EXIT_CLEAN = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_DISK = 3 };
+
+struct node {
+    struct node_config cfg;
+    struct ring *ring;
+    struct loop *loop;
+    struct loop_hook store_hook;
+    struct loop_wake *store_wake;
+    struct loop_signal *sig_term, *sig_int, *sig_hup;
+    struct store_rocksdb *store;
+    struct net_curl *net;
+    struct batch_server *batches;
+    struct http_server *http;
+    struct engine *engine;
+    struct net_events engine_events;
+    struct http_metrics metrics;
+    struct http_api api;
+    int exit_code;
+    bool stopping;
+};
+
+/* ---- the store's host ---- */
+
+static void store_woken(void *arg)
+{
+    struct node *n = arg;
+    if (n->store != NULL)
+        store_rocksdb_poll(n->store);
+}
+
+static void store_turn_ends(void *arg)
+{
+    struct node *n = arg;
+    if (n->store != NULL)
+        store_rocksdb_flush_turn(n->store);
+}
+
+static void host_wake(void *ctx)
+{
+    struct node *n = ctx;
+    loop_wake_signal(n->store_wake);
+}
+
+static void host_dirty(void *ctx)
+{
+    struct node *n = ctx;
+    loop_hook_arm(n->loop, &n->store_hook);
+}
+
+/* The disk failed: nothing that is acknowledged from here on could be kept (HAZARDS E20). */
+static void host_failed(void *ctx, int err, const char *message)
+{
+    struct node *n = ctx;
+    log_error("store", "%s (%s): the node stops; look at the disk before it is started again",
+              message, dyn_err_code(err));
+    if (n->engine != NULL)
+        engine_store_failed(n->engine, err);
+    n->exit_code = EXIT_DISK;
+    loop_stop(n->loop);
+}
+
+/* ---- frames and requests ---- */
+
+static void receive_request(void *ctx, uint64_t origin, uint64_t from, uint64_t rid, uint8_t type,
+                            struct slice body)
+{
+    struct node *n = ctx;
+    if (type == FRAME_STATUS) {
+        struct buf text = BUF_EMPTY;
+        http_status_cluster(&n->api.status, &text);
+        batch_server_reply(n->batches, origin, rid, FRAME_STATUS + FRAME_REPLY, &text);
+        return;
+    }
+    n->engine_events.receive_request(n->engine_events.ctx, origin, from, rid, type, body);
+}
+
+static void handle_request(void *arg, struct http_request *r)
+{
+    struct node *n = arg;
+    http_api_take(&n->api, r);
+}
+
+/* ---- start ---- */
+
+static int load_cluster(struct node *n, char **message)
+{
+    struct history h = HISTORY_EMPTY;
+    int err = cluster_file_load(n->cfg.cluster_file, &h, message);
+    if (err == DYN_OK) {
+        err = ring_build(&h, &n->ring);
+        if (err != DYN_OK)
+            *message = mem_printf("%s names no members", n->cfg.cluster_file);
+    }
+    history_release(&h);
+    if (err == DYN_OK && ring_member_find(n->ring, n->cfg.node) == NULL) {
+        char id[NODE_ID_TEXT_LEN + 1];
+        node_id_format(n->cfg.node, id);
+        *message = mem_printf("node %s is no member in %s", id, n->cfg.cluster_file);
+        err = DYN_ERR_INVALID;
+    }
+    return err;
+}
+
+static int open_store(struct node *n, char **message)
+{
+    const struct store_host host = {n, host_wake, host_dirty, host_failed};
+    uint64_t cluster, node;
+    n->cfg.store.cluster = ring_cluster(n->ring);
+    int err = store_rocksdb_open(&n->cfg.store, &host, &n->store, message);
+    if (err != DYN_OK)
+        return err;
+    store_rocksdb_identity(n->store, &cluster, &node);
+    if (cluster == 0 && node == 0) {
+        err = store_rocksdb_adopt(n->store, ring_cluster(n->ring), n->cfg.node);
+        if (err != DYN_OK)
+            *message = mem_printf("%s: cannot be given an identity: %s", n->cfg.data,
+                                  dyn_err_message(err));
+    }
+    if (err == DYN_OK && store_rocksdb_lost(n->store) > 0)
+        log_error("store", "%s: at least %llu synced writes are missing from the log", n->cfg.data,
+                  (unsigned long long)store_rocksdb_lost(n->store));
+    if (err == DYN_OK && !store_rocksdb_was_clean(n->store))
+        log_warn("store", "%s: the last run did not end cleanly", n->cfg.data);
+    return err;
+}
+
+static void open_network(struct node *n)
+{
+    struct net_curl_config cfg;
+    net_curl_config_defaults(&cfg);
+    cfg.self = n->cfg.node;
+    cfg.cluster = ring_cluster(n->ring);
+    cfg.secret = buf_slice(&n->cfg.secret);
+    n->net = net_curl_new(n->loop, &cfg);
+    struct net_port port = net_curl_port(n->net);
+    for (uint32_t i = 0; i < ring_member_count(n->ring); i++) {
+        const struct ring_member *m = ring_member_at(n->ring, i);
+        if (m->node != n->cfg.node)
+            port.set_address(port.ctx, m->node, m->address);
+    }
+}
+
+static void open_engine(struct node *n)
+{
+    const struct engine_ports ports = {
+        .store = store_rocksdb_port(n->store),
+        .net = net_curl_port(n->net),
+        .time = loop_time(n->loop),
+        .random = loop_random(),
+        .timers = loop_timers(n->loop),
+    };
+    struct batch_server_config cfg;
+    const struct net_events batch_events = {.ctx = n, .receive_request = receive_request};
+    n->engine = engine_new(&n->cfg.engine, &ports, n->ring);
+    n->engine_events = engine_events(n->engine);
+    batch_server_config_defaults(&cfg);
+    cfg.self = n->cfg.node;
+    cfg.cluster = ring_cluster(n->ring);
+    cfg.secret = buf_slice(&n->cfg.secret);
+    n->batches = batch_server_new(n->loop, &cfg, &batch_events);
+    net_curl_set_events(n->net, &n->engine_events);
+    net_curl_set_replier(n->net, batch_server_reply, n->batches);
+}
+
+static void open_api(struct node *n)
+{
+    n->api.batches = n->batches;
+    n->api.kv = (struct http_kv_config){
+        .kv = engine_kv(n->engine),
+        .time = loop_time(n->loop),
+        .random = loop_random(),
+        .n = ring_n(n->ring),
+        .metrics = &n->metrics,
+    };
+    n->api.status = (struct http_status){
+        .engine = n->engine,
+        .store = store_rocksdb_port(n->store),
+        .http = n->http,
+        .batches = n->batches,
+        .metrics = &n->metrics,
+        .node = n->cfg.node,
+        .started_us = loop_now_us(),
+        .time = loop_time(n->loop),
+    };
+}
+
+static void engine_ready(void *arg, int err)
+{
+    struct node *n = arg;
+    char id[NODE_ID_TEXT_LEN + 1];
+    node_id_format(n->cfg.node, id);
+    if (err != DYN_OK) {
+        log_error("dynanode", "the engine does not start: %s", dyn_err_message(err));
+        n->exit_code = EXIT_DISK;
+        loop_stop(n->loop);
+        return;
+    }
+    n->api.ready = true;
+    log_info("dynanode", "ready: node %s serves at %s (port %u)", id, n->cfg.listen,
+             http_server_port(n->http));
+}
+
+/* ---- end ---- */
+
+static void drained(void *arg)
+{
+    struct node *n = arg;
+    loop_stop(n->loop);
+}
+
+static void told_to_stop(void *arg, int signo)
+{
+    struct node *n = arg;
+    if (n->stopping) {
+        loop_stop(n->loop); /* asked twice: what is in flight is given up */
+        return;
+    }
+    n->stopping = true;
+    log_info("dynanode", "stopping on %s", signo == SIGTERM ? "SIGTERM" : "SIGINT");
+    http_server_stop_listening(n->http);
+    engine_stop(n->engine, drained, n);
+}
+
+static void told_to_reopen(void *arg, int signo)
+{
+    (void)arg;
+    (void)signo;
+    if (log_reopen() != DYN_OK)
+        log_warn("dynanode", "the log cannot be reopened");
+}
+
+/* Askers go first, then the store completes what the engine still has with it. */
+static void node_close(struct node *n)
+{
+    http_server_free(n->http);
+    store_rocksdb_close(n->store);
+    engine_free(n->engine);
+    net_curl_free(n->net);
+    batch_server_free(n->batches);
+    loop_signal_free(n->sig_term);
+    loop_signal_free(n->sig_int);
+    loop_signal_free(n->sig_hup);
+    if (n->loop != NULL)
+        loop_hook_cancel(&n->store_hook);
+    loop_wake_free(n->store_wake);
+    loop_free(n->loop);
+    ring_unref(n->ring);
+    node_config_release(&n->cfg);
+}
+
+static int node_open(struct node *n, char **message)
+{
+    int err = load_cluster(n, message);
+    if (err != DYN_OK)
+        return err;
+    n->loop = loop_new();
+    if (n->loop == NULL) {
+        *message = mem_strdup("no event loop: the system gives no poller");
+        return DYN_ERR_IO;
+    }
+    loop_hook_init(&n->store_hook, store_turn_ends, n);
+    n->store_wake = loop_wake_new(n->loop, store_woken, n);
+    err = http_server_new(n->loop, &n->cfg.http, handle_request, n, &n->http, message);
+    if (err == DYN_OK)
+        err = open_store(n, message);
+    if (err != DYN_OK)
+        return err;
+    open_network(n);
+    open_engine(n);
+    open_api(n);
+    n->sig_term = loop_signal_new(n->loop, SIGTERM, told_to_stop, n);
+    n->sig_int = loop_signal_new(n->loop, SIGINT, told_to_stop, n);
+    n->sig_hup = loop_signal_new(n->loop, SIGHUP, told_to_reopen, n);
+    engine_start(n->engine, store_rocksdb_was_clean(n->store), engine_ready, n);
+    return DYN_OK;
+}
+
+static void raise_descriptors(const struct node_config *c)
+{
+    struct rlimit l;
+    rlim_t want = c->http.connections_max + 2048;
+    if (getrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur >= want)
+        return;
+    l.rlim_cur = l.rlim_max == RLIM_INFINITY || l.rlim_max > want ? want : l.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur < want)
+        log_warn("dynanode", "only %llu open files are allowed, %llu would be good",
+                 (unsigned long long)l.rlim_cur, (unsigned long long)want);
+}
+
+static int usage(FILE *to, int code)
+{
+    fprintf(to, "usage: dynanode --config FILE\n"
+                "\n"
+                "Runs one storage node of a Dynamount cluster until SIGTERM.\n"
+                "\n"
+                "  --config FILE  its configuration, see dynanode.conf(5)\n"
+                "  --help         show this and exit\n"
+                "  --version      show the version and exit\n");
+    return code;
+}
+
+static int run(const char *config)
+{
+    struct node n = {.exit_code = EXIT_CLEAN};
+    char *message = NULL;
+    int err = node_config_load(config, &n.cfg, &message);
+    if (err == DYN_OK && n.cfg.log != NULL && (err = log_open(n.cfg.log)) != DYN_OK)
+        message = mem_printf("%s: the log cannot be opened: %s", n.cfg.log, strerror(errno));
+    if (err == DYN_OK) {
+        log_set_level(n.cfg.log_level);
+        if (n.cfg.insecure)
+            log_warn("dynanode", "insecure = yes: whoever reaches %s can read and write everything",
+                     n.cfg.listen);
+        raise_descriptors(&n.cfg);
+        err = node_open(&n, &message);
+    }
+    if (err == DYN_OK) {
+        loop_run(n.loop);
+    } else {
+        log_error("dynanode", "%s", message);
+        if (n.cfg.log != NULL)
+            fprintf(stderr, "dynanode: %s\n", message);
+        n.exit_code = EXIT_REFUSED;
+    }
+    free(message);
+    node_close(&n);
+    if (err == DYN_OK && n.exit_code == EXIT_CLEAN)
+        log_info("dynanode", "stopped cleanly");
+    return n.exit_code;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {"version", no_argument, NULL, 'V'},
+                                            {NULL, 0, NULL, 0}};
+    const char *config = NULL;
+    int opt;
+    while ((opt = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
+        if (opt == 'c') {
+            config = optarg;
+        } else if (opt == 'h') {
+            return usage(stdout, EXIT_CLEAN);
+        } else if (opt == 'V') {
+            printf("dynanode %s\n", DYNAMOUNT_VERSION);
+            return EXIT_CLEAN;
+        } else {
+            return usage(stderr, EXIT_USAGE);
+        }
+    }
+    if (config == NULL || optind != argc)
+        return usage(stderr, EXIT_USAGE);
+    signal(SIGPIPE, SIG_IGN);
+    return run(config);
+}

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See node_config.h. */
+#include "node_config.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "adapter/cluster_file.h"
+#include "base/config.h"
+#include "base/err.h"
+#include "base/mem.h"
+
+#define SECRET_MIN 16
+#define SECRET_MAX 4096
+#define MIB (1ull << 20)
+
+bool address_is_loopback(const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    size_t len = colon == NULL ? strlen(address) : (size_t)(colon - address);
+    char *host = mem_strndup(address, len);
+    struct in_addr v4;
+    bool yes = strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
+               (inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127);
+    free(host);
+    return yes;
+}
+
+static char *beside(const char *config_path, const char *path)
+{
+    const char *slash = strrchr(config_path, '/');
+    if (path[0] == '/' || slash == NULL)
+        return mem_strdup(path);
+    return mem_printf("%.*s/%s", (int)(slash - config_path), config_path, path);
+}
+
+static int read_secret(const char *path, struct buf *out, char **message)
+{
+    struct stat st;
+    uint8_t bytes[SECRET_MAX + 1];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = -1;
+    int err = DYN_ERR_IO;
+    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        *message = mem_printf("secret_file %s: %s", path,
+                              fd < 0 ? strerror(errno) : "is not a regular file");
+        goto out;
+    }
+    if ((st.st_mode & 077) != 0) {
+        *message = mem_printf("secret_file %s may be used by others than its owner (mode %04o): "
+                              "chmod 600 it",
+                              path, st.st_mode & 07777);
+        err = DYN_ERR_DENIED;
+        goto out;
+    }
+    n = read(fd, bytes, sizeof(bytes));
+    while (n > 0 && (bytes[n - 1] == '\n' || bytes[n - 1] == '\r'))
+        n--;
+    if (n < SECRET_MIN || n > SECRET_MAX) {
+        *message =
+            mem_printf("secret_file %s must hold %d to %d bytes", path, SECRET_MIN, SECRET_MAX);
+        err = DYN_ERR_INVALID;
+        goto out;
+    }
+    buf_put(out, bytes, (size_t)n);
+    err = DYN_OK;
+out:
+    if (fd >= 0)
+        close(fd);
+    return err;
+}
+
+static int required(struct config *cfg, const char *key, const char **out, char **message)
+{
+    int err = config_get_str(cfg, key, out, message);
+    if (err == DYN_OK && *out == NULL) {
+        *message = mem_printf("'%s' is missing", key);
+        err = DYN_ERR_INVALID;
+    }
+    return err;
+}
+
+static int ms32(struct config *cfg, const char *key, uint32_t *out, char **message)
+{
+    uint64_t v = *out;
+    int err = config_get_ms(cfg, key, 1, 3600000, &v, message);
+    *out = (uint32_t)v;
+    return err;
+}
+
+static int us64(struct config *cfg, const char *key, uint64_t *out, char **message)
+{
+    uint64_t v = *out / 1000;
+    int err = config_get_ms(cfg, key, 1, 3600000, &v, message);
+    *out = v * 1000;
+    return err;
+}
+
+static int u32(struct config *cfg, const char *key, uint64_t min, uint64_t max, uint32_t *out,
+               char **message)
+{
+    uint64_t v = *out;
+    int err = config_get_u64(cfg, key, min, max, &v, message);
+    *out = (uint32_t)v;
+    return err;
+}
+
+static int durability(struct config *cfg, enum durability *out, char **message)
+{
+    const char *text = "quorum";
+    int err = config_get_str(cfg, "durability", &text, message);
+    if (err != DYN_OK)
+        return err;
+    if (strcmp(text, "buffered") == 0) {
+        *out = DURABILITY_BUFFERED;
+    } else if (strcmp(text, "one") == 0) {
+        *out = DURABILITY_ONE;
+    } else if (strcmp(text, "quorum") == 0) {
+        *out = DURABILITY_QUORUM;
+    } else {
+        *message = mem_strdup("'durability' is buffered, one or quorum");
+        return DYN_ERR_INVALID;
+    }
+    return DYN_OK;
+}
+
+static int read_log(struct config *cfg, const char *path, struct node_config *c, char **message)
+{
+    const char *log = NULL, *level = "info";
+    int err = config_get_str(cfg, "log", &log, message);
+    if (err == DYN_OK)
+        err = config_get_str(cfg, "log_level", &level, message);
+    if (err == DYN_OK && log_level_parse(level, &c->log_level) != DYN_OK) {
+        *message = mem_strdup("'log_level' is debug, info, warn or error");
+        err = DYN_ERR_INVALID;
+    }
+    if (err == DYN_OK && log != NULL)
+        c->log = beside(path, log);
+    return err;
+}
+
+static int read_identity(struct config *cfg, const char *path, struct node_config *c,
+                         char **message)
+{
+    const char *node = NULL, *listen = NULL, *data = NULL, *cluster = NULL, *secret = NULL;
+    int err;
+    if ((err = required(cfg, "node", &node, message)) != DYN_OK ||
+        (err = required(cfg, "listen", &listen, message)) != DYN_OK ||
+        (err = required(cfg, "data", &data, message)) != DYN_OK ||
+        (err = required(cfg, "cluster_file", &cluster, message)) != DYN_OK ||
+        (err = required(cfg, "secret_file", &secret, message)) != DYN_OK ||
+        (err = config_get_bool(cfg, "insecure", &c->insecure, message)) != DYN_OK)
+        return err;
+    if (node_id_parse(slice_str(node), &c->node) != DYN_OK) {
+        *message = mem_strdup("'node' is 16 hexadecimal digits, not all 0");
+        return DYN_ERR_INVALID;
+    }
+    if (!address_is_loopback(listen) && !c->insecure) {
+        *message = mem_printf("'listen = %s' is reachable from other machines, and this version "
+                              "speaks no TLS: listen on loopback, or say 'insecure = yes' in a "
+                              "network that you trust",
+                              listen);
+        return DYN_ERR_DENIED;
+    }
+    c->listen = mem_strdup(listen);
+    c->data = beside(path, data);
+    c->cluster_file = beside(path, cluster);
+    char *secret_path = beside(path, secret);
+    err = read_secret(secret_path, &c->secret, message);
+    free(secret_path);
+    return err;
+}
+
+static int read_limits(struct config *cfg, struct node_config *c, char **message)
+{
+    struct engine_config *e = &c->engine;
+    struct http_server_config *h = &c->http;
+    struct store_rocksdb_config *s = &c->store;
+    int err;
+    if ((err = durability(cfg, &e->durability, message)) != DYN_OK ||
+        (err = config_get_bool(cfg, "sloppy", &e->sloppy, message)) != DYN_OK ||
+        (err = us64(cfg, "request_timeout", &e->request_timeout_us, message)) != DYN_OK ||
+        (err = us64(cfg, "replica_timeout", &e->replica_timeout_us, message)) != DYN_OK ||
+        (err = config_get_size(cfg, "value_max", 1, 32 * MIB, &e->value_max, message)) != DYN_OK ||
+        (err = config_get_size(cfg, "hints_max", 0, UINT64_MAX / 2, &e->hints_max_bytes,
+                               message)) != DYN_OK ||
+        (err = u32(cfg, "requests_max", 1, 1000000, &e->requests_max, message)) != DYN_OK ||
+        (err = u32(cfg, "connections_max", 8, 100000, &h->connections_max, message)) != DYN_OK ||
+        (err = ms32(cfg, "head_timeout", &h->head_timeout_ms, message)) != DYN_OK ||
+        (err = ms32(cfg, "idle_timeout", &h->idle_timeout_ms, message)) != DYN_OK ||
+        (err = ms32(cfg, "write_timeout", &h->write_timeout_ms, message)) != DYN_OK ||
+        (err = u32(cfg, "body_rate", 0, 1u << 30, &h->body_rate, message)) != DYN_OK ||
+        (err = config_get_size(cfg, "bodies_max", 80 * MIB, UINT64_MAX / 2, &h->bodies_max,
+                               message)) != DYN_OK ||
+        (err = config_get_size(cfg, "cache_size", MIB, UINT64_MAX / 2, &s->cache_bytes, message)) !=
+            DYN_OK ||
+        (err = config_get_size(cfg, "write_buffer", MIB, UINT64_MAX / 2, &s->write_buffer_bytes,
+                               message)) != DYN_OK ||
+        (err = config_get_size(cfg, "ballast", 0, UINT64_MAX / 2, &s->ballast_bytes, message)) !=
+            DYN_OK ||
+        (err = config_get_size(cfg, "reserve", 0, UINT64_MAX / 2, &s->reserve_bytes, message)) !=
+            DYN_OK)
+        return err;
+    h->body_max = e->value_max;
+    return DYN_OK;
+}
+
+int node_config_load(const char *path, struct node_config *out, char **message)
+{
+    struct config *cfg = NULL;
+    struct node_config c = {.log_level = LOG_LEVEL_INFO};
+    int err = config_load(path, &cfg, message);
+    if (err != DYN_OK)
+        return err;
+    engine_config_defaults(&c.engine);
+    http_server_config_defaults(&c.http);
+    c.http.head_max = 128u << 10; /* a context of many siblings is long */
+    c.store = store_rocksdb_config_default();
+    if ((err = read_log(cfg, path, &c, message)) == DYN_OK &&
+        (err = read_limits(cfg, &c, message)) == DYN_OK)
+        err = read_identity(cfg, path, &c, message);
+    if (err == DYN_OK && config_unknown(cfg) != NULL) {
+        *message = mem_printf("unknown key '%s'", config_unknown(cfg));
+        err = DYN_ERR_INVALID;
+    }
+    config_free(cfg);
+    if (err != DYN_OK) {
+        char *with_path = mem_printf("%s: %s", path, *message);
+        free(*message);
+        *message = with_path;
+        node_config_release(&c);
+        return err;
+    }
+    c.engine.node = c.node;
+    c.engine.secret = buf_slice(&c.secret);
+    c.http.listen = c.listen;
+    c.store.path = c.data;
+    c.store.node = c.node;
+    *out = c;
+    return DYN_OK;
+}
+
+void node_config_release(struct node_config *c)
+{
+    free(c->listen);
+    free(c->data);
+    free(c->cluster_file);
+    free(c->log);
+    if (c->secret.data != NULL)
+        explicit_bzero(c->secret.data, c->secret.len);
+    buf_release(&c->secret);
+}
