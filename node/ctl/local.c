@@ -44,6 +44,13 @@ static uint64_t start_time(pid_t pid)
     return time;
 }
 
+static bool has_ended(int pidfd)
+{
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    return poll(&p, 1, 0) > 0;
+}
+
+/* A dead process whose parent does not care keeps its entry, so that is looked at too. */
 static void find_process(struct local_node *n)
 {
     struct buf text = BUF_EMPTY;
@@ -54,7 +61,7 @@ static void find_process(struct local_node *n)
         buf_put_u8(&text, 0);
         if (sscanf((const char *)text.data, "%ld %" SCNu64, &pid, &started) == 2 && pid > 1) {
             int fd = pidfd_open((pid_t)pid, 0);
-            if (fd >= 0 && started != 0 && start_time((pid_t)pid) == started) {
+            if (fd >= 0 && started != 0 && start_time((pid_t)pid) == started && !has_ended(fd)) {
                 n->pid = (pid_t)pid;
                 n->pidfd = fd;
             } else if (fd >= 0) {
@@ -188,7 +195,8 @@ int local_start(struct local_node *n, const char *program, char **message)
 {
     char *config = mem_printf("%s/dynanode.conf", n->dir);
     char *log = mem_printf("%s/output.log", n->dir);
-    int err = DYN_ERR_IO, output = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    int err = DYN_ERR_IO,
+        output = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
     pid_t pid = output < 0 ? -1 : fork();
     if (pid == 0) {
         become(program, config, output);
@@ -210,13 +218,12 @@ int local_start(struct local_node *n, const char *program, char **message)
 
 bool local_ended(struct local_node *n, int *status)
 {
-    struct pollfd p = {.fd = n->pidfd, .events = POLLIN};
     if (n->pid == 0)
         return true;
     if (waitpid(n->pid, status, WNOHANG) == n->pid)
         return true;
     *status = -1;
-    return poll(&p, 1, 0) > 0;
+    return has_ended(n->pidfd);
 }
 
 void local_forget(struct local_node *n)
