@@ -194,6 +194,8 @@ void batch_server_take(struct batch_server *b, struct http_request *r, bool peer
     int err = batch_open(b->mac, http_request_body(r), &h, &frames);
     if (err == DYN_OK && peer != (h.from != 0))
         err = DYN_ERR_DENIED;
+    if (err == DYN_OK && frames.len == 0)
+        err = DYN_ERR_PROTOCOL;
     if (err != DYN_OK) {
         refuse(r, err,
                err == DYN_ERR_DENIED ? "the sender may not send this batch here"

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public HTTP API as DESIGN.md 6 words it, against three nodes."""
+
+import email
+import json
+
+from harness import wait
+
+
+def parts_of(answer):
+    """(headers, body) of each part of a 300."""
+    text = b"Content-Type: " + answer.headers["Content-Type"].encode() + b"\r\n\r\n" + answer.body
+    message = email.message_from_bytes(text)
+    assert message.is_multipart()
+    return [(part, part.get_payload(decode=True)) for part in message.get_payload()]
+
+
+def test_a_value_reads_the_same_at_every_node_with_its_context(three_nodes):
+    a, b, c = three_nodes.nodes
+    assert a.request("PUT", "/v1/kv/dir/key", b"value").status == 204
+    for node in (a, b, c):
+        answer = node.request("GET", "/v1/kv/dir/key")
+        assert (answer.status, answer.body) == (200, b"value")
+        assert answer.headers["Dynamount-Context"] and answer.headers["Dynamount-Dot"]
+        assert answer.headers["Dynamount-Type"] == "file"
+    head = b.request("HEAD", "/v1/kv/dir/key")
+    assert (head.status, head.headers["Content-Length"], head.body) == (200, "5", b"")
+
+
+def test_writes_without_context_stand_beside_each_other_until_one_covers_them(three_nodes):
+    a, b, _ = three_nodes.nodes
+    a.request("PUT", "/v1/kv/k", b"one")
+    b.request("PUT", "/v1/kv/k", b"two")
+    answer = a.request("GET", "/v1/kv/k")
+    assert answer.status == 300 and answer.headers["Dynamount-Siblings"] == "2"
+    assert sorted(body for _, body in parts_of(answer)) == [b"one", b"two"]
+    found = json.loads(a.request("GET", "/v1/conflicts").body)
+    assert found["conflicts"] == [{"key": "k", "siblings": 2}] and not found["more"]
+    context = {"Dynamount-Context": answer.headers["Dynamount-Context"]}
+    assert b.request("PUT", "/v1/kv/k", b"both", context).status == 204
+    assert a.request("GET", "/v1/kv/k").body == b"both"
+    assert json.loads(a.request("GET", "/v1/conflicts").body)["conflicts"] == []
+
+
+def test_one_sibling_is_read_and_removed_by_its_dot(three_nodes):
+    a, b, _ = three_nodes.nodes
+    a.request("PUT", "/v1/kv/k", b"one")
+    b.request("PUT", "/v1/kv/k", b"two")
+    dots = {body: part["Dynamount-Dot"] for part, body in parts_of(a.request("GET", "/v1/kv/k"))}
+    assert a.request("GET", f"/v1/kv/k?sibling={dots[b'one']}").body == b"one"
+    assert b.request("DELETE", f"/v1/kv/k?sibling={dots[b'one']}").status == 204
+    answer = a.request("GET", "/v1/kv/k")
+    assert (answer.status, answer.body) == (200, b"two")
+    assert a.request("GET", f"/v1/kv/k?sibling={dots[b'one']}").status == 410
+
+
+def test_if_match_and_if_none_match(three_nodes):
+    a, b, _ = three_nodes.nodes
+    assert a.request("PUT", "/v1/kv/k", b"one", {"If-None-Match": "*"}).status == 204
+    assert b.request("PUT", "/v1/kv/k", b"two", {"If-None-Match": "*"}).status == 412
+    assert b.request("PUT", "/v1/kv/k", b"three", {"If-Match": "*"}).status == 204
+    assert a.request("GET", "/v1/kv/k").body == b"three"
+
+
+def test_a_delete_leaves_404_with_a_context(three_nodes):
+    a, b, _ = three_nodes.nodes
+    assert a.request("GET", "/v1/kv/k").headers["Dynamount-Context"] is None
+    a.request("PUT", "/v1/kv/k", b"one")
+    assert b.request("DELETE", "/v1/kv/k").status == 204
+    answer = a.request("GET", "/v1/kv/k")
+    assert answer.status == 404 and answer.headers["Dynamount-Context"]
+
+
+def test_a_listing_is_in_pages_of_names_in_order(three_nodes):
+    a, b, _ = three_nodes.nodes
+    names = [f"f{number:02}" for number in range(12)]
+    for name in reversed(names):
+        assert a.request("PUT", f"/v1/kv/d/{name}", b"x").status == 204
+    seen, after, pages = [], "", 0
+    while True:
+        page = json.loads(b.request("GET", f"/v1/dir/d?limit=5&after={after}").body)
+        seen += [entry["name"] for entry in page["entries"]]
+        pages += 1
+        if not page["more"]:
+            break
+        after = page["cursor"]
+    assert seen == names and pages >= 3
+    root = json.loads(a.request("GET", "/v1/dir/").body)["entries"]
+    assert [(entry["name"], entry["type"]) for entry in root] == [("d", "directory")]
+
+
+def test_a_missed_quorum_is_503_and_says_how_many_answered(three_nodes):
+    a, b, c = three_nodes.nodes
+    a.request("PUT", "/v1/kv/k", b"one")
+    b.kill()
+    c.kill()
+    answer = a.request("PUT", "/v1/kv/k?timeout=2000", b"two")
+    assert answer.status == 503
+    body = json.loads(answer.body)
+    assert (body["answered"], body["needed"]) == (1, 2)
+    assert "1 answered of 2" in body["message"]
+    assert a.request("GET", "/v1/kv/k?r=1").status in (200, 300)
+
+
+def test_cluster_ring_and_metrics_tell_what_happens(three_nodes):
+    a, b, _ = three_nodes.nodes
+    a.request("PUT", "/v1/kv/k", b"one")
+    status = json.loads(a.request("GET", "/v1/cluster").body)
+    assert len(status["members"]) == 3 and all(member["up"] for member in status["members"])
+    ring = json.loads(a.request("GET", "/v1/ring").body)
+    assert len(ring["partitions"]) == status["q"] and not ring["more"]
+    assert all(len(set(nodes)) == 3 for nodes in ring["partitions"])
+    metrics = a.request("GET", "/metrics").body.decode()
+    assert 'dynamount_http_request_seconds_count{op="put"} 1' in metrics
+    b.kill()
+    a.request("PUT", "/v1/kv/k2", b"one")
+
+    def one_is_down():
+        members = json.loads(a.request("GET", "/v1/cluster").body)["members"]
+        return [member["up"] for member in members].count(False) == 1
+    wait.until(one_is_down, 10, "the killed node seen as down")
