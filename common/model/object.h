@@ -16,6 +16,8 @@
 /* Decode limit. Puts without context stop at 1,000 (E24), but the nodes that coordinate on both
  * sides of a split each count to 1,000 by themselves, and their join must still be readable. */
 #define OBJECT_SIBLINGS_MAX 65536
+#define VALUE_LEN_MAX                                                                              \
+    (8u << 20) /* bytes of one value; larger ones need chunks, which are not there yet */
 #define XATTRS_LEN_MAX 65536
 
 enum sibling_type { SIBLING_DELETE = 0, SIBLING_FILE = 1, SIBLING_DIR = 2, SIBLING_SYMLINK = 3 };

@@ -19,7 +19,7 @@ void fs_config_defaults(struct fs_config *c)
                             .entry_us = 1000000,
                             .resolve = FS_RESOLVE_SHOWN,
                             .deadline_us = 20000000,
-                            .value_max = 1u << 20,
+                            .value_max = VALUE_LEN_MAX,
                             .dirty_us = 30000000,
                             .memory_max = 256u << 20,
                             .durability = DURABILITY_BUFFERED};

@@ -29,7 +29,7 @@ struct fs_config {
      * mounting user, then. */
     uint32_t uid, gid, umask;
     uint64_t deadline_us; /* lack of progress, then ETIMEDOUT; 20 s */
-    uint64_t value_max;   /* EFBIG beyond; 1 MiB for now */
+    uint64_t value_max;   /* EFBIG beyond; default VALUE_LEN_MAX */
     uint64_t dirty_us;    /* publish in the background after; 30 s (F12) */
     uint64_t memory_max;  /* bytes of staged and cached content */
     uint8_t durability;   /* at close; fsync always uses quorum */

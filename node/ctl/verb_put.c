@@ -12,7 +12,7 @@
 #include "model/context.h"
 #include "model/key.h"
 
-#define VALUE_MAX (1u << 20)
+#define VALUE_MAX VALUE_LEN_MAX
 
 static const struct args_option put_options[] = {
     {"context", "TEXT|@FILE", "replace the versions that this context was read with", 0},

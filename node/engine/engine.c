@@ -27,7 +27,7 @@ void engine_config_defaults(struct engine_config *c)
         .sloppy = true,
         .request_timeout_us = 5000000,
         .replica_timeout_us = 500000,
-        .value_max = 1u << 20,
+        .value_max = VALUE_LEN_MAX,
         .hints_max_bytes = 4ull << 30,
         .owed_delay_us = 10000000,
         .owed_sweep_us = 1000000,

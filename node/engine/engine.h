@@ -39,7 +39,7 @@ struct engine_config {
     uint64_t request_timeout_us; /* default deadline of a client request: 5 s */
     uint64_t
         replica_timeout_us; /* before a replica counts as silent and a stand-in is asked: 500 ms */
-    uint64_t value_max;     /* bytes: 1 MiB for now */
+    uint64_t value_max;     /* bytes; default VALUE_LEN_MAX */
     uint64_t hints_max_bytes; /* then sloppy acknowledgements are refused (E25) */
     uint64_t owed_delay_us;   /* 10 s (E17) */
     uint64_t owed_sweep_us;   /* how often debts are looked at: 1 s */
