@@ -105,7 +105,8 @@ static void log_advance(struct store_memory *m, struct disk *to, uint32_t n)
         store_batch_release(&m->log[i]);
     }
     m->log_len -= n;
-    memmove(m->log, m->log + n, m->log_len * sizeof(*m->log));
+    if (n > 0)
+        memmove(m->log, m->log + n, m->log_len * sizeof(*m->log));
 }
 
 static void log_drop(struct store_memory *m)

@@ -240,15 +240,10 @@ static void start_check(struct store_rocksdb *s)
 
 void store_rocksdb_flush_turn(struct store_rocksdb *s)
 {
-    for (int round = 0; round < FLUSH_ROUNDS; round++) {
-        s->dirty = false;
-        if (s->turn_ops > 0 || !list_empty(&s->waiting))
-            store_rocksdb_turn_write(s);
-        start_sync(s);
-        deliver(s);
-        if (s->turn_ops == 0 && list_empty(&s->waiting) && list_empty(&s->settled))
-            break;
-    }
+    s->dirty = false; /* what the callbacks hand over is for another flush, and asks for it */
+    store_rocksdb_turn_write(s);
+    start_sync(s);
+    deliver(s);
     start_check(s);
 }
 
@@ -346,10 +341,10 @@ struct store_rocksdb_config store_rocksdb_config_default(void)
 {
     return (struct store_rocksdb_config){
         .cache_bytes = 16 << 20,
-        .write_buffer_bytes = 32 << 20,
+        .write_buffer_bytes = 16 << 20,
         .blob_bytes = 4096,
         .ballast_bytes = 32 << 20,
-        .reserve_bytes = 96 << 20, /* what memtables and their logs may still ask for */
+        .reserve_bytes = 64 << 20, /* what memtables and their logs may still ask for */
     };
 }
 

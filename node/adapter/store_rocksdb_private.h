@@ -13,7 +13,6 @@ enum {
     TURN_OPS_MAX = 1024,      /* operations that wait for the end of a turn, */
     TURN_BYTES_MAX = 1 << 20, /* and bytes; beyond, they are written at once */
     TURN_SLOTS = 4096,
-    FLUSH_ROUNDS = 8,
     CHECK_MS = 1000,
 };
 

@@ -9,7 +9,8 @@ struct store_host {
      * the poll may be merged into one. */
     void (*wake)(void *ctx);
     /* On the loop's thread: a batch waits, call the store's flush function at the end of this turn.
-     * Called again only after that flush has begun. */
+     * Called again only after that flush has begun; so also by what the flush's callbacks hand
+     * over, which wants a flush of its own before the loop sleeps. */
     void (*dirty)(void *ctx);
     /* Once, on the loop's thread: the disk failed, nothing more will be written, the node must stop
      * (HAZARDS E20). err: DYN_ERR_IO or DYN_ERR_CORRUPT. message: borrowed. */

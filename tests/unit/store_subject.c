@@ -108,7 +108,10 @@ void subject_run(struct subject *s, const bool *done)
             assert_true(store_memory_step(s->memory, 0));
             continue;
         }
-        store_rocksdb_flush_turn(s->rocksdb);
+        while (s->dirty) {
+            s->dirty = false;
+            store_rocksdb_flush_turn(s->rocksdb);
+        }
         if (*done)
             break;
         struct pollfd p = {.fd = s->wake_fd, .events = POLLIN};

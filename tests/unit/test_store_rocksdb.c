@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the store on RocksDB promises beyond the contract: it knows whose it is and how its last run
+ * ended, it stops at a failed write, and it notices synced rows that a bad log has lost. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "adapter/rocks.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "store_subject.h"
+#include "unit.h"
+
+static int reopen(struct subject *s, uint64_t cluster, uint64_t node, char **message)
+{
+    struct store_rocksdb_config c = subject_config(s);
+    c.cluster = cluster;
+    c.node = node;
+    store_rocksdb_close(s->rocksdb);
+    s->rocksdb = NULL;
+    int err = store_rocksdb_open(&c, &s->host, &s->rocksdb, message);
+    if (err == DYN_OK)
+        s->port = store_rocksdb_port(s->rocksdb);
+    return err;
+}
+
+static void refuse(struct subject *s, uint64_t cluster, uint64_t node, int err, const char *why)
+{
+    char *message = NULL;
+    assert_int_equal(reopen(s, cluster, node, &message), err);
+    assert_non_null(strstr(message, why));
+    free(message);
+}
+
+static void accept(struct subject *s, uint64_t cluster, uint64_t node)
+{
+    char *message = NULL;
+    uint64_t its_cluster, its_node;
+    if (reopen(s, cluster, node, &message) != DYN_OK)
+        fail_msg("%s", message);
+    store_rocksdb_identity(s->rocksdb, &its_cluster, &its_node);
+    if (cluster != 0)
+        assert_true(its_cluster == cluster);
+    if (node != 0)
+        assert_true(its_node == node);
+}
+
+static void test_a_store_of_another_cluster_or_node_is_refused(void **state)
+{
+    (void)state;
+    struct subject s;
+    uint64_t cluster = 1, node = 1;
+    subject_open(&s, SUBJECT_ROCKSDB);
+    store_rocksdb_identity(s.rocksdb, &cluster, &node);
+    assert_true(cluster == 0 && node == 0);
+    accept(&s, 7, 8);
+    accept(&s, 7, 8);
+    accept(&s, 0, 0);
+    store_rocksdb_identity(s.rocksdb, &cluster, &node);
+    assert_true(cluster == 7 && node == 8);
+    refuse(&s, 9, 8, DYN_ERR_INVALID, "belongs to cluster 0000000000000007");
+    refuse(&s, 7, 9, DYN_ERR_INVALID, "belongs to node 0000000000000008");
+    accept(&s, 7, 8);
+    assert_int_equal(store_rocksdb_adopt(s.rocksdb, 1, 2), DYN_ERR_EXISTS);
+    subject_close(&s);
+}
+
+static void test_an_identity_may_be_given_later(void **state)
+{
+    (void)state;
+    struct subject s;
+    subject_open(&s, SUBJECT_ROCKSDB);
+    assert_int_equal(store_rocksdb_adopt(s.rocksdb, 3, 4), DYN_OK);
+    accept(&s, 3, 4);
+    subject_close(&s);
+}
+
+static void test_a_newer_format_is_refused(void **state)
+{
+    (void)state;
+    struct subject s;
+    struct rocks *r = NULL;
+    struct buf format = BUF_EMPTY;
+    char path[80], *message = NULL;
+    subject_open(&s, SUBJECT_ROCKSDB);
+    store_rocksdb_close(s.rocksdb);
+    s.rocksdb = NULL;
+    snprintf(path, sizeof(path), "%s/db", s.dir);
+    struct rocks_config c = {path, 1 << 20, 1 << 20, 4096};
+    assert_int_equal(rocks_open(&c, &r, &message), DYN_OK);
+    buf_put_u32(&format, 99);
+    rocks_batch_put(r, ROCKS_OWN, slice_str("format"), buf_slice(&format));
+    assert_int_equal(rocks_write(r, &message), DYN_OK);
+    rocks_close(r);
+    buf_release(&format);
+    refuse(&s, 0, 0, DYN_ERR_INVALID, "has format 99");
+    subject_close(&s);
+}
+
+static void test_a_store_in_use_is_refused(void **state)
+{
+    (void)state;
+    struct subject s;
+    subject_open(&s, SUBJECT_ROCKSDB);
+    struct store_rocksdb_config c = subject_config(&s);
+    struct store_rocksdb *second = NULL;
+    char *message = NULL;
+    assert_int_equal(store_rocksdb_open(&c, &s.host, &second, &message), DYN_ERR_EXISTS);
+    assert_non_null(strstr(message, "in use by another process"));
+    assert_null(second);
+    free(message);
+    subject_close(&s);
+}
+
+static void test_a_clean_stop_is_known_by_the_next_start(void **state)
+{
+    (void)state;
+    struct subject s;
+    subject_open(&s, SUBJECT_ROCKSDB);
+    assert_true(store_rocksdb_was_created(s.rocksdb));
+    assert_true(store_rocksdb_was_clean(s.rocksdb));
+    subject_put(&s, STORE_META, "a", "v");
+    for (int i = 0; i < 2; i++) {
+        subject_restart(&s);
+        assert_false(store_rocksdb_was_created(s.rocksdb));
+        assert_true(store_rocksdb_was_clean(s.rocksdb));
+        assert_true(store_rocksdb_lost(s.rocksdb) == 0);
+    }
+    subject_close(&s);
+}
+
+/* Runs a process that puts rows 0 to n - 1, each synced, and is killed with the store open. */
+static void put_and_die(struct subject *s, int n)
+{
+    pid_t pid;
+    int status;
+    subject_open(s, SUBJECT_ROCKSDB);
+    store_rocksdb_close(s->rocksdb);
+    s->rocksdb = NULL;
+    pid = fork();
+    if (pid == 0) {
+        char *message = NULL;
+        if (reopen(s, 0, 0, &message) != DYN_OK)
+            _exit(1);
+        for (int i = 0; i < n; i++) {
+            struct store_batch b = STORE_BATCH_EMPTY;
+            char value[1000];
+            memset(value, 'v', sizeof(value));
+            store_batch_put(&b, STORE_META, slice_of(&i, sizeof(i)), slice_of(value, 1000));
+            if (subject_write(s, &b, STORE_SYNCED) != DYN_OK)
+                _exit(2);
+        }
+        kill(getpid(), SIGKILL);
+    }
+    assert_true(pid > 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+}
+
+static void test_after_a_kill_all_rows_are_there_and_the_stop_was_not_clean(void **state)
+{
+    (void)state;
+    struct subject s;
+    struct buf value = BUF_EMPTY;
+    put_and_die(&s, 20);
+    accept(&s, 0, 0);
+    assert_false(store_rocksdb_was_clean(s.rocksdb));
+    assert_true(store_rocksdb_lost(s.rocksdb) == 0);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(subject_get(&s, STORE_META, slice_of(&i, sizeof(i)), &value), DYN_OK);
+    accept(&s, 0, 0);
+    assert_true(store_rocksdb_was_clean(s.rocksdb));
+    buf_release(&value);
+    subject_close(&s);
+}
+
+/* Flips a byte in the middle of the newest non-empty log. */
+static void damage_log(const struct subject *s)
+{
+    char path[400], newest[400] = "";
+    struct stat st;
+    snprintf(path, sizeof(path), "%s/db", s->dir);
+    DIR *d = opendir(path);
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d)) != NULL;) {
+        if (strstr(e->d_name, ".log") == NULL)
+            continue;
+        snprintf(path, sizeof(path), "%s/db/%s", s->dir, e->d_name);
+        if (stat(path, &st) == 0 && st.st_size > 10000 && strcmp(path, newest) > 0)
+            memcpy(newest, path, sizeof(newest));
+    }
+    closedir(d);
+    assert_true(newest[0] != '\0');
+    int fd = open(newest, O_RDWR);
+    char byte;
+    assert_int_equal(pread(fd, &byte, 1, 10000), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, 10000), 1);
+    close(fd);
+}
+
+static void test_synced_rows_behind_a_bad_record_of_the_log_are_missed(void **state)
+{
+    (void)state;
+    struct subject s;
+    struct buf value = BUF_EMPTY;
+    int last = 19;
+    put_and_die(&s, 20);
+    damage_log(&s);
+    accept(&s, 0, 0);
+    assert_int_equal(subject_get(&s, STORE_META, slice_of(&last, sizeof(last)), &value),
+                     DYN_ERR_NOT_FOUND); /* replay stopped without a word */
+    assert_false(store_rocksdb_was_clean(s.rocksdb));
+    assert_in_range(store_rocksdb_lost(s.rocksdb), 5, 20);
+    buf_release(&value);
+    subject_close(&s);
+}
+
+static void test_a_failed_write_stops_all_writing_but_not_reading(void **state)
+{
+    (void)state;
+    struct subject s;
+    struct rlimit old, small = {0, 0};
+    struct buf big = BUF_EMPTY, value = BUF_EMPTY;
+    struct store_batch b = STORE_BATCH_EMPTY;
+    subject_open(&s, SUBJECT_ROCKSDB);
+    assert_int_equal(subject_put(&s, STORE_META, "a", "v"), DYN_OK);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small.rlim_cur = 64 << 10; /* no file may grow past this: a disk that refuses */
+    small.rlim_max = old.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    for (int i = 0; i < 1 << 18; i++)
+        buf_put_u8(&big, 'x');
+    store_batch_put(&b, STORE_META, slice_str("big"), buf_slice(&big));
+    int err = subject_write(&s, &b, STORE_SYNCED);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_int_equal(err, DYN_ERR_IO);
+    assert_int_equal(s.failed, DYN_ERR_IO);
+    assert_int_equal(subject_put(&s, STORE_META, "b", "v"), DYN_ERR_STOPPED);
+    store_batch_delete(&b, STORE_META, slice_str("a"));
+    assert_int_equal(subject_write(&s, &b, STORE_SYNCED), DYN_ERR_STOPPED);
+    assert_int_equal(subject_get(&s, STORE_META, slice_str("a"), &value), DYN_OK);
+    subject_restart(&s);
+    s.failed = DYN_OK;
+    assert_false(store_rocksdb_was_clean(s.rocksdb));
+    buf_clear(&value);
+    assert_int_equal(subject_get(&s, STORE_META, slice_str("a"), &value), DYN_OK);
+    assert_int_equal(subject_get(&s, STORE_META, slice_str("b"), &value), DYN_ERR_NOT_FOUND);
+    buf_release(&big);
+    buf_release(&value);
+    subject_close(&s);
+}
+
+static void test_a_read_that_needs_the_disk_completes_later_and_right(void **state)
+{
+    (void)state;
+    struct subject s;
+    struct store_stats stats;
+    struct buf value = BUF_EMPTY;
+    subject_open(&s, SUBJECT_ROCKSDB);
+    assert_int_equal(subject_put(&s, STORE_VALUE, "a", "v"), DYN_OK);
+    subject_restart(&s);
+    assert_int_equal(subject_get(&s, STORE_VALUE, slice_str("a"), &value), DYN_OK);
+    assert_int_equal(value.len, 1);
+    s.port.stats(s.port.ctx, &stats);
+    assert_true(stats.reads_disk == 1 && stats.reads_memory == 0);
+    assert_int_equal(subject_get(&s, STORE_VALUE, slice_str("a"), &value), DYN_OK);
+    s.port.stats(s.port.ctx, &stats);
+    assert_true(stats.reads_disk == 1 && stats.reads_memory == 1);
+    buf_release(&value);
+    subject_close(&s);
+}
+
+static void test_when_room_is_low_new_data_is_refused_and_deleting_goes_on(void **state)
+{
+    (void)state;
+    struct subject s;
+    struct store_batch b = STORE_BATCH_EMPTY;
+    char *message = NULL, ballast[80];
+    subject_open(&s, SUBJECT_ROCKSDB);
+    struct store_rocksdb_config c = subject_config(&s);
+    snprintf(ballast, sizeof(ballast), "%s/BALLAST", s.dir);
+    c.ballast_bytes = 1 << 20;
+    store_rocksdb_close(s.rocksdb);
+    assert_int_equal(store_rocksdb_open(&c, &s.host, &s.rocksdb, &message), DYN_OK);
+    assert_int_equal(access(ballast, F_OK), 0);
+    store_rocksdb_close(s.rocksdb);
+    c.reserve_bytes = UINT64_MAX / 4; /* more than any disk has */
+    assert_int_equal(store_rocksdb_open(&c, &s.host, &s.rocksdb, &message), DYN_OK);
+    assert_int_not_equal(access(ballast, F_OK), 0); /* given back */
+    s.port = store_rocksdb_port(s.rocksdb);
+    assert_int_equal(subject_put(&s, STORE_VALUE, "a", "v"), DYN_ERR_NO_SPACE);
+    assert_int_equal(subject_put(&s, STORE_HINT, "a", "v"), DYN_ERR_NO_SPACE);
+    assert_int_equal(subject_put(&s, STORE_META, "tombstone", "v"), DYN_OK);
+    store_batch_delete(&b, STORE_VALUE, slice_str("a"));
+    assert_int_equal(subject_write(&s, &b, STORE_SYNCED), DYN_OK);
+    assert_int_equal(s.failed, DYN_OK);
+    subject_close(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_store_of_another_cluster_or_node_is_refused),
+        cmocka_unit_test(test_an_identity_may_be_given_later),
+        cmocka_unit_test(test_a_newer_format_is_refused),
+        cmocka_unit_test(test_a_store_in_use_is_refused),
+        cmocka_unit_test(test_a_clean_stop_is_known_by_the_next_start),
+        cmocka_unit_test(test_after_a_kill_all_rows_are_there_and_the_stop_was_not_clean),
+        cmocka_unit_test(test_synced_rows_behind_a_bad_record_of_the_log_are_missed),
+        cmocka_unit_test(test_a_failed_write_stops_all_writing_but_not_reading),
+        cmocka_unit_test(test_a_read_that_needs_the_disk_completes_later_and_right),
+        cmocka_unit_test(test_when_room_is_low_new_data_is_refused_and_deleting_goes_on),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
