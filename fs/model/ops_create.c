@@ -133,6 +133,12 @@ static void withdraw(struct creating *c)
 {
     struct contexts contexts;
     seen_contexts(c->at.seen, &c->inode->dots, &contexts);
+    if (contexts.n == 0) { /* to name nothing would drop all: what was put may have to stay */
+        contexts_release(&contexts);
+        inode_unlink(c->inode);
+        task_end(&c->t, EEXIST);
+        return;
+    }
     struct put_request q = {.key = seen_key(c->at.seen),
                             .type = SIBLING_DELETE,
                             .flags = PUT_DROP_ONLY,

@@ -88,6 +88,11 @@ static void drop(struct removing *r)
 {
     struct contexts contexts;
     seen_contexts(r->at.seen, &r->cover, &contexts);
+    if (contexts.n == 0) { /* a delete that names nothing would take all that is there */
+        contexts_release(&contexts);
+        task_end(&r->t, ESTALE);
+        return;
+    }
     struct put_request q = {.key = seen_key(r->at.seen),
                             .flags = PUT_DROP_ONLY,
                             .type = SIBLING_DELETE,

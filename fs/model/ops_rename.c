@@ -183,6 +183,11 @@ static void drop_source(struct renaming *r)
     }
     struct contexts contexts;
     seen_contexts(r->from.seen, &r->drop, &contexts);
+    if (contexts.n == 0) { /* nothing of it is left to drop; to name nothing would drop all */
+        contexts_release(&contexts);
+        task_end(&r->t, 0);
+        return;
+    }
     struct put_request q = {.key = seen_key(r->from.seen),
                             .flags = PUT_DROP_ONLY,
                             .type = SIBLING_DELETE,

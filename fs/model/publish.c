@@ -260,7 +260,6 @@ static bool new_bytes(const struct inode *i)
 static void put(struct publication *p)
 {
     struct inode *i = p->inode;
-    struct fs *fs = i->fs;
     struct cover cover = COVER_EMPTY;
     struct contexts contexts;
     publish_cover(i, &cover);
@@ -290,8 +289,6 @@ static void put(struct publication *p)
     if (!dot_is_none(&i->s.dot) && (i->number != 0 || !bytes)) {
         q.flags |= PUT_INHERIT_TIME; /* F3 */
         q.inherit_dot = i->s.dot;
-    } else if (i->s.time_ns >= (uint64_t)fs_wall_ns(fs)) {
-        q.time_ns = i->s.time_ns + 1; /* a clock behind must not cost the name */
     }
     task_put(&p->t, &q, on_put);
     contexts_release(&contexts);

@@ -356,8 +356,8 @@ void seen_unlock(struct lock_wait *w)
     if (w->held) {
         w->held = false;
         struct list *next = list_first(&s->waiting);
-        s->locked = next != NULL;
-        if (next != NULL && !s->fs->closing) {
+        s->locked = next != NULL && !s->fs->closing;
+        if (s->locked) {
             struct lock_wait *n = container_of(next, struct lock_wait, link);
             list_remove(&n->link);
             n->held = true;

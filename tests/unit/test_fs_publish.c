@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Publication: what reaches the cluster, when, and what happens when it does not (F7 to F9, F12,
+ * F13, F27, F28). */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "fs_world.h"
+#include "unit.h"
+
+static void test_f12_a_file_created_and_held_open_is_published_in_the_background(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(do_open(t->a, "log", O_WRONLY | O_CREAT | O_APPEND), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    do_write(t->a, node, fh, 0, "line");
+    fake_kv_run(&t->k, 31000000, NULL);
+    assert_true(fake_kv_holds(&t->k, "log", "line"));
+    do_write(t->a, node, fh, 0, "+more");
+    fake_kv_run(&t->k, 31000000, NULL);
+    assert_true(fake_kv_holds(&t->k, "log", "line+more"));
+    assert_int_equal(fake_kv_live(&t->k, "log"), 1);
+    do_close(t->a, node, fh);
+}
+
+static void test_f12_truncation_alone_waits_for_flush(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "f", "full", false);
+    assert_int_equal(do_open(t->a, "f", O_WRONLY | O_TRUNC), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    fake_kv_run(&t->k, 40000000, NULL);
+    assert_true(fake_kv_holds(&t->k, "f", "full"));
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_true(fake_kv_holds(&t->k, "f", ""));
+    assert_int_equal(fake_kv_live(&t->k, "f"), 1);
+}
+
+static void test_f7_release_publishes_what_is_still_dirty(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(do_open(t->a, "f", O_WRONLY | O_CREAT), 0);
+    do_write(t->a, t->a->node, t->a->fh, 0, "x");
+    do_release(t->a, t->a->node, t->a->fh); /* as the kernel does after stores through a mapping */
+    fake_kv_run(&t->k, 10000, NULL);
+    assert_true(fake_kv_holds(&t->k, "f", "x"));
+    assert_int_equal(fs_dirty_count(t->a->fs), 0);
+}
+
+static void on_drained(void *arg, uint32_t still_dirty)
+{
+    *(int64_t *)arg = still_dirty;
+}
+
+static void test_f7_drain_publishes_all(void **state)
+{
+    struct world *t = *state;
+    int64_t left = -1;
+    assert_int_equal(do_open(t->a, "f", O_WRONLY | O_CREAT), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    do_write(t->a, node, fh, 0, "x");
+    fs_drain(t->a->fs, 5000000, on_drained, &left);
+    fake_kv_run(&t->k, 10000, NULL);
+    assert_int_equal(left, 0);
+    assert_true(fake_kv_holds(&t->k, "f", "x"));
+    t->k.refuse_puts = DYN_ERR_NO_QUORUM;
+    do_write(t->a, node, fh, 0, "y");
+    left = -1;
+    fs_drain(t->a->fs, 5000000, on_drained, &left);
+    fake_kv_run(&t->k, 6000000, NULL);
+    assert_int_equal(left, 1);
+    do_release(t->a, node, fh);
+}
+
+static void test_f8_after_a_failed_flush_the_file_does_not_revert(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "f", "before", false);
+    t->k.refuse_puts = DYN_ERR_NO_QUORUM;
+    assert_int_equal(sh_echo(t->a, "after", "f"), ETIMEDOUT);
+    assert_string_equal(sh_cat(t->a, "f"), "after");
+    assert_int_equal(fs_dirty_count(t->a->fs), 1);
+    assert_non_null(strstr(sh_cat(t->a, ".dynamount/pending"), "bytes\tf\tfailed"));
+    t->k.refuse_puts = DYN_OK;
+    fake_kv_run(&t->k, 60000000, NULL);
+    assert_int_equal(fs_dirty_count(t->a->fs), 0);
+    assert_true(fake_kv_holds(&t->k, "f", "after"));
+    assert_int_equal(fake_kv_live(&t->k, "f"), 1);
+}
+
+static void test_f8_every_flush_fails_until_it_is_out(void **state)
+{
+    struct world *t = *state;
+    t->k.refuse_puts = DYN_ERR_NO_SPACE;
+    assert_int_equal(do_open(t->a, "f", O_WRONLY | O_CREAT), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    do_write(t->a, node, fh, 0, "x");
+    assert_int_equal(do_flush(t->a, node, fh), ENOSPC);
+    assert_int_equal(do_flush(t->a, node, fh), ENOSPC);
+    assert_int_equal(do_fsync(t->a, node, fh), ENOSPC);
+    t->k.refuse_puts = DYN_OK;
+    assert_int_equal(do_close(t->a, node, fh), 0);
+}
+
+static void test_f8_a_newcomer_survives_a_retried_flush(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "f", "before", false);
+    t->k.refuse_puts = DYN_ERR_NO_QUORUM;
+    assert_int_equal(sh_echo(t->a, "mine", "f"), ETIMEDOUT);
+    fake_kv_write(&t->k, "f", "theirs", true);
+    t->k.refuse_puts = DYN_OK;
+    fake_kv_run(&t->k, 60000000, NULL);
+    assert_int_equal(fake_kv_live(&t->k, "f"), 2);
+    assert_true(fake_kv_holds(&t->k, "f", "theirs"));
+    assert_true(fake_kv_holds(&t->k, "f", "mine"));
+}
+
+static void test_f9_a_maybe_put_does_not_conflict_with_its_own_author(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "f", "before", false);
+    t->k.lose = 1;
+    assert_int_equal(sh_echo(t->a, "mine", "f"), ETIMEDOUT);
+    fake_kv_run(&t->k, 60000000, NULL);
+    assert_int_equal(fake_kv_live(&t->k, "f"), 1);
+    t->k.lose = 1; /* and once more, with other bytes written in between */
+    assert_int_equal(sh_echo(t->a, "two", "f"), ETIMEDOUT);
+    assert_int_equal(sh_echo(t->a, "three", "f"), 0);
+    assert_int_equal(fake_kv_live(&t->k, "f"), 1);
+    assert_true(fake_kv_holds(&t->k, "f", "three"));
+}
+
+static void test_f9_a_maybe_append_is_applied_once(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "f", "a", false);
+    t->k.lose = 1;
+    assert_int_equal(sh_append(t->a, "b", "f"), ETIMEDOUT);
+    assert_int_equal(sh_append(t->a, "c", "f"), 0);
+    assert_int_equal(fake_kv_live(&t->k, "f"), 1);
+    assert_true(fake_kv_holds(&t->k, "f", "abc"));
+}
+
+static void test_f9_an_own_line_of_descent_is_not_carried_over_to_another_version(void **state)
+{
+    struct world *t = *state;
+    struct dot base = fake_kv_write(&t->k, "log", "0", false);
+    assert_int_equal(sh_append(t->a, "a", "log"), 0);
+    fake_kv_write_over(&t->k, "log", "0b", &base); /* the other side of a split */
+    assert_int_equal(fake_kv_live(&t->k, "log"), 2);
+    later(t->a);
+    assert_int_equal(sh_append(t->a, "c", "log"), 0); /* to the newest, "0b" */
+    assert_true(fake_kv_holds(&t->k, "log", "0a"));   /* unread: it must not vanish */
+    assert_true(fake_kv_holds(&t->k, "log", "0bc"));
+}
+
+static void test_appends_of_two_mounts_are_rebased_not_conflicts(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "log", "0", false);
+    assert_int_equal(do_open(t->a, "log", O_WRONLY | O_APPEND), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    do_write(t->a, node, fh, 0, "a");
+    fake_kv_write(&t->k, "log", "0b", true);
+    fake_kv_run(&t->k, 100000, NULL);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_int_equal(fake_kv_live(&t->k, "log"), 1);
+    assert_true(fake_kv_holds(&t->k, "log", "0ba"));
+}
+
+static void test_f13_fsync_of_a_clean_file_asks_for_a_sync_once(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_echo(t->a, "x", "f"), 0);
+    assert_int_equal(t->k.last_put.opt.durability, DURABILITY_BUFFERED);
+    assert_int_equal(do_open(t->a, "f", O_RDONLY), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    assert_int_equal(do_fsync(t->a, node, fh), 0);
+    assert_int_equal(t->k.syncs, 1);
+    assert_int_equal(do_fsync(t->a, node, fh), 0);
+    assert_int_equal(t->k.syncs, 1);
+    do_close(t->a, node, fh);
+}
+
+static void test_f13_fsync_of_a_dirty_file_publishes_at_quorum(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(do_open(t->a, "f", O_WRONLY | O_CREAT), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    do_write(t->a, node, fh, 0, "x");
+    assert_int_equal(do_fsync(t->a, node, fh), 0);
+    assert_int_equal(t->k.last_put.opt.durability, DURABILITY_QUORUM);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_int_equal(t->k.puts, 1);
+}
+
+static void test_f27_a_flush_with_nothing_new_asks_nobody(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(do_open(t->a, "f", O_WRONLY | O_CREAT), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    do_write(t->a, node, fh, 0, "x");
+    assert_int_equal(do_flush(t->a, node, fh), 0);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(do_flush(t->a, node, fh), 0);
+    assert_int_equal(t->k.puts, 1);
+    do_close(t->a, node, fh);
+}
+
+static void test_f27_flushes_share_the_publication_under_way_and_one_more(void **state)
+{
+    struct world *t = *state;
+    struct call c[6];
+    assert_int_equal(do_open(t->a, "f", O_WRONLY | O_CREAT), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    do_write(t->a, node, fh, 0, "1");
+    for (int i = 0; i < 6; i++) {
+        if (i == 3)
+            do_write(t->a, node, fh, 1, "2");
+        call_init(t->a, &c[i]);
+        fs_flush(t->a->fs, &c[i].op, node, fh);
+    }
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(call_wait(t->a, &c[i]), 0);
+    assert_int_equal(t->k.puts, 2);
+    assert_true(fake_kv_holds(&t->k, "f", "12"));
+    assert_int_equal(fake_kv_live(&t->k, "f"), 1);
+    do_close(t->a, node, fh);
+}
+
+static void test_f28_unchanged_bytes_move_no_value_but_publish_times(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_echo(t->a, "same", "f"), 0);
+    do_lookup(t->a, "f");
+    int64_t before = t->a->entry.attr.mtime_ns;
+    fake_kv_forget_counts(&t->k);
+    later(t->a);
+    assert_int_equal(sh_echo(t->a, "same", "f"), 0);
+    assert_int_equal(t->k.puts, 1);
+    assert_int_equal(t->k.bytes_put, 0);
+    assert_true(t->k.last_put.flags & PUT_KEEP_VALUE);
+    do_lookup(t->a, "f");
+    assert_true(t->a->entry.attr.mtime_ns > before);
+    int64_t shown = t->a->entry.attr.mtime_ns;
+    assert_true(fake_kv_object(&t->k, "f")->siblings[0].attrs.mtime_ns == shown);
+}
+
+static void test_f28_times_are_published_as_they_were_shown(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(do_open(t->a, "f", O_WRONLY | O_CREAT), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    do_write(t->a, node, fh, 0, "x");
+    do_getattr(t->a, node);
+    int64_t shown = t->a->entry.attr.mtime_ns;
+    later(t->a);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_true(fake_kv_object(&t->k, "f")->siblings[0].attrs.mtime_ns == shown);
+}
+
+static void test_a_chmod_that_fails_leaves_nothing_behind(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_echo(t->a, "text", "f"), 0);
+    t->k.refuse_puts = DYN_ERR_NO_QUORUM;
+    assert_int_equal(sh_chmod(t->a, "f", 0600), ETIMEDOUT);
+    t->k.refuse_puts = DYN_OK;
+    do_lookup(t->a, "f");
+    assert_int_equal(t->a->entry.attr.mode & 07777, 0644);
+    assert_int_equal(fs_dirty_count(t->a->fs), 0);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
+    const struct CMUnitTest tests[] = {
+        T(test_f12_a_file_created_and_held_open_is_published_in_the_background),
+        T(test_f12_truncation_alone_waits_for_flush),
+        T(test_f7_release_publishes_what_is_still_dirty),
+        T(test_f7_drain_publishes_all),
+        T(test_f8_after_a_failed_flush_the_file_does_not_revert),
+        T(test_f8_every_flush_fails_until_it_is_out),
+        T(test_f8_a_newcomer_survives_a_retried_flush),
+        T(test_f9_a_maybe_put_does_not_conflict_with_its_own_author),
+        T(test_f9_a_maybe_append_is_applied_once),
+        T(test_f9_an_own_line_of_descent_is_not_carried_over_to_another_version),
+        T(test_appends_of_two_mounts_are_rebased_not_conflicts),
+        T(test_f13_fsync_of_a_clean_file_asks_for_a_sync_once),
+        T(test_f13_fsync_of_a_dirty_file_publishes_at_quorum),
+        T(test_f27_a_flush_with_nothing_new_asks_nobody),
+        T(test_f27_flushes_share_the_publication_under_way_and_one_more),
+        T(test_f28_unchanged_bytes_move_no_value_but_publish_times),
+        T(test_f28_times_are_published_as_they_were_shown),
+        T(test_a_chmod_that_fails_leaves_nothing_behind),
+    };
+    return cmocka_run_group_tests_name("fs_publish", tests, NULL, NULL);
+}
