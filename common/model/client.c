@@ -119,7 +119,8 @@ static void raw_done(struct rpc_call *call, int err, struct slice body)
 }
 
 void client_call(struct client *c, uint64_t node, uint8_t type, struct buf *body,
-                 void (*done)(void *arg, int err, struct slice body), void *arg)
+                 uint64_t timeout_us, void (*done)(void *arg, int err, struct slice body),
+                 void *arg)
 {
     struct client_raw *raw = mem_new(struct client_raw);
     raw->client = c;
@@ -128,5 +129,6 @@ void client_call(struct client *c, uint64_t node, uint8_t type, struct buf *body
     raw->call.done = raw_done;
     raw->call.arg = raw;
     list_append(&c->raws, &raw->link);
-    rpc_start(c->rpc, &raw->call, node, type, body, c->cfg.timeout_us);
+    rpc_start(c->rpc, &raw->call, node, type, body,
+              timeout_us != 0 ? timeout_us : c->cfg.timeout_us);
 }

@@ -40,7 +40,8 @@ struct net_events client_events(struct client *c);
 
 /* A raw request to one node (FRAME_STATUS and the like), without failover. done runs once, later,
  * with DYN_OK and the reply's body (borrowed), or with what went wrong. */
-void client_call(struct client *c, uint64_t node, uint8_t type, struct buf *body,
+void client_call(struct client *c, uint64_t node, uint8_t type, struct buf *body /* taken */,
+                 uint64_t timeout_us, /* 0: the client's */
                  void (*done)(void *arg, int err, struct slice body), void *arg);
 
 #endif

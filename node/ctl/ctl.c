@@ -97,6 +97,7 @@ static const char *advice(int err)
 int ctl_failed(const char *what, struct slice key, int err, unsigned answered, unsigned needed)
 {
     struct buf text = BUF_EMPTY;
+    bool writes = strcmp(what, "put") == 0 || strcmp(what, "rm") == 0;
     buf_printf(&text, "%s '", what);
     buf_put_percent(&text, key, "/ ");
     buf_printf(&text, "': %s", dyn_err_message(err));
@@ -104,6 +105,9 @@ int ctl_failed(const char *what, struct slice key, int err, unsigned answered, u
         buf_printf(&text, " (%u of %u nodes answered)", answered, needed);
     if (advice(err) != NULL)
         buf_printf(&text, ": %s", advice(err));
+    /* Whoever stored it keeps it. */
+    if (writes && (err == DYN_ERR_TIMEOUT || err == DYN_ERR_NO_QUORUM))
+        buf_put_str(&text, "; the write may have happened all the same");
     ctl_fail(ctl_status_of(err), "%.*s", (int)text.len, (const char *)text.data);
     buf_release(&text);
     return ctl_status_of(err);

@@ -14,6 +14,7 @@
 
 #define SEEDS_MAX 64
 #define TIMEOUT_MS 10000
+#define STATUS_US 2000000u /* a node that takes longer to say how it is is not well */
 
 struct session {
     struct loop *loop;
@@ -312,12 +313,14 @@ static void told(void *arg, int err, struct slice body)
 void session_statuses(struct session *s, const uint64_t *nodes, uint32_t n, struct buf *out,
                       int *errs)
 {
+    uint64_t timeout_us = s->timeout_ms * 1000;
+    timeout_us = timeout_us < STATUS_US ? timeout_us : STATUS_US;
     struct wait_status *waits = mem_zalloc((n == 0 ? 1 : n) * sizeof(*waits));
     for (uint32_t i = 0; i < n; i++) {
         struct buf body = BUF_EMPTY;
         waits[i] = (struct wait_status){s, &out[i], &errs[i]};
         s->waiting++;
-        client_call(s->client, nodes[i], FRAME_STATUS, &body, told, &waits[i]);
+        client_call(s->client, nodes[i], FRAME_STATUS, &body, timeout_us, told, &waits[i]);
     }
     wait_all(s);
     free(waits);

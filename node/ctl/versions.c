@@ -69,13 +69,14 @@ void versions_add_json(struct json *parent, const char *name, const struct objec
     struct json *array = json_add_array(parent, name);
     for (uint32_t i = 0; i < n; i++) {
         struct json *j = json_add_object(array, NULL);
-        char dot[DOT_TEXT_MAX];
+        char dot[DOT_TEXT_MAX], mode[8];
         dot_format(&list[i]->dot, dot);
+        snprintf(mode, sizeof(mode), "%04o", list[i]->attrs.mode & 07777);
         json_add_str(j, "dot", dot);
         json_add_str(j, "type", versions_type(list[i]));
         json_add_u64(j, "size", list[i]->size);
         json_add_u64(j, "time_ns", list[i]->time_ns);
-        json_add_u64(j, "mode", list[i]->attrs.mode);
+        json_add_str(j, "mode", mode);
         json_add_hex(j, "hash", slice_of(list[i]->value_hash, DIGEST_LEN));
         if (list[i]->value != NULL || list[i]->size == 0) {
             struct buf text = BUF_EMPTY;

@@ -240,16 +240,17 @@ static void test_a_raw_call_goes_to_its_node(void **state)
     (void)state;
     struct world *w = ready();
     struct buf body = BUF_EMPTY;
-    client_call(w->client, NODE(3), FRAME_STATUS, &body, raw_done, w);
+    client_call(w->client, NODE(3), FRAME_STATUS, &body, 0, raw_done, w);
     assert_int_equal(latest(w, FRAME_STATUS)->node, NODE(3));
     buf_put_str(&body, "{}");
     answer(w, latest(w, FRAME_STATUS), &body);
     assert_int_equal(w->done, 1);
     assert_int_equal(w->status, DYN_OK);
-    client_call(w->client, NODE(3), FRAME_STATUS, &body, raw_done, w);
+    client_call(w->client, NODE(3), FRAME_STATUS, &body, 0, raw_done, w);
     refuse(w, latest(w, FRAME_STATUS));
     assert_int_equal(w->status, DYN_ERR_UNREACHABLE);
-    client_call(w->client, NODE(3), FRAME_STATUS, &body, raw_done, w); /* freed with the client */
+    client_call(w->client, NODE(3), FRAME_STATUS, &body, 0, raw_done,
+                w); /* freed with the client */
     world_free(w);
 }
 
