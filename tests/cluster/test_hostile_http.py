@@ -128,6 +128,9 @@ def test_a_head_over_its_limit_is_431(node):
 
 
 def test_a_value_over_its_limit_is_413_and_one_at_it_is_stored(node):
+    node.stop()
+    node.configure(value_max="1M")
+    node.start()
     largest = os.urandom(1 << 20)
     assert node.request("PUT", "/v1/kv/large", largest).status == 204
     assert node.request("GET", "/v1/kv/large").body == largest
