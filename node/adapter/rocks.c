@@ -274,6 +274,11 @@ int rocks_flush(struct rocks *r, char **message)
     return fail_with(status, message);
 }
 
+void rocks_reclaim(struct rocks *r, enum store_family f)
+{
+    rocksdb_compact_range_cf(r->db, r->families[f], NULL, 0, NULL, 0); /* flushes first */
+}
+
 /* --- reading -------------------------------------------------------------------------------- */
 
 int rocks_get(const struct rocks *r, enum store_family f, struct slice key, bool memory_only,

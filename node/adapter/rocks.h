@@ -44,6 +44,9 @@ void rocks_batch_clear(struct rocks *r);
 int rocks_write(struct rocks *r, char **message); /* to the log, in the page cache */
 int rocks_sync(struct rocks *r, char **message);  /* the log, to the platter */
 int rocks_flush(struct rocks *r, char **message); /* memtables to tables */
+/* Gives the room of deleted rows of a family back now instead of some day. Rewrites what is left of
+ * it. */
+void rocks_reclaim(struct rocks *r, enum store_family f);
 
 /* A row, pinned where RocksDB has it. DYN_ERR_NOT_FOUND, DYN_ERR_CORRUPT, DYN_ERR_IO, and
  * ROCKS_INCOMPLETE when memory_only. *out is untouched then. */

@@ -208,34 +208,53 @@ static void turn_add(struct store_rocksdb *s, const struct store_batch *batch)
     s->stats.writes++;
 }
 
-/* Once a second, off the loop: did RocksDB fail in the background? It would go on by itself. */
+/* Once a second, off the loop: did RocksDB fail in the background? It would go on by itself. And
+ * where room is low, what was deleted meanwhile must give its room back. */
 static void check_run(struct store_job *job)
 {
     struct check_job *check = container_of(job, struct check_job, job);
+    if (check->reclaim) {
+        rocks_reclaim(check->s->db, STORE_VALUE);
+        rocks_reclaim(check->s->db, STORE_HINT);
+    }
     check->background_errors = rocks_background_errors(check->s->db);
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 static void check_finish(struct store_job *job)
 {
     struct check_job *check = container_of(job, struct check_job, job);
     struct store_rocksdb *s = check->s;
+    bool low = s->low_ms != 0 && now_ms() - s->low_ms < LOW_BLAME_MS;
     check->running = false;
-    if (check->background_errors > s->background_errors &&
-        store_disk_room(s->disk, s->bytes_written) == STORE_ROOM_ENOUGH)
+    if (check->background_errors > s->background_errors && !low)
         stop_writing(s, DYN_ERR_IO, mem_strdup("a flush or a compaction failed"));
     s->background_errors = check->background_errors;
 }
 
 static void start_check(struct store_rocksdb *s)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-    uint64_t now = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    uint64_t now = now_ms();
     if (s->check.running || s->closing || now - s->checked_ms < CHECK_MS)
         return;
+    bool low = store_disk_room(s->disk, s->bytes_written) != STORE_ROOM_ENOUGH;
+    if (low)
+        s->low_ms = now;
+    s->check.reclaim = low && now - s->reclaimed_ms >= RECLAIM_MS &&
+                       s->reclaimed_at != s->bytes_written && !s->stopped;
+    if (s->check.reclaim) {
+        s->reclaimed_ms = now;
+        s->reclaimed_at = s->bytes_written;
+    }
     s->checked_ms = now;
     s->check.running = true;
-    store_lanes_submit(s->lanes, LANE_SCAN, &s->check.job);
+    store_lanes_submit(s->lanes, LANE_UPKEEP, &s->check.job);
 }
 
 void store_rocksdb_flush_turn(struct store_rocksdb *s)
@@ -386,7 +405,8 @@ static void free_parts(struct store_rocksdb *s)
 int store_rocksdb_open(const struct store_rocksdb_config *config, const struct store_host *host,
                        struct store_rocksdb **out, char **message)
 {
-    static const unsigned threads[LANES] = {[LANE_SYNC] = 1, [LANE_READ] = 2, [LANE_SCAN] = 1};
+    static const unsigned threads[LANES] = {
+        [LANE_SYNC] = 1, [LANE_READ] = 2, [LANE_SCAN] = 1, [LANE_UPKEEP] = 1};
     struct store_rocksdb *s = mem_new(struct store_rocksdb);
     int err = open_parts(s, config, message);
     if (err != DYN_OK) {

@@ -14,9 +14,11 @@ enum {
     TURN_BYTES_MAX = 1 << 20, /* and bytes; beyond, they are written at once */
     TURN_SLOTS = 4096,
     CHECK_MS = 1000,
+    RECLAIM_MS = 10000,   /* between attempts to find room */
+    LOW_BLAME_MS = 60000, /* for so long after room was low, it is to blame */
 };
 
-enum lane { LANE_SYNC, LANE_READ, LANE_SCAN, LANES };
+enum lane { LANE_SYNC, LANE_READ, LANE_SCAN, LANE_UPKEEP, LANES };
 
 struct sync_job {
     struct store_job job;
@@ -31,7 +33,7 @@ struct check_job {
     struct store_job job;
     struct store_rocksdb *s;
     uint64_t background_errors;
-    bool running;
+    bool running, reclaim;
 };
 
 struct store_rocksdb {
@@ -59,6 +61,7 @@ struct store_rocksdb {
     struct sync_job sync;
     struct check_job check;
     uint64_t checked_ms, background_errors;
+    uint64_t low_ms, reclaimed_ms, reclaimed_at; /* at: of bytes_written */
 
     uint64_t bytes_written;
     struct store_stats stats;
