@@ -276,15 +276,17 @@ static void test_slow_heads_and_bodies_get_408_and_idle_connections_end(void **s
 static void test_a_client_that_shuts_its_side_still_gets_the_answer(void **state)
 {
     struct fixture *f = *state;
-    struct buf out = BUF_EMPTY;
-    say(f, "GET /hold" H "\r\n");
+    size_t got = 0;
+    uint64_t give_up = loop_now_us() + 5000000;
+    say(f, "GET /big" H "\r\n");
     shutdown(f->fd, SHUT_WR);
-    for (int i = 0; i < 5; i++)
-        loop_turn(f->loop, 1000);
-    buf_put_str(&out, "<late>");
-    http_reply(f->held, 200, NULL, &out);
-    hear(f, "<late>");
-    hear_end(f);
+    while (!f->eof && loop_now_us() < give_up) { /* more than sockets hold: it takes many turns */
+        f->len = 0;
+        turn(f);
+        got += f->len;
+    }
+    assert_true(f->eof);
+    assert_true(got > 8u << 20);
 }
 
 static void test_a_streamed_answer_ends_for_its_owner_when_the_client_is_gone(void **state)
