@@ -4,7 +4,7 @@
  *
  *     DIR/cluster                 how it began (adapter/cluster_file.h)
  *     DIR/secret                  what its nodes know each other by, mode 0600
- *     DIR/nodeK/dynanode.conf     each node's configuration, K from 1
+ *     DIR/nodeK/dynanode.conf     each node's configuration, K from 1 (01 from ten)
  *     DIR/nodeK/data/             its store
  *     DIR/nodeK/dynanode.log      its log
  *     DIR/nodeK/output.log        what it says outside of its log

@@ -328,15 +328,6 @@ void session_statuses(struct session *s, const uint64_t *nodes, uint32_t n, stru
 
 /* ---- options of requests ---- */
 
-const struct args_option session_request_options[] = {
-    {"n", "N", "replicas (default: the cluster's)", 0},
-    {"r", "R", "answers a read waits for (default: the cluster's)", 0},
-    {"w", "W", "answers a write waits for (default: the cluster's)", 0},
-    {"durability", "WHICH", "buffered, one or quorum (default: the cluster's)", 0},
-    {"sloppy", "yes|no", "may stand-ins count for nodes that are down (default: the cluster's)", 0},
-    {NULL, NULL, NULL, 0},
-};
-
 static int choose(const struct ctl *c, const char *name, const char *const *choices, uint8_t *out,
                   char **message)
 {

@@ -45,8 +45,7 @@ struct session_list {
     struct buf cursor;
 };
 
-/* Each fills *out, whose _release the caller calls in any case. The options of the request come
- * from the command line: session_options. */
+/* Each fills *out, whose _release the caller calls in any case. */
 void session_get(struct session *s, const struct get_request *q, struct session_get *out);
 void session_get_release(struct session_get *g);
 void session_put(struct session *s, const struct put_request *q, struct session_put *out);
@@ -59,8 +58,8 @@ void session_list_release(struct session_list *l);
 void session_statuses(struct session *s, const uint64_t *nodes, uint32_t n, struct buf *out,
                       int *errs);
 
-extern const struct args_option session_request_options[]; /* --n --r --w --durability --sloppy */
-/* DYN_ERR_INVALID with *message. */
+/* From --n --r --w --durability --sloppy, as far as the verb has them. DYN_ERR_INVALID with
+ * *message. */
 int session_options(const struct ctl *c, struct request_options *out, char **message);
 
 #endif

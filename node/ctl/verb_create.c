@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dynactl cluster create: everything that a local cluster of any size needs, in one folder. The
- * folder must be new or empty, and appears whole or, after a failure, says what is missing. */
+/* dynactl cluster create: everything that a local cluster of any size needs, in one folder. What
+ * can be wrong with the wishes is found before the folder is touched, and the folder must be new or
+ * empty, so that nothing is ever overwritten. */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -233,7 +234,10 @@ static int write_in(const struct plan *p, const char *name, struct slice content
 
 static int write_node(const struct plan *p, unsigned i, char **message)
 {
-    char *name = mem_printf("node%u", i + 1), *file = mem_printf("%s/dynanode.conf", name);
+    /* Names of one length, so that every program sorts them alike. */
+    int digits = p->nodes < 10 ? 1 : p->nodes < 100 ? 2 : p->nodes < 1000 ? 3 : 4;
+    char *name = mem_printf("node%0*u", digits, i + 1),
+         *file = mem_printf("%s/dynanode.conf", name);
     char *dir = mem_printf("%s/%s", p->dir, name);
     struct buf text = BUF_EMPTY;
     buf_printf(&text,

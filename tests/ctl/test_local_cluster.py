@@ -101,6 +101,14 @@ def test_addresses_can_be_given(ctl, tmp_path):
     assert [ctl.conf(f"node{i}")["listen"] for i in (1, 2)] == ["127.0.0.1:7100", "127.0.0.1:7101"]
 
 
+def test_names_sort_as_their_numbers_do(ctl):
+    ctl.create("--nodes", 12, "--base-port", 7000)
+    names = sorted(path.name for path in ctl.folder.glob("node*"))
+    assert (names[0], names[-1]) == ("node01", "node12")
+    assert [ctl.conf(name)["listen"] for name in names] == [f"127.0.0.1:{7000 + i}"
+                                                            for i in range(12)]
+
+
 @pytest.mark.parametrize("options", [
     ["--nodes", "0"], ["--nodes", "2", "--n", "3"], ["--r", "4"], ["--w", "0"], ["--q", "100"],
     ["--nodes", "2", "--listen", "127.0.0.1:1"], ["--nodes", "1", "--listen", "127.0.0.1:1,h:2"],
