@@ -36,7 +36,8 @@ def _ancestors():
 
 
 def marked_processes(folder):
-    """Pids of the living processes, other than ours, whose environment names FOLDER as their run."""
+    """Pids of the living processes, other than ours, whose environment names FOLDER, or one below it,
+    as their run."""
     mark = f"{VARIABLE}={folder}".encode()
     spared = _ancestors()
     found = []
@@ -46,7 +47,8 @@ def marked_processes(folder):
             environment = (path / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        if mark in environment and pid not in spared:
+        if pid not in spared and any(
+                entry == mark or entry.startswith(mark + b"/") for entry in environment):
             found.append(pid)
     return found
 
