@@ -28,6 +28,8 @@ struct put_op {
     struct background background; /* first */
     struct engine *e;
     struct request *r; /* NULL once answered */
+    struct quorum quorum;
+    struct timer deadline;
     struct slice key;
     uint8_t *key_bytes;
     struct cover cover;
@@ -57,6 +59,7 @@ static void mint_start(struct put_op *op);
 static void op_free(struct put_op *op)
 {
     background_end(op->e, &op->background);
+    timer_cancel(op->e->ports.timers, &op->deadline);
     if (op->gather != NULL)
         gather_forget(op->gather);
     if (op->in_flight || op->write_held)
@@ -85,6 +88,7 @@ static void op_free_when_idle(struct put_op *op)
 
 static void answer(struct put_op *op, int status)
 {
+    timer_cancel(op->e->ports.timers, &op->deadline);
     struct engine *e = op->e;
     struct request *r = op->r;
     struct buf token = BUF_EMPTY;
@@ -108,6 +112,7 @@ static void answer(struct put_op *op, int status)
 
 static void fail(struct put_op *op, int status)
 {
+    timer_cancel(op->e->ports.timers, &op->deadline);
     struct request *r = op->r;
     uint32_t acks = op->acks, needed = r->quorum.w;
     op->r = NULL;
@@ -148,11 +153,11 @@ static void on_settled(void *arg, int err)
 static void on_handed(struct replica_write *w)
 {
     struct put_op *op = w->arg;
-    if (op->unchanged || op->r == NULL)
+    if (op->unchanged)
         return;
     struct replication_params p = {.key = op->key,
                                    .object = &w->object,
-                                   .quorum = op->r->quorum,
+                                   .quorum = op->quorum,
                                    .roles = ROLE_OBJECT | ROLE_ENTRY,
                                    .wait_entry =
                                        op->repeat || w->was_live != object_live(&w->object),
@@ -380,6 +385,8 @@ static void cover_deletes(const struct object *o, struct cover *cover)
 static int mint(struct replica_write *w, struct object *o, struct epoch *mark)
 {
     struct put_op *op = w->arg;
+    if (op->r == NULL)
+        return DYN_ERR_CANCELED; /* answered at its deadline: it must not take effect any more */
     const struct put_request *q = &op->r->q.put;
     const struct sibling *before = find_repeat(o, &q->origin);
     if (before != NULL) {
@@ -488,6 +495,23 @@ static void read_first(struct put_op *op)
     op->gather = gather_start(op->e, &p);
 }
 
+/* A slow disk, or a long queue for the key, must not keep the client waiting. What has been minted
+ * by now goes on its way. */
+static void on_deadline(struct timer *t, void *arg)
+{
+    (void)t;
+    struct put_op *op = arg;
+    if (op->parent_pending) { /* W have it already */
+        answer(op, DYN_OK);
+    } else if (op->spreading) {
+        op->acks = replication_acks(op->replication);
+        fail(op, DYN_ERR_NO_QUORUM);
+    } else {
+        fail(op, DYN_ERR_TIMEOUT);
+    }
+    op_free_when_idle(op);
+}
+
 static void op_detach(void *coordinator)
 {
     struct put_op *op = coordinator;
@@ -515,6 +539,9 @@ void coordinate_put(struct request *r)
     struct put_op *op = mem_new(struct put_op);
     op->e = e;
     op->r = r;
+    op->quorum = r->quorum;
+    timer_init(&op->deadline, on_deadline, op);
+    timer_set(e->ports.timers, &op->deadline, r->deadline_us);
     op->key_bytes = mem_dup(q->key.data, q->key.len);
     op->key = slice_of(op->key_bytes, q->key.len);
     op->cover = cover;
