@@ -136,12 +136,29 @@ struct oracle_write *oracle_put(struct oracle *o, const struct put_request *q,
     return w;
 }
 
-/* Refusals that speak of the request itself: nothing was stored. */
+/* Refusals that speak of the request itself: nothing was stored. Not DYN_ERR_EXISTS: whoever passed
+ * the request on may have tried a first node, that stored it and did not answer in time. */
 static bool refused(int status)
 {
-    return status == DYN_ERR_INVALID || status == DYN_ERR_BAD_CONTEXT || status == DYN_ERR_EXISTS ||
-           status == DYN_ERR_CONFLICT || status == DYN_ERR_TOO_LARGE ||
-           status == DYN_ERR_UNSUPPORTED;
+    return status == DYN_ERR_INVALID || status == DYN_ERR_BAD_CONTEXT ||
+           status == DYN_ERR_TOO_LARGE || status == DYN_ERR_UNSUPPORTED;
+}
+
+/* What an acknowledged write covered, now that its coordinator shows what it holds. */
+static void note_cover(struct oracle_write *w, const struct object *now)
+{
+    w->kept = mem_reallocarray(NULL, now->n + w->cover.n + 1, sizeof(*w->kept));
+    if (w->current) {
+        /* Whatever it found: all that the clock has seen and that is gone. */
+        clock_join(&w->cover.clock, &now->clock);
+        for (uint32_t i = 0; i < now->n; i++)
+            w->kept[w->n_kept++] = now->siblings[i].dot;
+    }
+    /* A version that was named and that R nodes do not know of cannot be removed: naming it joins
+     * nothing into the clock (E6). It stays beside this one, when it comes. */
+    for (uint32_t i = 0; i < w->cover.n; i++)
+        if (!clock_covers(&now->clock, &w->cover.dots[i]))
+            w->kept[w->n_kept++] = w->cover.dots[i];
 }
 
 void oracle_put_ended(struct oracle *o, struct oracle_write *w, int status,
@@ -155,15 +172,7 @@ void oracle_put_ended(struct oracle *o, struct oracle_write *w, int status,
     if (status != DYN_OK)
         return;
     w->status = WRITE_ACKED;
-    if (w->current) {
-        /* It covered whatever its coordinator held: all that the clock has seen and that is gone.
-         */
-        const struct object *now = &reply->object;
-        clock_join(&w->cover.clock, &now->clock);
-        w->kept = mem_reallocarray(NULL, now->n + 1, sizeof(*w->kept));
-        for (uint32_t i = 0; i < now->n; i++)
-            w->kept[w->n_kept++] = now->siblings[i].dot;
-    }
+    note_cover(w, &reply->object);
     oracle_learn(o, w, &reply->dot);
     oracle_saw_object(o, w->key, &reply->object, false);
 }
@@ -174,11 +183,14 @@ void oracle_learn(struct oracle *o, struct oracle_write *w, const struct dot *do
     struct oracle_key *k = &o->keys[w->key];
     if (dot_is_none(dot))
         return;
-    /* A repeat of a write is answered with the dot it had; any other write has a dot of its own. */
+    /* A repeat of a write is answered with the dot it had; one that collapsed at once with the dot
+     * of the one that stayed; any other write has a dot of its own. */
     for (uint32_t i = 0; i < k->n; i++) {
         struct oracle_write *other = k->writes[i];
         if (other == w || !dot_equal(&other->dot, dot) || oracle_same_origin(other, w))
             continue;
+        if (oracle_stays_for(other, w))
+            return;
         oracle_text(o, w, a, sizeof(a));
         oracle_text(o, other, b, sizeof(b));
         sim_violation(o->world, "one dot for two writes: %s and %s", a, b);
@@ -196,9 +208,12 @@ void oracle_synced(struct oracle *o, uint32_t key, const struct dot *dot)
 
 void oracle_power_lost(struct oracle *o)
 {
-    for (uint32_t i = 0; i < o->n; i++)
-        for (uint32_t j = 0; j < o->keys[i].n; j++)
-            o->keys[i].writes[j]->power_lost = true;
+    for (uint32_t i = 0; i < o->n; i++) {
+        for (uint32_t j = 0; j < o->keys[i].n; j++) {
+            struct oracle_write *w = o->keys[i].writes[j];
+            w->power_lost = true;
+        }
+    }
 }
 
 bool oracle_same_origin(const struct oracle_write *a, const struct oracle_write *b)
@@ -207,10 +222,29 @@ bool oracle_same_origin(const struct oracle_write *a, const struct oracle_write 
            a->origin.seq == b->origin.seq;
 }
 
+bool oracle_stays_for(const struct oracle_write *stays, const struct oracle_write *w)
+{
+    bool later = w->origin.writer != 0 && stays->origin.writer == w->origin.writer &&
+                 stays->origin.stream == w->origin.stream && stays->origin.seq >= w->origin.seq;
+    bool deletes = stays->type == SIBLING_DELETE && w->type == SIBLING_DELETE;
+    return later || deletes || oracle_same_content(stays, w);
+}
+
 bool oracle_lasts(const struct oracle_write *w)
 {
     return w->status == WRITE_ACKED &&
            !(w->power_lost && !w->synced && w->durability == DURABILITY_BUFFERED);
+}
+
+bool oracle_entry_may_differ(const struct oracle *o, uint32_t key)
+{
+    for (uint32_t i = 0; i < o->keys[key].n; i++) {
+        const struct oracle_write *w = o->keys[key].writes[i];
+        if (w->power_lost && w->status != WRITE_REFUSED &&
+            (w->status != WRITE_ACKED || w->durability != DURABILITY_QUORUM))
+            return true;
+    }
+    return false;
 }
 
 bool oracle_covers(const struct oracle_write *by, const struct dot *dot)
@@ -232,6 +266,9 @@ static bool may_cover(const struct oracle_write *by, const struct oracle_write *
         return by->ended_us == 0 || w->began_us < by->ended_us + AFTERMATH_US;
     if (dot_is_none(&w->dot)) /* known by clocks alone: no way to tell */
         return by->cover.clock.n > 0;
+    for (uint32_t i = 0; i < by->cover.n; i++) /* named: removed wherever it was known */
+        if (dot_equal(&by->cover.dots[i], &w->dot))
+            return true;
     return oracle_covers(by, &w->dot);
 }
 

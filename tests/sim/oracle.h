@@ -44,7 +44,7 @@ struct oracle_write {
     bool power_lost;             /* somewhere, since it began */
     uint64_t began_us, ended_us; /* ended 0: has not */
     struct cover cover; /* what its context named; of an acknowledged PUT_CURRENT, what it found */
-    struct dot *kept;   /* of an acknowledged PUT_CURRENT: what its coordinator still holds */
+    struct dot *kept;   /* of an acknowledged write: what it covers and did not remove after all */
     uint32_t n_kept;
     struct dot dot; /* none while unknown */
     bool final;     /* seen in the object at the end */
@@ -77,6 +77,12 @@ void oracle_got(struct oracle *o, const struct get_request *q, uint64_t began_us
 /* entries: of all pages, sorted by name. */
 void oracle_listed(struct oracle *o, const struct list_request *q, uint64_t began_us,
                    const struct list_entry *entries, uint32_t n);
+
+/* May the directory and this key's object differ at the end? Power was lost before some write of it
+ * was sure to stay in both: then an entry is left over from an object that nobody has any more, or
+ * an object stayed whose entry was acknowledged from the page cache. Only a scrub finds those
+ * (HAZARDS E18), which this version does not have. */
+bool oracle_entry_may_differ(const struct oracle *o, uint32_t key);
 
 /* After everything has converged: what all N replicas answered together. */
 void oracle_final(struct oracle *o, uint32_t key, const struct object *merged);

@@ -29,10 +29,24 @@ static bool twin_may_be_covered(const struct oracle *o, const struct oracle_writ
         const struct oracle_write *twin = k->writes[i];
         if (twin == w || twin->status == WRITE_REFUSED || twin->drops_only)
             continue;
-        bool later = w->origin.writer != 0 && twin->origin.writer == w->origin.writer &&
-                     twin->origin.stream == w->origin.stream && twin->origin.seq >= w->origin.seq;
-        if ((later || oracle_same_content(twin, w)) && oracle_may_be_covered(o, twin))
+        if (oracle_stays_for(twin, w) && oracle_may_be_covered(o, twin))
             return true;
+    }
+    return false;
+}
+
+/* One write can have got several dots, when whoever passed it on tried a second node. */
+static bool other_dot_may_be_covered(const struct oracle *o, const struct oracle_write *w)
+{
+    const struct oracle_key *k = &o->keys[w->key];
+    for (uint32_t i = 0; i < k->n_seen; i++) {
+        const struct oracle_seen *seen = &k->seen[i];
+        if (seen->origin.writer != w->origin.writer || seen->origin.stream != w->origin.stream ||
+            seen->origin.seq != w->origin.seq)
+            continue;
+        for (uint32_t j = 0; j < k->n; j++)
+            if (k->writes[j]->status != WRITE_REFUSED && oracle_covers(k->writes[j], &seen->dot))
+                return true;
     }
     return false;
 }
@@ -42,7 +56,7 @@ static void check_lost(struct oracle *o, const struct oracle_write *w, const str
     char text[256];
     if (!oracle_lasts(w) || w->type == SIBLING_DELETE || w->drops_only || stands_in(w, merged))
         return;
-    if (oracle_may_be_covered(o, w) || twin_may_be_covered(o, w))
+    if (oracle_may_be_covered(o, w) || twin_may_be_covered(o, w) || other_dot_may_be_covered(o, w))
         return;
     oracle_text(o, w, text, sizeof(text));
     sim_violation(o->world, "lost: %s", text);
@@ -54,7 +68,11 @@ static void check_extra(struct oracle *o, uint32_t key, const struct sibling *s)
     struct oracle_key *k = &o->keys[key];
     for (uint32_t i = 0; i < k->n; i++) {
         const struct oracle_write *by = k->writes[i];
-        if ((!oracle_lasts(by) && !by->final) || !oracle_covers(by, &s->dot))
+        if (!by->final && !oracle_lasts(by))
+            continue;
+        /* Of an unanswered write that took effect only what it joined into the clock is certain. */
+        if (!oracle_covers(by, &s->dot) ||
+            (by->status != WRITE_ACKED && !clock_covers(&by->cover.clock, &s->dot)))
             continue;
         dot_format(&s->dot, dot);
         oracle_text(o, by, text, sizeof(text));

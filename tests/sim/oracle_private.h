@@ -33,6 +33,8 @@ void oracle_text(const struct oracle *o, const struct oracle_write *w, char *out
 void oracle_learn(struct oracle *o, struct oracle_write *w, const struct dot *dot);
 bool oracle_same_origin(const struct oracle_write *a, const struct oracle_write *b);
 bool oracle_same_content(const struct oracle_write *a, const struct oracle_write *b);
+/* Of these two, if they meet, `stays` remains: the same content, or later in one stream. */
+bool oracle_stays_for(const struct oracle_write *stays, const struct oracle_write *w);
 /* Acknowledged, and nothing that happened since can excuse its loss. */
 bool oracle_lasts(const struct oracle_write *w);
 bool oracle_covers(const struct oracle_write *by, const struct dot *dot);

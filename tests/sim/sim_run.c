@@ -22,6 +22,8 @@ struct run {
 static void gone(void *arg, struct sim_node *node)
 {
     struct run *run = arg;
+    if (node->exiting && !node->drained) /* its disk failed: what was on its way there is lost */
+        oracle_power_lost(run->oracle);
     sim_workload_gone(run->workload, node);
     sim_client_gone(&run->judge, node);
 }

@@ -214,6 +214,23 @@ static void fill_origin(struct user *u)
     q->origin.seq = mount ? u->seq : 1;
 }
 
+static void log_cover(struct user *u)
+{
+    struct sim_world *world = u->workload->cluster->world;
+    const struct cover *c = &u->op.cover;
+    char dot[DOT_TEXT_MAX];
+    if (world->log == NULL)
+        return;
+    for (uint32_t i = 0; i < c->n; i++) {
+        dot_format(&c->dots[i], dot);
+        sim_log(world, "      over %s", dot);
+    }
+    for (uint32_t i = 0; i < c->clock.n; i++) {
+        dot_format(&(struct dot){c->clock.pairs[i].actor, c->clock.pairs[i].counter}, dot);
+        sim_log(world, "      over all up to %s", dot);
+    }
+}
+
 static void send(struct user *u)
 {
     struct op *op = &u->op;
@@ -236,6 +253,7 @@ static void send(struct user *u)
             : op->via == VIA_FRAME ? " by frame"
                                    : " by library",
             op->write != NULL ? op->write->id : 0);
+    log_cover(u);
     sim_client_call(&u->client, op->via, op->node, &op->request, answered, u);
 }
 
@@ -306,6 +324,26 @@ void user_begin(struct user *u, enum op_kind kind, uint32_t key)
     }
 }
 
+/* The versions that a reply shows, for the readable log. */
+static void log_object(struct user *u, const struct object *o)
+{
+    struct sim_world *world = u->workload->cluster->world;
+    char dot[DOT_TEXT_MAX];
+    if (world->log == NULL)
+        return;
+    for (uint32_t i = 0; i < o->n; i++) {
+        const struct sibling *s = &o->siblings[i];
+        dot_format(&s->dot, dot);
+        sim_log(world, "      %s %s of %llu.%llu.%llu", dot, sibling_live(s) ? "version" : "delete",
+                (unsigned long long)s->origin.writer, (unsigned long long)s->origin.stream,
+                (unsigned long long)s->origin.seq);
+    }
+    for (uint32_t i = 0; i < o->clock.n; i++) {
+        dot_format(&(struct dot){o->clock.pairs[i].actor, o->clock.pairs[i].counter}, dot);
+        sim_log(world, "      %s in the clock", dot);
+    }
+}
+
 static void got(struct user *u, const struct get_reply *r)
 {
     struct op *op = &u->op;
@@ -313,6 +351,7 @@ static void got(struct user *u, const struct get_reply *r)
     if (r->status != DYN_OK)
         return;
     u->workload->reads++;
+    log_object(u, &r->object);
     oracle_got(u->workload->oracle, &op->request.get, op->began_us, r);
     if (op->request.get.n_at_least > 0 &&
         !clock_dominates(&r->object.clock, &u->memory[op->key].floor_clock))
@@ -350,6 +389,7 @@ static bool put_ended(struct user *u, const struct sim_reply *r)
     if (put != NULL && r->status == DYN_OK) {
         struct memory *m = &u->memory[op->key];
         u->workload->acked++;
+        log_object(u, &put->object);
         if (put->answered < put->needed)
             sim_violation(world, "a put succeeded with %u of %u answers", put->answered,
                           put->needed);

@@ -162,7 +162,7 @@ static void test_a_phantom_and_a_version_of_a_refused_write_are_found(void **sta
     (void)state;
     struct bench b;
     begin(&b);
-    put(&b, dot_of(1, 1), "one", NULL, DYN_ERR_EXISTS, false);
+    put(&b, dot_of(1, 1), "one", NULL, DYN_ERR_BAD_CONTEXT, false);
     got(&b);
     assert_int_equal(end(&b), 1);
 }
