@@ -155,7 +155,7 @@ static uint32_t keep_first_of_runs(struct sibling **list, uint32_t n,
 }
 
 /* Streams first: a write that its own author has replaced must not absorb someone else's. */
-static bool collapse(struct object *o)
+bool object_collapse(struct object *o)
 {
     struct sibling *few[16], **list = few;
     uint32_t n = o->n;
@@ -267,7 +267,7 @@ static bool join_siblings(struct object *into, const struct object *other)
     return changed;
 }
 
-bool object_join(struct object *into, const struct object *other)
+bool entry_join(struct object *into, const struct object *other)
 {
     if (into == other)
         return false;
@@ -275,7 +275,13 @@ bool object_join(struct object *into, const struct object *other)
     if (!clock_dominates(&into->clock, &other->clock))
         changed = true;
     clock_join(&into->clock, &other->clock);
-    return collapse(into) || changed;
+    return changed;
+}
+
+bool object_join(struct object *into, const struct object *other)
+{
+    bool changed = entry_join(into, other);
+    return object_collapse(into) || changed;
 }
 
 void object_write(struct object *o, const struct cover *cover, struct sibling *new_sibling,
@@ -294,5 +300,5 @@ void object_write(struct object *o, const struct cover *cover, struct sibling *n
         new_sibling->value_dot = new_sibling->dot;
     clock_advance(&o->clock, &new_sibling->dot, time_ms);
     object_insert(o, new_sibling);
-    collapse(o);
+    object_collapse(o);
 }

@@ -179,10 +179,11 @@ static void merge_name(struct merge *m, struct slice name)
         const struct peer_list_reply *p = &m->op->pages[i].reply;
         if (m->at[i] == p->n || !slice_equal(p->entries[m->at[i]].name, name))
             continue;
-        object_join(&merged, &p->entries[m->at[i]++].object);
+        entry_join(&merged, &p->entries[m->at[i]++].object);
         has[i] = true;
     }
     repair_behind(m, name, &merged, has);
+    object_collapse(&merged);
     if (m->dead_too || object_live(&merged))
         append(m, name, &merged);
     object_release(&merged);

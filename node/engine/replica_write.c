@@ -147,7 +147,7 @@ static void on_entry(struct store_get *req, int err, struct slice value)
     struct object projection = OBJECT_EMPTY;
     object_project(&w->object, &projection);
     w->entry_was_live = object_live(&w->entry);
-    if (object_join(&w->entry, &projection))
+    if (entry_join(&w->entry, &projection))
         w->changed = true;
     object_release(&projection);
     w->entry_live_changed = object_live(&w->entry) != w->entry_was_live;
