@@ -93,40 +93,65 @@ void coordinate_get(struct request *r)
 
 /* ---- sync -------------------------------------------------------------------------------- */
 
+/* Outlives its request when this node's own disk does not answer in time. */
 struct sync_op {
-    struct request *r;
+    struct background background; /* first */
+    struct engine *e;
+    struct request *r; /* NULL once answered */
+    struct slice key;  /* owned */
+    struct dot dot;
     struct rpc_call calls[N_MAX];
     struct replica_read read; /* this node's own part */
     struct store_write write;
     bool reading;
     uint32_t n, active, acks;
-    struct timer later;
+    struct timer later, deadline;
 };
 
-static void sync_free(void *coordinator)
+static void sync_free(struct sync_op *op)
 {
-    struct sync_op *op = coordinator;
-    struct engine *e = op->r->e;
+    struct engine *e = op->e;
+    background_end(e, &op->background);
     for (uint32_t i = 0; i < op->n; i++)
         rpc_cancel(e->rpc, &op->calls[i]);
     timer_cancel(e->ports.timers, &op->later);
+    timer_cancel(e->ports.timers, &op->deadline);
     if (op->reading)
         replica_read_release(&op->read);
+    free((void *)(uintptr_t)op->key.data);
     free(op);
+}
+
+static void sync_abandon(struct background *b)
+{
+    sync_free(container_of(b, struct sync_op, background));
+}
+
+static void sync_detach(void *coordinator)
+{
+    struct sync_op *op = coordinator;
+    op->r = NULL;
+}
+
+static void sync_answer(struct sync_op *op)
+{
+    struct request *r = op->r;
+    bool met = op->acks >= r->quorum.w;
+    struct sync_reply reply = {.status = met ? DYN_OK : DYN_ERR_NO_QUORUM,
+                               .answered = (uint8_t)op->acks,
+                               .needed = (uint8_t)r->quorum.w};
+    op->r = NULL;
+    r->coordinator = NULL;
+    request_reply_sync(r, &reply);
 }
 
 static void sync_check(struct sync_op *op)
 {
-    struct request *r = op->r;
-    bool met = op->acks >= r->quorum.w;
-    if (!met && op->active > 0)
-        return;
-    if (op->reading || op->write.done != NULL) /* storage will call back into op */
-        return;
-    struct sync_reply reply = {.status = met ? DYN_OK : DYN_ERR_NO_QUORUM,
-                               .answered = (uint8_t)op->acks,
-                               .needed = (uint8_t)r->quorum.w};
-    request_reply_sync(r, &reply); /* frees op */
+    if (op->r != NULL && (op->acks >= op->r->quorum.w || op->active == 0))
+        sync_answer(op);
+    bool busy = op->reading || op->write.done != NULL; /* storage will call back into op */
+    if (op->r == NULL && !busy)
+        sync_free(op);
 }
 
 static void sync_part_ended(struct sync_op *op, int err)
@@ -156,8 +181,8 @@ static void on_synced(struct store_write *req, int err)
 static void on_sync_read(struct replica_read *read, int err)
 {
     struct sync_op *op = read->arg;
-    struct engine *e = op->r->e;
-    if (err == DYN_OK && !clock_covers(&read->object.clock, &op->r->q.sync.dot))
+    struct engine *e = op->e;
+    if (err == DYN_OK && !clock_covers(&read->object.clock, &op->dot))
         err = DYN_ERR_STALE;
     op->reading = false;
     replica_read_release(read);
@@ -175,15 +200,30 @@ static void on_sync_later(struct timer *t, void *arg)
     sync_check(arg);
 }
 
+static void on_sync_deadline(struct timer *t, void *arg)
+{
+    (void)t;
+    struct sync_op *op = arg;
+    if (op->r != NULL)
+        sync_answer(op);
+    sync_check(op);
+}
+
 void coordinate_sync(struct request *r)
 {
     struct engine *e = r->e;
     const struct sync_request *q = &r->q.sync;
     uint64_t nodes[N_MAX];
     struct sync_op *op = mem_new(struct sync_op);
+    op->e = e;
     op->r = r;
+    op->key = slice_of(mem_dup(q->key.data, q->key.len), q->key.len);
+    op->dot = q->dot;
     r->coordinator = op;
-    r->coordinator_free = sync_free;
+    r->coordinator_free = sync_detach;
+    background_add(e, &op->background, sync_abandon);
+    timer_init(&op->deadline, on_sync_deadline, op);
+    timer_set(e->ports.timers, &op->deadline, r->deadline_us);
     op->n = ring_preference_list(e->ring, ring_partition_of(e->ring, q->key), r->quorum.n, nodes,
                                  r->quorum.n);
     op->active = op->n;
@@ -194,7 +234,7 @@ void coordinate_sync(struct request *r)
         op->calls[i] = (struct rpc_call){.done = on_sync_reply, .arg = op};
         if (nodes[i] == e->cfg.node) {
             op->read = (struct replica_read){
-                .e = e, .key = q->key, .load = LOAD_NONE, .done = on_sync_read, .arg = op};
+                .e = e, .key = op->key, .load = LOAD_NONE, .done = on_sync_read, .arg = op};
             op->reading = true;
             replica_read_start(&op->read);
         } else if (!detector_up(e->detector, nodes[i])) {
