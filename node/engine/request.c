@@ -148,14 +148,15 @@ static void forward_next(struct request *r)
         request_fail(r, DYN_ERR_TIMEOUT, 0, r->quorum.w);
     } else if (r->next_primary < r->n_primaries) {
         struct buf body = BUF_EMPTY;
-        uint64_t left = r->deadline_us - now;
+        /* Each primary, and then this node as a stand-in, has its share of the time. */
+        uint64_t share = (r->deadline_us - now) / (r->n_primaries - r->next_primary + 1);
         r->q.put.opt.forwarded = 1;
         put_request_encode(&r->q.put, &body);
         r->forward.done = on_forwarded;
         r->forward.arg = r;
         e->stats.forwarded++;
         rpc_start(e->rpc, &r->forward, r->primaries[r->next_primary++], FRAME_PUT, &body,
-                  left < FORWARD_TIMEOUT_US ? left : FORWARD_TIMEOUT_US);
+                  share < FORWARD_TIMEOUT_US ? share : FORWARD_TIMEOUT_US);
     } else if (r->quorum.sloppy) {
         coordinate_put(r);
     } else {
