@@ -24,8 +24,7 @@ struct engine_ports {
 enum engine_bug {
     BUG_NONE = 0,
     BUG_NO_MARK,   /* E1: mints on from the local clock, without epochs */
-    BUG_KEEP_MINE, /* E7: the put's coordinator keeps its own of two equal siblings, and drops the
-                      other from what it sends */
+    BUG_KEEP_MINE, /* E7: a node keeps its own of two equal siblings, and drops the other */
     BUG_NO_HINT,   /* sloppy acknowledgements without a hint */
     BUG_SKIPPED_SYNC,  /* acknowledges durable writes from the page cache */
     BUG_NO_ENTRY_OWED, /* E17 */

@@ -105,6 +105,32 @@ static void collect_missing(struct replica_write *w)
     }
 }
 
+static int by_dot(const void *a, const void *b)
+{
+    return dot_compare(&((const struct sibling *)a)->dot, &((const struct sibling *)b)->dot);
+}
+
+/* BUG_KEEP_MINE: of two equal siblings this node prefers the one that it minted, whatever the order
+ * among them says. */
+static void keep_mine(struct replica_write *w)
+{
+    for (uint32_t i = 0; i < w->stored.n; i++) {
+        const struct sibling *mine = &w->stored.siblings[i];
+        if (mine->dot.actor.node != w->e->cfg.node || object_find(&w->object, &mine->dot) != NULL ||
+            clock_covers(&w->incoming->clock, &mine->dot))
+            continue;
+        for (uint32_t k = 0; k < w->object.n; k++) {
+            struct sibling *theirs = &w->object.siblings[k];
+            if (!sibling_same_content(mine, theirs))
+                continue;
+            sibling_release(theirs);
+            sibling_copy(theirs, mine);
+        }
+    }
+    if (w->object.n > 1)
+        qsort(w->object.siblings, w->object.n, sizeof(struct sibling), by_dot);
+}
+
 static void merge_or_mutate(struct replica_write *w)
 {
     w->was_live = object_live(&w->stored);
@@ -120,6 +146,8 @@ static void merge_or_mutate(struct replica_write *w)
         if (w->e->cfg.bug != BUG_NO_MARK)
             close_forgotten_mark(w, w->incoming);
         w->changed = object_join(&w->object, w->incoming);
+        if (w->e->cfg.bug == BUG_KEEP_MINE)
+            keep_mine(w);
     } else {
         object_copy(&w->object, w->incoming);
     }
