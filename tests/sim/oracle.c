@@ -262,7 +262,8 @@ static bool may_cover(const struct oracle_write *by, const struct oracle_write *
 {
     if (by == w || by->status == WRITE_REFUSED)
         return false;
-    if (by->current && by->status == WRITE_PENDING)
+    /* Whatever was there: known of one attempt at most, and it can have been tried at two nodes. */
+    if (by->current)
         return by->ended_us == 0 || w->began_us < by->ended_us + AFTERMATH_US;
     if (dot_is_none(&w->dot)) /* known by clocks alone: no way to tell */
         return by->cover.clock.n > 0;
