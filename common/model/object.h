@@ -111,10 +111,11 @@ const struct sibling *object_find_origin(const struct object *o, const struct or
  * vanish that neither a cover nor an absorber, itself alive or so replaced, accounts for. */
 bool object_join(struct object *into, const struct object *other);
 
-/* The join of two entries: the same without the collapse. Replicas of the object and of its entry meet
- * versions in different orders, and collapse depends on order: a version that an equal one absorbed
- * in the entry, but not in the object, would be gone with that other for good, and a live file out
- * of sight. So an entry follows what the object's replicas made of it, and collapses nothing. */
+/* The join of two entries: the same without the collapse. Replicas of the object and of its entry
+ * meet versions in different orders, and collapse depends on order: a version that an equal one
+ * absorbed in the entry, but not in the object, would be gone with that other for good, and a live
+ * file out of sight. So an entry follows what the object's replicas made of it, and collapses
+ * nothing. */
 bool entry_join(struct object *into, const struct object *other);
 
 /* Only the collapse, for showing a merged entry. Returns whether anything went. */

@@ -23,9 +23,9 @@ struct engine_ports {
 /* Planted bugs for the simulator's self-test (DESIGN.md 9): each must be caught by the oracle. */
 enum engine_bug {
     BUG_NONE = 0,
-    BUG_NO_MARK,   /* E1: mints on from the local clock, without epochs */
-    BUG_KEEP_MINE, /* E7: a node keeps its own of two equal siblings, and drops the other */
-    BUG_NO_HINT,   /* sloppy acknowledgements without a hint */
+    BUG_NO_MARK,       /* E1: mints on from the local clock, without epochs */
+    BUG_KEEP_MINE,     /* E7: a node keeps its own of two equal siblings, and drops the other */
+    BUG_NO_HINT,       /* sloppy acknowledgements without a hint */
     BUG_SKIPPED_SYNC,  /* acknowledges durable writes from the page cache */
     BUG_NO_ENTRY_OWED, /* E17 */
 };
