@@ -71,6 +71,12 @@ struct task {
     struct fs_op *op; /* NULL: nobody waits for the result */
     struct list link;
     uint64_t kv_id; /* the request on its way, 0: none */
+    struct {        /* the get on its way, for when its answer lags behind what was seen before */
+        struct buf key;
+        struct get_request q;
+        struct timer pause;
+        uint64_t until_us, pause_us;
+    } ask;
     bool abandonable;
     union {
         void (*got)(struct task *t, const struct get_reply *p);
@@ -86,6 +92,8 @@ void *task_new(struct fs *fs, struct fs_op *op, size_t size, void (*release)(str
 /* Runs op's done with err (0 or a positive errno), then releases and frees the task. */
 void task_end(struct task *t, int err);
 
+/* An answer that does not know a version which this mount has written, read or listed comes from
+ * replicas that lag: the key is asked for again, for a while (F15, E22). */
 void task_get(struct task *t, struct slice key, enum get_want want, const struct dot *value_dot,
               void (*got)(struct task *t, const struct get_reply *p));
 /* As task_get, with options for a strict read (F14). */

@@ -201,13 +201,18 @@ static void settle(struct seen *s)
     }
 }
 
+bool seen_remembers(const struct seen *s)
+{
+    return s->learnt_us != 0 && fs_now_us(s->fs) - s->learnt_us < SEEN_MEMORY_US;
+}
+
 /* The answer leads: its siblings carry xattrs, which those learnt from a listing lack. */
 static void learn(struct seen *s, const struct object *answer)
 {
     uint64_t now = fs_now_us(s->fs);
     struct object o = OBJECT_EMPTY;
     object_copy(&o, answer);
-    if (s->learnt_us != 0 && now - s->learnt_us < SEEN_MEMORY_US)
+    if (seen_remembers(s))
         object_join(&o, &s->view);
     for (uint32_t i = 0; i < o.n; i++) {
         blob_unref(o.siblings[i].value);

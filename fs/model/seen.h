@@ -68,6 +68,7 @@ struct slice seen_name(const struct seen *s);
 void seen_got(struct seen *s, const struct get_reply *p);
 void seen_put(struct seen *s, const struct put_reply *p);
 void seen_listed(struct seen *s, const struct object *entry);
+bool seen_remembers(const struct seen *s); /* the view is young enough to be believed */
 /* The memory contradicts the cluster (a version that never was acknowledged): believe the answer.
  */
 void seen_forget_view(struct seen *s);

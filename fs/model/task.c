@@ -8,7 +8,12 @@
 #include <stdlib.h>
 
 #include "base/err.h"
-#include "model/core.h"
+#include "model/seen.h"
+
+/* How long answers may lag behind: hints that reach a directory's replicas before the object's are
+ * underway for about as long. */
+#define LAG_US 2000000u
+#define LAG_PAUSE_US 20000u
 
 uint64_t fs_now_us(const struct fs *fs)
 {
@@ -96,6 +101,8 @@ void task_end(struct task *t, int err)
     struct fs_op *op = t->op;
     t->op = NULL;
     list_remove(&t->link);
+    timer_cancel(t->fs->timers, &t->ask.pause);
+    buf_release(&t->ask.key);
     if (op != NULL)
         op_end(t->fs, op, err);
     if (t->release != NULL)
@@ -123,11 +130,46 @@ uint8_t fs_majority(const struct fs *fs)
     return n == 0 ? 0 : (uint8_t)(n / 2 + 1);
 }
 
+static bool lags(struct task *t, const struct get_reply *p)
+{
+    if (p->status != DYN_OK && p->status != DYN_ERR_STALE)
+        return false;
+    struct seen *s = seen_find(t->fs, buf_slice(&t->ask.key));
+    if (s == NULL)
+        return false;
+    bool lags = false;
+    for (uint32_t i = 0; seen_remembers(s) && i < s->view.n; i++)
+        lags |= !clock_covers(&p->object.clock, &s->view.siblings[i].dot);
+    seen_unref(s);
+    return lags;
+}
+
+static void ask(struct task *t);
+
+static void ask_again(struct timer *pause, void *arg)
+{
+    (void)pause;
+    ask(arg);
+}
+
 static void on_get(void *arg, const struct get_reply *p)
 {
     struct task *t = arg;
+    uint64_t now = fs_now_us(t->fs);
     t->kv_id = 0;
+    if (now < t->ask.until_us && lags(t, p)) {
+        timer_set(t->fs->timers, &t->ask.pause, now + t->ask.pause_us);
+        t->ask.pause_us *= 2;
+        return;
+    }
     t->on.got(t, p);
+}
+
+static void ask(struct task *t)
+{
+    t->ask.q.key = buf_slice(&t->ask.key);
+    t->fs->counters.gets++;
+    t->kv_id = t->fs->kv.get(t->fs->kv.ctx, &t->ask.q, on_get, t);
 }
 
 static void on_put(void *arg, const struct put_reply *p)
@@ -154,11 +196,17 @@ static void on_sync(void *arg, const struct sync_reply *p)
 static void get(struct task *t, struct get_request *q,
                 void (*got)(struct task *t, const struct get_reply *p))
 {
-    assert(t->kv_id == 0);
+    assert(t->kv_id == 0 && !timer_is_set(&t->ask.pause));
+    uint64_t patience = t->fs->cfg.deadline_us / 2 < LAG_US ? t->fs->cfg.deadline_us / 2 : LAG_US;
     options(t->fs, &q->opt);
     t->on.got = got;
-    t->fs->counters.gets++;
-    t->kv_id = t->fs->kv.get(t->fs->kv.ctx, q, on_get, t);
+    buf_clear(&t->ask.key);
+    buf_put_slice(&t->ask.key, q->key);
+    t->ask.q = *q;
+    t->ask.until_us = fs_now_us(t->fs) + patience;
+    t->ask.pause_us = LAG_PAUSE_US;
+    timer_init(&t->ask.pause, ask_again, t);
+    ask(t);
 }
 
 void task_get(struct task *t, struct slice key, enum get_want want, const struct dot *value_dot,

@@ -398,8 +398,10 @@ static int mint(struct replica_write *w, struct object *o, struct epoch *mark)
     if ((q->flags & PUT_IMPLICIT) && has_live_dir(o))
         return already_done(op);
     struct cover cover = COVER_EMPTY;
+    /* A delete without a context means whatever is there; one that drops named versions never. */
     bool takes_current =
-        (q->flags & PUT_CURRENT) || (q->type == SIBLING_DELETE && q->n_contexts == 0);
+        (q->flags & PUT_CURRENT) ||
+        (q->type == SIBLING_DELETE && q->n_contexts == 0 && !(q->flags & PUT_DROP_ONLY));
     clock_copy(&cover.clock, takes_current ? &o->clock : &op->cover.clock);
     for (uint32_t i = 0; i < op->cover.n; i++)
         cover_add_dot(&cover, &op->cover.dots[i]);
