@@ -155,6 +155,13 @@ static void report_peers(void *arg, struct buf *out)
     }
 }
 
+static uint8_t count_replicas(void *arg)
+{
+    struct mount *m = arg;
+    const struct ring *ring = client_ring(m->client);
+    return ring == NULL ? 0 : (uint8_t)ring_n(ring);
+}
+
 static void channel_readable(void *arg, unsigned events)
 {
     (void)events;
@@ -200,6 +207,7 @@ static void make_filesystem(struct mount *m)
         .inval_attrs = drop_attributes,
         .log = fs_says,
         .status = report_peers,
+        .replicas = count_replicas,
     };
     m->fs = fs_new(&m->o.fs, &m->kv, &m->time, &m->random, loop_timers(m->loop), &host);
     fuse_channel_serve(m->channel, m->fs);

@@ -78,6 +78,7 @@ struct task {
         uint64_t until_us, pause_us;
     } ask;
     bool abandonable;
+    struct naming *naming; /* naming.h, while it reads */
     union {
         void (*got)(struct task *t, const struct get_reply *p);
         void (*put)(struct task *t, const struct put_reply *p);
@@ -96,6 +97,9 @@ void task_end(struct task *t, int err);
  * replicas that lag: the key is asked for again, for a while (F15, E22). */
 void task_get(struct task *t, struct slice key, enum get_want want, const struct dot *value_dot,
               void (*got)(struct task *t, const struct get_reply *p));
+/* As task_get, waiting for every replica: the newest state that can be had. */
+void task_get_all(struct task *t, struct slice key, enum get_want want, const struct dot *value_dot,
+                  void (*got)(struct task *t, const struct get_reply *p));
 /* As task_get, with options for a strict read (F14). */
 void task_get_strict(struct task *t, struct slice key,
                      void (*got)(struct task *t, const struct get_reply *p));

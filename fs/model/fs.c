@@ -31,6 +31,7 @@ static void make_root(struct fs *fs)
     fs->next_node = FS_ROOT;
     struct inode *root = inode_new(fs, s, 0, SIBLING_DIR);
     root->st_ino = FS_ROOT;
+    root->s.time_ns = fs->time.wall_ns(fs->time.ctx); /* until something in it changes */
     fs->next_node = NODE_FIRST;
     seen_unref(s);
 }

@@ -125,7 +125,7 @@ struct opening {
     struct task t;
     struct inode *inode; /* held */
     int flags;
-    bool retried;
+    uint8_t retries;
 };
 
 static void release(struct task *t)
@@ -147,18 +147,29 @@ static bool needs_content(const struct opening *o)
 
 static void fetch(struct opening *o);
 
+/* The bytes that memory or a listing promise are not with those who answered: superseded meanwhile,
+ * or not there yet, as after a split. All replicas are asked; then the cluster's word stands. */
+static bool retry(struct opening *o, int status, const struct dot *value_dot,
+                  void (*got)(struct task *t, const struct get_reply *p))
+{
+    if ((status != DYN_ERR_STALE && o->retries == 0) || status == DYN_OK || o->retries == 2)
+        return false;
+    if (++o->retries == 1) {
+        task_get_all(&o->t, seen_key(o->inode->seen), GET_DOT, value_dot, got);
+        return true;
+    }
+    seen_forget_view(o->inode->seen);
+    fetch(o);
+    return true;
+}
+
 static void on_value(struct task *t, const struct get_reply *p)
 {
     struct opening *o = container_of(t, struct opening, t);
     struct inode *i = o->inode;
     const struct sibling *s = object_find_value(&p->object, &i->s.value_dot);
-    if (p->status == DYN_ERR_STALE && !o->retried) {
-        /* Superseded between the two requests, or never acknowledged: the cluster's word now. */
-        o->retried = true;
-        seen_forget_view(i->seen);
-        fetch(o);
+    if (retry(o, p->status, &i->s.value_dot, on_value))
         return;
-    }
     if (p->status != DYN_OK || inode_busy(i)) {
         if (inode_busy(i))
             end_open(o);
@@ -201,12 +212,8 @@ static void on_version(struct task *t, const struct get_reply *p)
 {
     struct opening *o = container_of(t, struct opening, t);
     struct inode *i = o->inode;
-    if (p->status == DYN_ERR_STALE && !o->retried) {
-        o->retried = true;
-        seen_forget_view(i->seen);
-        fetch(o);
+    if (retry(o, p->status, &i->s.value_dot, on_version))
         return;
-    }
     if (p->status != DYN_OK) {
         task_end(t, fs_errno(p->status));
         return;
@@ -242,7 +249,7 @@ static void fetch(struct opening *o)
 {
     struct inode *i = o->inode;
     bool meta = (o->flags & O_TRUNC) || (i->loaded != NULL && i->loaded->len > VALUE_CACHED_MAX);
-    enum get_want want = meta || o->retried ? GET_META : i->number != 0 ? GET_DOT : GET_NEWEST;
+    enum get_want want = meta || o->retries == 2 ? GET_META : i->number != 0 ? GET_DOT : GET_NEWEST;
     task_get(&o->t, seen_key(i->seen), want, &i->s.value_dot, on_version);
 }
 

@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "base/err.h"
+#include "model/naming.h"
 #include "model/place.h"
 #include "model/publish.h"
 
@@ -20,8 +21,10 @@ struct removing {
     struct task t;
     struct place at;
     struct lock_wait lock;
-    bool dir, read, dropped;
+    bool dir, dropped;
+    uint8_t reads;
     struct cover cover;
+    struct naming naming;
     struct buf live; /* rmdir: names of entries to verify, NUL-separated */
     size_t live_at;
     struct buf cursor;
@@ -35,6 +38,7 @@ static void verify(struct removing *r);
 static void release(struct task *t)
 {
     struct removing *r = container_of(t, struct removing, t);
+    naming_release(&r->naming);
     seen_unlock(&r->lock);
     seen_unref(r->entry);
     place_release(&r->at);
@@ -64,7 +68,7 @@ static void on_again(struct task *t, const struct list_reply *p);
 static void on_drop(struct task *t, const struct put_reply *p)
 {
     struct removing *r = container_of(t, struct removing, t);
-    if (p->status == DYN_ERR_BAD_CONTEXT && !r->read) {
+    if (p->status == DYN_ERR_BAD_CONTEXT && r->reads == 0) {
         seen_drop_tokens(r->at.seen);
         prepare(r);
         return;
@@ -87,10 +91,14 @@ static void on_drop(struct task *t, const struct put_reply *p)
 static void drop(struct removing *r)
 {
     struct contexts contexts;
+    if (!seen_names_live(r->at.seen, &r->cover)) {
+        task_end(&r->t, ETIMEDOUT); /* to name less would drop the wrong thing, or nothing */
+        return;
+    }
     seen_contexts(r->at.seen, &r->cover, &contexts);
     if (contexts.n == 0) { /* a delete that names nothing would take all that is there */
         contexts_release(&contexts);
-        task_end(&r->t, ESTALE);
+        task_end(&r->t, EIO);
         return;
     }
     struct put_request q = {.key = seen_key(r->at.seen),
@@ -111,7 +119,6 @@ static void on_read(struct task *t, const struct get_reply *p)
         task_end(t, fs_errno(p->status));
         return;
     }
-    seen_got(r->at.seen, p);
     prepare(r);
 }
 
@@ -142,15 +149,15 @@ static void prepare(struct removing *r)
 {
     struct seen *s = r->at.seen;
     bool all = r->t.fs->cfg.hide_conflicts && !r->dir;
-    if (!r->read && (s->learnt_us == 0 || all)) {
-        r->read = true;
-        task_get(&r->t, seen_key(s), GET_META, NULL, on_read);
+    if (r->reads == 0 && (s->learnt_us == 0 || all)) {
+        r->reads++;
+        naming_start(&r->naming, &r->t, s, &r->cover, on_read);
         return;
     }
     choose(r);
-    if (!r->read && !seen_can_name(s, &r->cover)) {
-        r->read = true;
-        task_get(&r->t, seen_key(s), GET_META, NULL, on_read);
+    if (r->reads < 2 && !seen_can_name(s, &r->cover)) {
+        r->reads++;
+        naming_start(&r->naming, &r->t, s, &r->cover, on_read);
         return;
     }
     struct versions v;

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "model/content.h"
+#include "model/naming.h"
 #include "model/place.h"
 #include "model/publish.h"
 
@@ -25,7 +26,8 @@ struct renaming {
     uint32_t flags;
     bool listed_from, listed_to, source_read, target_read, again, drop_read;
     struct cover cover; /* superseded at the target */
-    struct cover drop;  /* dropped at the source */
+    struct naming naming;
+    struct cover drop; /* dropped at the source */
     struct origin origin;
     struct blob *sent;
     uint64_t gen;
@@ -38,6 +40,7 @@ static void drop_source(struct renaming *r);
 static void release(struct task *t)
 {
     struct renaming *r = container_of(t, struct renaming, t);
+    naming_release(&r->naming);
     seen_unlock(&r->second);
     seen_unlock(&r->first);
     inode_drop(r->inode);
@@ -170,7 +173,6 @@ static void on_drop_tokens(struct task *t, const struct get_reply *p)
         task_end(t, fs_errno(p->status));
         return;
     }
-    seen_got(r->from.seen, p);
     drop_source(r);
 }
 
@@ -178,10 +180,14 @@ static void drop_source(struct renaming *r)
 {
     if (!r->drop_read && !seen_can_name(r->from.seen, &r->drop)) {
         r->drop_read = true;
-        task_get(&r->t, seen_key(r->from.seen), GET_META, NULL, on_drop_tokens);
+        naming_start(&r->naming, &r->t, r->from.seen, &r->drop, on_drop_tokens);
         return;
     }
     struct contexts contexts;
+    if (!seen_names_live(r->from.seen, &r->drop)) {
+        task_end(&r->t, ETIMEDOUT);
+        return;
+    }
     seen_contexts(r->from.seen, &r->drop, &contexts);
     if (contexts.n == 0) { /* nothing of it is left to drop; to name nothing would drop all */
         contexts_release(&contexts);
@@ -206,7 +212,6 @@ static void on_target(struct task *t, const struct get_reply *p)
         task_end(t, fs_errno(p->status));
         return;
     }
-    seen_got(r->to.seen, p);
     proceed(r);
 }
 
@@ -323,7 +328,7 @@ static void proceed(struct renaming *r)
     target_cover(r);
     if (!r->target_read && !seen_can_name(r->to.seen, &r->cover)) {
         r->target_read = true;
-        task_get(&r->t, seen_key(r->to.seen), GET_META, NULL, on_target);
+        naming_start(&r->naming, &r->t, r->to.seen, &r->cover, on_target);
         return;
     }
     put_target(r);

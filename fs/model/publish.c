@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "model/content.h"
+#include "model/naming.h"
 
 #define BACKOFF_FIRST_US 1000000u
 #define BACKOFF_LAST_US 30000000u
@@ -30,6 +31,8 @@ struct publication {
     uint64_t gen;
     struct origin origin;
     struct blob *sent;
+    struct naming naming;
+    struct cover cover;    /* what naming looks for */
     bool refreshed, again; /* again: a context was refused once */
 };
 
@@ -98,6 +101,8 @@ void publish_origin(struct inode *i, struct origin *out)
 static void release(struct task *t)
 {
     struct publication *p = container_of(t, struct publication, t);
+    naming_release(&p->naming);
+    cover_release(&p->cover);
     seen_unlock(&p->lock);
     blob_unref(p->sent);
     inode_drop(p->inode);
@@ -369,7 +374,6 @@ static void on_refresh(struct task *t, const struct get_reply *r)
         finish(p, fs_errno(r->status));
         return;
     }
-    seen_got(p->inode->seen, r);
     take_xattrs(p->inode, &r->object);
     if (rebase(p, &r->object))
         return;
@@ -395,16 +399,14 @@ static void prepare(struct publication *p)
         finish(p, 0);
         return;
     }
-    struct cover cover = COVER_EMPTY;
-    publish_cover(i, &cover);
-    bool refresh = needs_refresh(p, &cover);
-    cover_release(&cover);
-    if (!refresh) {
+    cover_clear(&p->cover);
+    publish_cover(i, &p->cover);
+    if (!needs_refresh(p, &p->cover)) {
         put(p);
         return;
     }
     p->refreshed = true;
-    task_get(&p->t, seen_key(i->seen), GET_META, NULL, on_refresh);
+    naming_start(&p->naming, &p->t, i->seen, &p->cover, on_refresh);
 }
 
 static void granted(struct lock_wait *w)

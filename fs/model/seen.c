@@ -280,11 +280,19 @@ static bool wanted(const struct known *k, const struct cover *dots)
     return k->type == SIBLING_DELETE || cover_has(dots, &k->dot);
 }
 
-bool seen_can_name(const struct seen *s, const struct cover *dots)
+bool seen_names_live(const struct seen *s, const struct cover *dots)
 {
     for (uint32_t i = 0; i < s->n; i++)
-        if (cover_has(dots, &s->known[i].dot) && s->known[i].token == NULL)
+        if (s->known[i].token == NULL && cover_has(dots, &s->known[i].dot) &&
+            object_find(&s->view, &s->known[i].dot) != NULL)
             return false;
+    return true;
+}
+
+bool seen_can_name(const struct seen *s, const struct cover *dots)
+{
+    if (!seen_names_live(s, dots))
+        return false;
     for (uint32_t i = 0; i < dots->n; i++)
         if (!clock_covers(&s->view.clock, &dots->dots[i]))
             return false; /* nothing has been learnt that could say whether it lives */

@@ -90,6 +90,8 @@ struct contexts {
 };
 /* False: some live dot has no token yet: a get of the key brings one. */
 bool seen_can_name(const struct seen *s, const struct cover *dots);
+/* Every one of them that lives has a token: what seen_contexts gives is whole. */
+bool seen_names_live(const struct seen *s, const struct cover *dots);
 void seen_contexts(const struct seen *s, const struct cover *dots, struct contexts *out);
 void contexts_release(struct contexts *c);
 void seen_drop_tokens(struct seen *s); /* the cluster refused one: all are fetched again */

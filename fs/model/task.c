@@ -218,6 +218,16 @@ void task_get(struct task *t, struct slice key, enum get_want want, const struct
     get(t, &q, got);
 }
 
+void task_get_all(struct task *t, struct slice key, enum get_want want, const struct dot *value_dot,
+                  void (*got)(struct task *t, const struct get_reply *p))
+{
+    struct get_request q = {.key = key, .want = want};
+    q.opt.r = t->fs->host.replicas == NULL ? 0 : t->fs->host.replicas(t->fs->host.ctx);
+    if (value_dot != NULL)
+        q.value_dot = *value_dot;
+    get(t, &q, got);
+}
+
 void task_get_strict(struct task *t, struct slice key,
                      void (*got)(struct task *t, const struct get_reply *p))
 {

@@ -78,12 +78,17 @@ void fake_kv_release(struct fake_kv *k)
     free(k->replies);
 }
 
+static struct object *find_in(struct fake_row *rows, size_t n, struct slice key)
+{
+    for (size_t i = 0; i < n; i++)
+        if (slice_equal(buf_slice(&rows[i].key), key))
+            return &rows[i].object;
+    return NULL;
+}
+
 static struct object *row_find(const struct fake_kv *k, struct slice key)
 {
-    for (size_t i = 0; i < k->n; i++)
-        if (slice_equal(buf_slice(&k->rows[i].key), key))
-            return &k->rows[i].object;
-    return NULL;
+    return find_in(k->rows, k->n, key);
 }
 
 static struct object *row_get(struct fake_kv *k, struct slice key)
@@ -175,6 +180,10 @@ static uint64_t do_get(void *ctx, const struct get_request *q, kv_get_done done,
     k->gets++;
     k->last_want = q->want;
     const struct object *o = row_find(k, q->key);
+    if (k->lag > 0) {
+        k->lag--;
+        o = find_in(k->frozen, k->n_frozen, q->key);
+    }
     if (k->refuse != DYN_OK)
         return r->id;
     r->get.implicit_dir = (o == NULL || !object_live(o)) && has_live_below(k, q->key);
@@ -438,7 +447,7 @@ void fake_kv_let_go(struct fake_kv *k)
     k->hold = false;
 }
 
-void fake_kv_freeze_lists(struct fake_kv *k)
+void fake_kv_freeze(struct fake_kv *k)
 {
     rows_free(k->frozen, k->n_frozen);
     k->frozen = mem_zalloc((k->n + 1) * sizeof(*k->frozen));
@@ -447,7 +456,6 @@ void fake_kv_freeze_lists(struct fake_kv *k)
         buf_put_slice(&k->frozen[i].key, buf_slice(&k->rows[i].key));
         object_copy(&k->frozen[i].object, &k->rows[i].object);
     }
-    k->stale_lists = true;
 }
 
 void fake_kv_forget_counts(struct fake_kv *k)

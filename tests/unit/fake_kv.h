@@ -30,6 +30,7 @@ struct fake_kv {
     int refuse;       /* every request answers this instead of being done; DYN_OK: none */
     int refuse_puts;  /* as above, puts only */
     uint32_t lose;    /* so many puts are done and answered DYN_ERR_TIMEOUT */
+    uint32_t lag;     /* so many gets see what was there at fake_kv_freeze */
     bool stale_lists; /* listings show the entries of when this was set */
     struct fake_row *frozen;
     size_t n_frozen;
@@ -50,7 +51,7 @@ struct random_port fake_kv_random(struct fake_kv *k);
 /* Lets time pass until nothing is due within `limit_us`, or until *stop becomes true. */
 void fake_kv_run(struct fake_kv *k, uint64_t limit_us, const bool *stop);
 void fake_kv_let_go(struct fake_kv *k); /* ends hold; what was held is answered next */
-void fake_kv_freeze_lists(struct fake_kv *k);
+void fake_kv_freeze(struct fake_kv *k);
 void fake_kv_forget_counts(struct fake_kv *k);
 
 /* Another writer. base: whether it supersedes what is there, as a mount would that had read it, or

@@ -236,6 +236,35 @@ static void test_f2_rm_never_drops_a_version_that_came_later(void **state)
     assert_true(fake_kv_holds(&t->k, "f", "late"));
 }
 
+/* After a split the entries may meet before the objects do. */
+static void test_f2_rm_of_what_a_listing_showed_waits_for_lagging_replicas(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "f", "old", false);
+    fake_kv_freeze(&t->k);
+    fake_kv_write(&t->k, "f", "new", false);
+    assert_string_equal(sh_ls(t->a, ""), "f f.conflict.1 ");
+    t->k.lag = 4;
+    assert_int_equal(sh_rm(t->a, "f"), 0);
+    assert_int_equal(fake_kv_live(&t->k, "f"), 1);
+    assert_true(fake_kv_holds(&t->k, "f", "old"));
+}
+
+static void test_open_of_what_a_listing_showed_asks_all_replicas(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "f", "old", false);
+    fake_kv_freeze(&t->k);
+    fake_kv_write(&t->k, "f", "new", false);
+    assert_string_equal(sh_ls(t->a, ""), "f f.conflict.1 ");
+    t->k.lag = 2;
+    assert_string_equal(sh_cat(t->a, "f"), "new");
+    later(t->b);
+    assert_string_equal(sh_ls(t->b, ""), "f f.conflict.1 ");
+    t->k.lag = 100; /* nobody has it: what there is is served */
+    assert_string_equal(sh_cat(t->b, "f"), "old");
+}
+
 static void hide(struct fs_config *c)
 {
     c->hide_conflicts = true;
@@ -504,6 +533,8 @@ int main(void)
         T(test_f2_rm_of_all_names_in_any_order_leaves_nothing),
         T(test_f2_rm_of_a_conflict_file_drops_that_sibling_alone),
         T(test_f2_rm_never_drops_a_version_that_came_later),
+        T(test_f2_rm_of_what_a_listing_showed_waits_for_lagging_replicas),
+        T(test_open_of_what_a_listing_showed_asks_all_replicas),
         T(test_f2_with_hidden_conflicts_rm_takes_all),
         T(test_f3_chmod_of_a_conflict_file_keeps_rank_and_number),
         T(test_f3_a_number_is_never_given_again),
