@@ -13,7 +13,7 @@
 struct peer {
     uint64_t node;
     enum peer_state state;
-    uint64_t rtt_us, down_since_us, interval_us;
+    uint64_t rtt_us, last_ok_us, down_since_us, interval_us;
     struct timer timer;
     struct detector *d;
 };
@@ -111,6 +111,7 @@ void detector_ok(struct detector *d, uint64_t node, uint64_t rtt_us)
 {
     struct peer *p = obtain(d, node);
     p->rtt_us = p->rtt_us == 0 ? rtt_us : p->rtt_us - p->rtt_us / 8 + rtt_us / 8;
+    p->last_ok_us = d->time.mono_us(d->time.ctx);
     if (p->state == PEER_UP)
         return;
     p->state = PEER_UP;
@@ -152,6 +153,12 @@ uint64_t detector_rtt_us(const struct detector *d, uint64_t node)
 {
     const struct peer *p = find(d, node);
     return p == NULL ? 0 : p->rtt_us;
+}
+
+uint64_t detector_last_ok_us(const struct detector *d, uint64_t node)
+{
+    const struct peer *p = find(d, node);
+    return p == NULL ? 0 : p->last_ok_us;
 }
 
 uint64_t detector_down_since_us(const struct detector *d, uint64_t node)

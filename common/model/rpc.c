@@ -98,7 +98,7 @@ static void finish(struct rpc *r, struct rpc_call *call, int err, struct slice b
     if (r->detector != NULL) {
         if (err == DYN_OK)
             detector_ok(r->detector, call->node, r->time.mono_us(r->time.ctx) - call->started_us);
-        else
+        else if (detector_last_ok_us(r->detector, call->node) <= call->started_us)
             detector_failed(r->detector, call->node, err);
     }
     call->done(call, err, body);

@@ -85,6 +85,8 @@ struct request_options {
     uint8_t sloppy;     /* enum sloppiness */
     uint8_t forwarded;  /* set by a node that passes a client's request on */
     uint32_t timeout_ms;
+    uint64_t
+        expires_ms; /* wall clock; a forwarded request must not take effect later (E15); 0: never */
 };
 
 enum get_want {

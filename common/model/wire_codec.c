@@ -74,6 +74,7 @@ void wire_put_options(const struct request_options *o, struct buf *out)
     buf_put_u8(out, o->w);
     buf_put_u8(out, (uint8_t)(o->durability | o->sloppy << 2 | o->forwarded << 4));
     buf_put_varint(out, o->timeout_ms);
+    buf_put_varint(out, o->expires_ms);
 }
 
 void wire_read_options(struct reader *r, struct request_options *o)
@@ -88,6 +89,7 @@ void wire_read_options(struct reader *r, struct request_options *o)
     if (o->sloppy > SLOPPY_NO || bits >> 5 != 0)
         reader_fail(r);
     o->timeout_ms = wire_read_u32(r, UINT32_MAX);
+    o->expires_ms = read_varint(r);
 }
 
 void wire_put_status(int status, uint8_t answered, uint8_t needed, struct buf *out)

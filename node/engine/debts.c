@@ -168,18 +168,41 @@ static void on_object_read(void *arg, const struct gather_result *result)
                                    .roles = ROLE_ENTRY,
                                    .settled = on_entry_spread,
                                    .arg = it};
+    struct request_options options = {.durability = DURABILITY_QUORUM}; /* the debt goes: E11 */
+    engine_quorum(e, &options, &p.quorum);
+    replication_start(e, &p);
+}
+
+/* What is projected must have seen what the debt stands for, which is here. */
+static void on_own_copy(struct replica_read *r, int err)
+{
+    struct settlement *it = r->arg;
+    struct engine *e = it->s->e;
+    struct cover at_least = COVER_EMPTY;
+    clock_copy(&at_least.clock, &r->object.clock);
+    it->reading = false;
+    replica_read_release(r);
+    if (err != DYN_OK) {
+        cover_release(&at_least);
+        item_end(it);
+        return;
+    }
+    struct gather_params p = {.key = it->key,
+                              .values = VALUE_NONE,
+                              .at_least = &at_least,
+                              .done = on_object_read,
+                              .arg = it};
     struct request_options defaults = {0};
     engine_quorum(e, &defaults, &p.quorum);
-    replication_start(e, &p);
+    gather_start(e, &p);
 }
 
 static void settle_entry(struct settlement *it)
 {
-    struct gather_params p = {
-        .key = it->key, .values = VALUE_NONE, .done = on_object_read, .arg = it};
-    struct request_options defaults = {0};
-    engine_quorum(it->s->e, &defaults, &p.quorum);
-    gather_start(it->s->e, &p);
+    it->read = (struct replica_read){
+        .e = it->s->e, .key = it->key, .load = LOAD_NONE, .done = on_own_copy, .arg = it};
+    it->reading = true;
+    replica_read_start(&it->read);
 }
 
 static void on_dir_put(void *arg, const struct put_reply *reply)

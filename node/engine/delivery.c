@@ -90,6 +90,10 @@ static void on_local(struct replica_write *w, int err)
 static void send(struct delivery *d)
 {
     const struct object *object = d->second ? &d->full : d->object;
+    if (!(d->roles & ROLE_OBJECT)) { /* an entry has no values */
+        object_project(d->object, &d->full);
+        object = &d->full;
+    }
     if (d->node == d->e->cfg.node) {
         d->write = (struct replica_write){.e = d->e,
                                           .key = d->key,

@@ -86,8 +86,8 @@ int engine_quorum(const struct engine *e, const struct request_options *opt, str
     uint32_t n = opt->n != 0 ? opt->n : at_most(at_most(ring_n(e->ring), members), N_MAX);
     uint32_t r = opt->r != 0 ? opt->r : at_most(ring_r(e->ring), n);
     uint32_t w = opt->w != 0 ? opt->w : at_most(ring_w(e->ring), n);
-    if (n == 0 || n > members || n > N_MAX || r > n || w > n ||
-        opt->durability > DURABILITY_QUORUM || opt->sloppy > SLOPPY_NO)
+    if (n == 0 || n > members || n > N_MAX || n > at_most(ring_n(e->ring), N_MAX) || r > n ||
+        w > n || opt->durability > DURABILITY_QUORUM || opt->sloppy > SLOPPY_NO)
         return DYN_ERR_INVALID;
     *out = (struct quorum){
         .n = n,
@@ -260,11 +260,14 @@ void engine_start(struct engine *e, bool clean, void (*ready)(void *arg, int err
 
 static void on_drain_timer(struct timer *t, void *arg)
 {
-    (void)t;
     struct engine *e = arg;
     bool idle = list_empty(&e->requests) && list_empty(&e->background);
-    if (e->drained == NULL || (!idle && engine_now(e) < e->drain_until))
+    if (e->drained == NULL)
         return;
+    if (!idle && engine_now(e) < e->drain_until) {
+        timer_set(e->ports.timers, t, e->drain_until);
+        return;
+    }
     void (*drained)(void *a) = e->drained;
     e->drained = NULL;
     drained(e->drained_arg);
@@ -329,7 +332,7 @@ static void receive_request(void *ctx, uint64_t origin, uint64_t from, uint64_t 
     case FRAME_PUT:
     case FRAME_LIST:
     case FRAME_SYNC:
-        request_frame(e, origin, rid, type, body);
+        request_frame(e, origin, from, rid, type, body);
         return;
     case FRAME_RING:
         send_ring(e, origin, rid);

@@ -45,13 +45,13 @@ struct gather {
     struct ask asks[READ_QUORUM_NODES];
     uint32_t n_asks, n_active;
     uint32_t round;
-    bool implicit_dir;
+    bool implicit_dir, values_asked;
     bool starting; /* no answer may be given now: the caller is not done with g */
-    bool local_busy, fetching;
+    bool fetching;
     int64_t dir_mtime_ns;
     struct timer deadline, first_check;
     struct value_fetch fetch;
-    struct delivery repairs[READ_QUORUM_NODES];
+    struct delivery *repairs; /* one for each copy that was behind */
     uint32_t n_repairs, repairs_active;
     struct object repair_object;
 };
@@ -59,6 +59,7 @@ struct gather {
 static void check(struct gather *g);
 static void repair_when_idle(struct gather *g);
 static void ask_primaries(struct gather *g);
+static void ask_standin_quietly(struct gather *g);
 
 static void gather_free(struct gather *g)
 {
@@ -70,11 +71,11 @@ static void gather_free(struct gather *g)
         if (g->asks[i].active && g->asks[i].node == g->e->cfg.node)
             replica_read_release(&g->asks[i].read);
     }
-    if (g->fetching) {
+    if (g->fetching)
         value_fetch_release(&g->fetch);
-    }
     for (uint32_t i = 0; i < g->n_repairs; i++)
         delivery_release(&g->repairs[i]);
+    free(g->repairs);
     read_quorum_release(&g->quorum);
     object_release(&g->repair_object);
     free(g->key);
@@ -113,6 +114,11 @@ static void repair(struct gather *g)
 {
     struct engine *e = g->e;
     g->state = REPAIRING;
+    if (read_quorum_stale(&g->quorum) == 0) {
+        gather_free(g);
+        return;
+    }
+    g->repairs = mem_zalloc(g->quorum.n * sizeof(*g->repairs));
     object_copy(&g->repair_object, &g->quorum.merged);
     g->starting = true; /* deliveries to this node may end inside delivery_start */
     for (uint32_t i = 0; i < g->quorum.n; i++) {
@@ -126,6 +132,7 @@ static void repair(struct gather *g)
                                .node = c->node,
                                .roles =
                                    ROLE_OBJECT | engine_roles(e, c->node, g->p.key, g->p.quorum.n),
+                               .owe_entry = !replication_same_nodes(e, g->p.key, g->p.quorum.n),
                                .timeout_us = e->cfg.replica_timeout_us,
                                .done = on_repaired,
                                .arg = g};
@@ -192,6 +199,7 @@ static void ask_again(struct gather *g)
     read_quorum_release(&g->quorum);
     read_quorum_init(&g->quorum, g->p.quorum.r, &at_least);
     g->round++;
+    g->values_asked = false;
     g->n_asks = 0;
     g->next_standin = g->p.quorum.n;
     ask_primaries(g);
@@ -246,6 +254,11 @@ static void fetch_values(struct gather *g)
 
 /* ---- copies ------------------------------------------------------------------------------ */
 
+static bool standins_left(const struct gather *g)
+{
+    return g->p.quorum.sloppy && g->next_standin < g->n_list && g->n_asks < READ_QUORUM_NODES;
+}
+
 static void check(struct gather *g)
 {
     struct dot missing;
@@ -254,9 +267,14 @@ static void check(struct gather *g)
         return;
     if (g->state == ANSWERED) {
         repair_when_idle(g);
-    } else if (g->state != ASKING) {
+        return;
+    }
+    if (g->state != ASKING)
         return; /* on_fetched comes back here */
-    } else if (!read_quorum_complete(&g->quorum)) {
+    /* R may have answered without having seen what the reader has (E22) */
+    while (!read_quorum_complete(&g->quorum) && g->n_active == 0 && standins_left(g))
+        ask_standin_quietly(g);
+    if (!read_quorum_complete(&g->quorum)) {
         if (g->n_active == 0)
             answer(g, g->quorum.n < p->quorum.r ? DYN_ERR_NO_QUORUM : DYN_ERR_TIMEOUT);
     } else if (p->values == VALUE_DOT &&
@@ -285,17 +303,22 @@ static void ask_standin(struct gather *g)
     }
 }
 
+/* Also when the stand-in answers inside: whoever calls looks at the outcome. */
+static void ask_standin_quietly(struct gather *g)
+{
+    bool was_starting = g->starting;
+    g->starting = true;
+    ask_standin(g);
+    g->starting = was_starting;
+}
+
 static void ask_ended(struct ask *a, int err)
 {
     struct gather *g = a->g;
     a->active = false;
     g->n_active--;
-    if (err != DYN_OK && g->state == ASKING) {
-        bool was_starting = g->starting;
-        g->starting = true;
-        ask_standin(g);
-        g->starting = was_starting;
-    }
+    if (err != DYN_OK && g->state == ASKING)
+        ask_standin_quietly(g);
     check(g);
 }
 
@@ -327,7 +350,6 @@ static void on_reply(struct rpc_call *call, int err, struct slice body)
 static void on_read(struct replica_read *r, int err)
 {
     struct ask *a = r->arg;
-    a->g->local_busy = false;
     if (err == DYN_OK)
         take_copy(a, &r->object, r->implicit_dir, r->dir_mtime_ns);
     replica_read_release(r);
@@ -369,7 +391,6 @@ static void ask_self(struct gather *g, struct ask *a)
                                     .dir_info = g->p.dir_info,
                                     .done = on_read,
                                     .arg = a};
-    g->local_busy = true;
     replica_read_start(&a->read);
 }
 
@@ -378,7 +399,9 @@ static void ask(struct gather *g, uint64_t node, bool primary)
     struct engine *e = g->e;
     if (g->n_asks == READ_QUORUM_NODES)
         return;
-    bool first = g->n_asks == 0 && !self_is_primary(g);
+    bool up = node == e->cfg.node || detector_up(e->detector, node);
+    bool first = up && !g->values_asked && !self_is_primary(g);
+    g->values_asked |= first;
     struct ask *a = &g->asks[g->n_asks++];
     *a = (struct ask){.g = g, .node = node, .primary = primary, .active = true};
     g->n_active++;
@@ -386,7 +409,7 @@ static void ask(struct gather *g, uint64_t node, bool primary)
         ask_self(g, a);
         return;
     }
-    if (!detector_up(e->detector, node)) {
+    if (!up) {
         ask_ended(a, DYN_ERR_UNREACHABLE);
         return;
     }

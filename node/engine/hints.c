@@ -39,7 +39,7 @@ struct drain_item {
     struct slice key;
     enum row_kind kind;
     uint32_t partition;
-    bool reading, delivering, sent_absent;
+    bool reading, delivering;
     struct replica_read read;
     struct delivery delivery;
     uint8_t state[DIGEST_LEN];
@@ -227,11 +227,18 @@ static void abandon(struct background *b)
     drain_free(container_of(b, struct drain, background));
 }
 
-static void item_end(struct drain_item *it, bool ok)
+/* What says that the target, or this node, takes nothing now; other errors are about one hint, which stays while the others go on (E25). */
+static bool ends_the_drain(int err)
+{
+    return err == DYN_ERR_UNREACHABLE || err == DYN_ERR_TIMEOUT || err == DYN_ERR_STOPPED ||
+           err == DYN_ERR_OVERLOAD || err == DYN_ERR_NO_SPACE || err == DYN_ERR_REFUSED;
+}
+
+static void item_end(struct drain_item *it, int err)
 {
     struct drain *d = it->drain;
     keylock_release(d->h->e->locks, &it->lock);
-    if (!ok)
+    if (ends_the_drain(err))
         d->failed = true;
     if (--d->n_active == 0)
         next_slice(d);
@@ -277,7 +284,7 @@ static void remove_hint(struct drain_item *it, bool copy_too)
     uint64_t bytes = object_bytes(it->key, &it->now);
     t->bytes = t->count == 0 || bytes > t->bytes ? 0 : t->bytes - bytes;
     e->stats.hints_drained++;
-    item_end(it, true);
+    item_end(it, DYN_OK);
 }
 
 static void next_member(struct drain_item *it);
@@ -291,7 +298,7 @@ static void on_other_hint(struct store_get *req, int err, struct slice value)
     else if (err == DYN_OK)
         remove_hint(it, false); /* somebody else still needs our copy */
     else
-        item_end(it, false);
+        item_end(it, err);
 }
 
 static void next_member(struct drain_item *it)
@@ -328,12 +335,12 @@ static void on_current(struct store_get *req, int err, struct slice value)
     if (err == DYN_OK)
         err = object_row_decode(value, &mark, &it->now);
     if (err != DYN_OK && err != DYN_ERR_NOT_FOUND) {
-        item_end(it, false);
+        item_end(it, err);
         return;
     }
     object_hash(&it->now, state);
     if (memcmp(state, it->state, DIGEST_LEN) != 0)
-        item_end(it, true); /* written meanwhile: the hint now stands for the newer state */
+        item_end(it, DYN_OK); /* written meanwhile: the hint now stands for the newer state */
     else if (is_replica(it))
         remove_hint(it, false);
     else
@@ -369,9 +376,18 @@ static void on_delivered(struct delivery *dl, int err)
 {
     struct drain_item *it = dl->arg;
     if (err != DYN_OK)
-        item_end(it, false);
+        item_end(it, err);
     else
         lock_item(it);
+}
+
+/* The other primaries may have a value that has gone bad here. */
+static void add_holders(struct drain_item *it)
+{
+    struct engine *e = it->drain->h->e;
+    struct delivery *dl = &it->delivery;
+    dl->n_holders = ring_preference_list(e->ring, ring_partition_of(e->ring, it->key),
+                                         ring_n(e->ring), dl->holders, READ_QUORUM_NODES);
 }
 
 static void on_read(struct replica_read *r, int err)
@@ -380,7 +396,7 @@ static void on_read(struct replica_read *r, int err)
     struct drain *d = it->drain;
     struct engine *e = d->h->e;
     if (err != DYN_OK) {
-        item_end(it, false);
+        item_end(it, err);
         return;
     }
     object_hash(&r->object, it->state);
@@ -391,15 +407,18 @@ static void on_read(struct replica_read *r, int err)
     unsigned roles = it->kind == ROW_ENTRY
                          ? (unsigned)ROLE_ENTRY
                          : ROLE_OBJECT | engine_roles(e, d->target, it->key, ring_n(e->ring));
-    it->delivery = (struct delivery){.e = e,
-                                     .key = it->key,
-                                     .object = &r->object,
-                                     .node = d->target,
-                                     .roles = roles,
-                                     .sync = true, /* E11 */
-                                     .timeout_us = e->cfg.replica_timeout_us,
-                                     .done = on_delivered,
-                                     .arg = it};
+    it->delivery =
+        (struct delivery){.e = e,
+                          .key = it->key,
+                          .object = &r->object,
+                          .node = d->target,
+                          .roles = roles,
+                          .sync = true, /* E11 */
+                          .owe_entry = !replication_same_nodes(e, it->key, ring_n(e->ring)),
+                          .timeout_us = e->cfg.replica_timeout_us,
+                          .done = on_delivered,
+                          .arg = it};
+    add_holders(it);
     it->delivering = true;
     delivery_start(&it->delivery);
 }
@@ -497,12 +516,4 @@ void hints_drain(struct hint_ledger *h)
             ring_member_find(e->ring, t->node) != NULL)
             drain_start(h, t);
     }
-}
-
-bool hints_draining(const struct hint_ledger *h)
-{
-    for (size_t i = 0; i < h->n; i++)
-        if (h->targets[i].drain != NULL)
-            return true;
-    return false;
 }

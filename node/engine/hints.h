@@ -22,6 +22,5 @@ uint64_t hints_total(const struct hint_ledger *h);
 uint64_t hints_bytes(const struct hint_ledger *h);
 /* Starts draining to every target that is up and has hints. Cheap when there is nothing to do. */
 void hints_drain(struct hint_ledger *h);
-bool hints_draining(const struct hint_ledger *h);
 
 #endif

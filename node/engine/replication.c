@@ -87,6 +87,12 @@ static bool entries_settled(const struct replication *r)
     return r->acks[1] >= r->p.quorum.w;
 }
 
+/* A debt goes only on entries that are synced (E11); with weaker durability the sweep settles it. */
+static bool clears_debts(const struct replication *r)
+{
+    return r->p.owe_entry && r->p.quorum.durability == DURABILITY_QUORUM;
+}
+
 static void clear_at_holders(struct replication *r)
 {
     for (uint32_t i = 0; i < r->n_targets; i++) {
@@ -109,7 +115,7 @@ static void count(struct replication *r, unsigned roles)
         r->acks[0]++;
     if (roles & ROLE_ENTRY)
         r->acks[1]++;
-    if (!r->p.owe_entry || !entries_settled(r))
+    if (!clears_debts(r) || !entries_settled(r))
         return;
     if (!were_settled)
         clear_at_holders(r); /* includes whoever has just answered: its state is set before */
@@ -124,7 +130,7 @@ static void on_delivered(struct delivery *d, int err)
         t->state = FAILED;
         target_failed(t);
     } else {
-        bool late = r->p.owe_entry && entries_settled(r) && (t->roles & ROLE_OBJECT);
+        bool late = clears_debts(r) && entries_settled(r) && (t->roles & ROLE_OBJECT);
         t->state = HOLDS;
         r->parent_dead |= d->parent_dead;
         if (t->counts)
@@ -151,7 +157,9 @@ static void target_start(struct replication *r, uint64_t node, unsigned roles, u
                          bool counts)
 {
     struct engine *e = r->e;
-    if (r->n_targets == TARGETS_MAX)
+    /* The last places are for hints that this node keeps itself. */
+    uint32_t room = node == e->cfg.node ? TARGETS_MAX : TARGETS_MAX - 2 * N_MAX;
+    if (r->n_targets >= room)
         return;
     struct target *t = mem_new(struct target);
     *t = (struct target){.r = r,
@@ -345,18 +353,40 @@ struct replication *replication_start(struct engine *e, const struct replication
     return r;
 }
 
+/* This node's own disk refused: others must have what it was to hold, with a hint for it. */
+static void replace_self(struct replication *r)
+{
+    unsigned roles = r->p.self_roles & r->p.roles;
+    uint64_t primary = r->p.self_hint_for;
+    r->p.self_roles = 0;
+    r->p.self_hint_for = 0;
+    r->starting = true;
+    if (primary != 0) { /* it was thought down; nobody has tried it for this write */
+        target_start(r, primary, ROLE_OBJECT, 0, true);
+        roles &= ~(unsigned)ROLE_OBJECT;
+    }
+    for (unsigned role = ROLE_OBJECT; role <= ROLE_ENTRY; role <<= 1) {
+        uint64_t node = roles & role ? next_standin(r, role) : 0;
+        if (node != 0 && node != r->e->cfg.node)
+            target_start(r, node, role, r->e->cfg.node, true);
+    }
+    r->starting = false;
+}
+
 void replication_self(struct replication *r, int err, bool parent_dead)
 {
     assert(r->self_pending);
     r->self_pending = false;
     if (err == DYN_OK) {
-        bool late = r->p.owe_entry && entries_settled(r);
+        bool late = clears_debts(r) && entries_settled(r);
         r->self_holds = true;
         r->parent_dead |= parent_dead;
         if (r->p.self_hint_for == 0 || r->p.quorum.sloppy)
             count(r, r->p.self_roles & r->p.roles);
         if (late)
             debts_clear_entry_at(r->e, r->e->cfg.node, r->p.key, r->state_hash);
+    } else {
+        replace_self(r);
     }
     check(r);
 }

@@ -18,7 +18,10 @@
 #include "base/mem.h"
 #include "engine/coordinate.h"
 
-#define FORWARD_TIMEOUT_US 2000000u
+#define FORWARD_EXTRA_US                                                                           \
+    100000u /* beyond one replica timeout: the primary has its own to wait for */
+
+#define AHEAD_MAX_NS (86400ull * 1000000000) /* a client's clock may run ahead by a day */
 
 static void forward_next(struct request *r);
 
@@ -137,6 +140,25 @@ static void on_forwarded(struct rpc_call *call, int err, struct slice body)
         forward_next(r);
 }
 
+/* What comes too late must not take effect: by then another primary may have written it, and a reader replaced it (E15). And if both
+ * write it in time, it must be seen to be one write (E7). */
+static void forward(struct request *r, uint64_t node, uint64_t timeout_us)
+{
+    struct engine *e = r->e;
+    struct put_request *q = &r->q.put;
+    struct buf body = BUF_EMPTY;
+    q->opt.forwarded = 1;
+    q->opt.expires_ms = engine_wall_ms(e) + timeout_us / 1000;
+    if (q->origin.writer == 0)
+        q->origin =
+            (struct origin){random_u64(&e->ports.random) | 1, random_u64(&e->ports.random), 1};
+    put_request_encode(q, &body);
+    r->forward.done = on_forwarded;
+    r->forward.arg = r;
+    e->stats.forwarded++;
+    rpc_start(e->rpc, &r->forward, node, FRAME_PUT, &body, timeout_us);
+}
+
 static void forward_next(struct request *r)
 {
     struct engine *e = r->e;
@@ -147,16 +169,10 @@ static void forward_next(struct request *r)
     if (now >= r->deadline_us) {
         request_fail(r, DYN_ERR_TIMEOUT, 0, r->quorum.w);
     } else if (r->next_primary < r->n_primaries) {
-        struct buf body = BUF_EMPTY;
         /* Each primary, and then this node as a stand-in, has its share of the time. */
         uint64_t share = (r->deadline_us - now) / (r->n_primaries - r->next_primary + 1);
-        r->q.put.opt.forwarded = 1;
-        put_request_encode(&r->q.put, &body);
-        r->forward.done = on_forwarded;
-        r->forward.arg = r;
-        e->stats.forwarded++;
-        rpc_start(e->rpc, &r->forward, r->primaries[r->next_primary++], FRAME_PUT, &body,
-                  share < FORWARD_TIMEOUT_US ? share : FORWARD_TIMEOUT_US);
+        uint64_t most = e->cfg.replica_timeout_us + FORWARD_EXTRA_US;
+        forward(r, r->primaries[r->next_primary++], share < most ? share : most);
     } else if (r->quorum.sloppy) {
         coordinate_put(r);
     } else {
@@ -190,6 +206,8 @@ static int check_put(const struct request *r)
         return DYN_ERR_TOO_LARGE;
     if (q->type > SIBLING_SYMLINK)
         return DYN_ERR_INVALID;
+    if (q->time_ns > engine_wall_ns(r->e) + AHEAD_MAX_NS)
+        return DYN_ERR_INVALID; /* it would be the newest for ever */
     return DYN_OK;
 }
 
@@ -221,6 +239,12 @@ static int decode(struct request *r, const struct request_options **opt)
         break;
     }
     r->decoded = err == DYN_OK;
+    if (r->decoded && r->type == FRAME_PUT && !r->local && r->from == 0) {
+        /* what only nodes may say */
+        r->q.put.flags &= ~(uint32_t)PUT_IMPLICIT;
+        r->q.put.opt.forwarded = 0;
+        r->q.put.opt.expires_ms = 0;
+    }
     return err;
 }
 
@@ -271,6 +295,8 @@ static void start(struct request *r)
         err = check(r);
     if (err == DYN_OK)
         err = engine_quorum(e, opt, &r->quorum);
+    if (err == DYN_OK && opt->expires_ms != 0 && engine_wall_ms(e) > opt->expires_ms)
+        err = DYN_ERR_STOPPED; /* the forwarder has gone on to another */
     if (err == DYN_OK && (!e->serving || e->stopping))
         err = DYN_ERR_STOPPED;
     if (err == DYN_OK && e->stats.in_flight > e->cfg.requests_max)
@@ -302,10 +328,12 @@ static struct request *request_new(struct engine *e, uint8_t type)
     return r;
 }
 
-void request_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, struct slice body)
+void request_frame(struct engine *e, uint64_t origin, uint64_t from, uint64_t rid, uint8_t type,
+                   struct slice body)
 {
     struct request *r = request_new(e, type);
     r->origin = origin;
+    r->from = from;
     r->rid = rid;
     buf_put_slice(&r->body, body);
     start(r);

@@ -25,7 +25,7 @@ struct request {
     bool decoded;
 
     /* who waits: a frame's sender (done NULL), or a caller of engine_kv */
-    uint64_t origin, rid;
+    uint64_t origin, from, rid;
     union {
         kv_get_done get;
         kv_put_done put;
@@ -47,7 +47,7 @@ struct request {
 };
 
 /* A frame from a client or a peer. */
-void request_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type,
+void request_frame(struct engine *e, uint64_t origin, uint64_t from, uint64_t rid, uint8_t type,
                    struct slice body);
 void request_free(struct request *r);
 
