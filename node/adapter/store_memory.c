@@ -285,16 +285,17 @@ static int hand_over(struct store_memory *m, struct store_batch *batch)
     return DYN_OK;
 }
 
-static void port_write(void *ctx, struct store_batch *batch, enum store_sync sync,
-                       struct store_write *req)
+static int port_write(void *ctx, struct store_batch *batch, enum store_sync sync,
+                      struct store_write *req)
 {
     struct store_memory *m = ctx;
     int err = hand_over(m, batch);
     store_batch_release(batch);
-    if (req == NULL && sync == STORE_BUFFERED)
-        return;
+    if (err != DYN_OK || (req == NULL && sync == STORE_BUFFERED))
+        return err;
     uint64_t ticket = sync == STORE_SYNCED ? m->written : 0;
-    submit(m, (struct waiting){.kind = WAITING_WRITE, .write = req, .ticket = ticket, .err = err});
+    submit(m, (struct waiting){.kind = WAITING_WRITE, .write = req, .ticket = ticket});
+    return DYN_OK;
 }
 
 static void port_sync(void *ctx, struct store_write *req)

@@ -300,8 +300,8 @@ static bool room_for(const struct store_batch *batch, enum store_room room)
     return true;
 }
 
-static void port_write(void *ctx, struct store_batch *batch, enum store_sync sync,
-                       struct store_write *req)
+static int port_write(void *ctx, struct store_batch *batch, enum store_sync sync,
+                      struct store_write *req)
 {
     struct store_rocksdb *s = ctx;
     int err = DYN_OK;
@@ -312,16 +312,16 @@ static void port_write(void *ctx, struct store_batch *batch, enum store_sync syn
     if (err == DYN_OK)
         turn_add(s, batch);
     store_batch_release(batch);
+    if (err != DYN_OK)
+        return err;
     if (req != NULL) {
         req->sync = sync;
-        if (err == DYN_OK)
-            list_append(&s->waiting, &req->link);
-        else
-            settle(s, req, err);
+        list_append(&s->waiting, &req->link);
     }
     if (s->turn_ops >= TURN_OPS_MAX || s->turn_bytes >= TURN_BYTES_MAX)
         store_rocksdb_turn_write(s);
     make_dirty(s);
+    return DYN_OK;
 }
 
 static void port_sync(void *ctx, struct store_write *req)

@@ -181,6 +181,12 @@ static void minted_unspread(struct put_op *op, int err)
         answer(op, op->unchanged_status);
     } else if (err == DYN_ERR_EXISTS) {
         answer(op, err);
+    } else if (err == DYN_ERR_NO_SPACE || err == DYN_ERR_STOPPED || err == DYN_ERR_IO) {
+        struct request *r = op->r;
+        timer_cancel(op->e->ports.timers, &op->deadline);
+        op->r = NULL;
+        r->coordinator = NULL;
+        request_elsewhere(r, err); /* a write is not refused because one disk is full */
     } else {
         fail(op, err != DYN_OK ? err : DYN_ERR_STALE);
     }
@@ -337,9 +343,13 @@ static int add_sibling(struct put_op *op, struct object *o, struct epoch *mark,
     *mark = new_mark;
     s.attrs.xattrs = blob_ref(q->attrs.xattrs);
     s.time_ns = order_time(op, o, cover);
+    uint32_t live_before = object_live_count(o);
     struct sibling written = s; /* blobs stay referenced by op and the request */
     object_write(o, cover, &s, engine_wall_ms(op->e));
     op->dot = survivor(o, &written);
+    uint32_t live = object_live_count(o);
+    if (live > SIBLINGS_LIMIT && live > live_before)
+        return DYN_ERR_CONFLICT; /* E24; nothing of this is stored */
     return DYN_OK;
 }
 
@@ -366,10 +376,8 @@ static int write_covered(struct put_op *op, struct object *o, struct epoch *mark
         return NEED_READ;
     if (q->flags & PUT_DROP_ONLY)
         return drop(op, o, mark, cover);
-    if (q->type == SIBLING_DELETE && !object_live(o))
-        return nothing_to_do(op, DYN_ERR_NOT_FOUND);
-    if (q->n_contexts == 0 && q->flags == 0 && object_live_count(o) >= SIBLINGS_LIMIT)
-        return DYN_ERR_CONFLICT;
+    if (q->type == SIBLING_DELETE && !object_live(o)) /* perhaps only here */
+        return op->read_done ? nothing_to_do(op, DYN_ERR_NOT_FOUND) : NEED_READ;
     return add_sibling(op, o, mark, cover);
 }
 
@@ -450,15 +458,20 @@ static void mint_start(struct put_op *op)
 static void on_merged(struct replica_write *w, int err)
 {
     struct put_op *op = w->arg;
-    (void)err; /* what could not be merged leaves a false conflict at worst */
+    if (err == DYN_OK && w->n_missing > 0)
+        err = DYN_ERR_STALE;
     replica_write_release(w);
     op->in_flight = false;
     object_release(&op->gathered);
     op->gathered = OBJECT_EMPTY;
-    if (op->r == NULL)
+    if (op->r == NULL) {
         op_free_when_idle(op);
-    else
-        mint_start(op);
+    } else if (err != DYN_OK && (op->r->q.put.flags & PUT_IF_ABSENT)) {
+        fail(op, err); /* what was read is not here, so mint() would find nothing */
+        op_free_when_idle(op);
+    } else {
+        mint_start(op); /* otherwise what could not be merged leaves a false conflict at worst */
+    }
 }
 
 static void on_gathered(void *arg, const struct gather_result *result)

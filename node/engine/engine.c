@@ -45,9 +45,11 @@ static void write_lease(struct engine *e, uint64_t until, void (*done)(struct st
     store_batch_put(&b, STORE_LOCAL, slice_str(LEASE_ROW), buf_slice(&row));
     e->lease_asked = until;
     e->lease_write = (struct store_write){.done = done, .arg = e};
-    e->ports.store.write(e->ports.store.ctx, &b, STORE_SYNCED, &e->lease_write);
+    int err = e->ports.store.write(e->ports.store.ctx, &b, STORE_SYNCED, &e->lease_write);
     store_batch_release(&b);
     buf_release(&row);
+    if (err != DYN_OK)
+        done(&e->lease_write, err);
 }
 
 static void on_lease_renewed(struct store_write *req, int err)

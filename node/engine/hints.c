@@ -36,6 +36,7 @@ struct hint_ledger {
 struct drain_item {
     struct drain *drain;
     uint8_t *bytes;
+    uint64_t held; /* what the hint's row counts */
     struct slice key;
     enum row_kind kind;
     uint32_t partition;
@@ -137,31 +138,39 @@ void hints_load(struct hint_ledger *h, void (*done)(void *arg, int err), void *a
     h->e->ports.store.scan(h->e->ports.store.ctx, &h->scan);
 }
 
-static uint64_t object_bytes(struct slice key, const struct object *o)
+static uint64_t bytes_held(struct slice key, enum row_kind kind, const struct object *o)
 {
     uint64_t bytes = key.len + 64;
     for (uint32_t i = 0; i < o->n; i++)
-        bytes += 128 + o->siblings[i].size;
+        bytes += 128 + (kind == ROW_OBJECT ? o->siblings[i].size : 0);
     return bytes;
 }
 
-void hints_batch(struct hint_ledger *h, struct store_batch *b, uint64_t target, uint32_t partition,
-                 enum row_kind kind, struct slice key, const struct object *o, bool exists)
+uint64_t hints_batch(struct hint_ledger *h, struct store_batch *b, uint64_t target,
+                     uint32_t partition, enum row_kind kind, struct slice key,
+                     const struct object *o)
 {
     if (h->e->cfg.bug == BUG_NO_HINT)
-        return;
+        return 0;
     struct buf name = BUF_EMPTY, row = BUF_EMPTY;
-    struct debt debt = {.since_ms = engine_wall_ms(h->e), .bytes = object_bytes(key, o)};
+    struct debt debt = {.since_ms = engine_wall_ms(h->e), .bytes = bytes_held(key, kind, o)};
     object_hash(o, debt.state);
     debt_encode(&debt, &row);
     row_hint(target, partition, kind, key, &name);
     store_batch_put(b, STORE_HINT, buf_slice(&name), buf_slice(&row));
     buf_release(&name);
     buf_release(&row);
-    if (!exists) {
-        struct hint_target *t = obtain(h, target);
+    return debt.bytes;
+}
+
+void hints_note(struct hint_ledger *h, uint64_t target, uint64_t was, uint64_t bytes)
+{
+    if (bytes == 0)
+        return;
+    struct hint_target *t = obtain(h, target);
+    t->bytes = t->bytes - (was < t->bytes ? was : t->bytes) + bytes;
+    if (was == 0) {
         t->count++;
-        t->bytes += debt.bytes;
         h->e->stats.hints_stored++;
     }
 }
@@ -276,13 +285,16 @@ static void remove_hint(struct drain_item *it, bool copy_too)
     store_batch_delete(&b, STORE_HINT, buf_slice(&it->row));
     if (copy_too)
         delete_copy(it, &b);
-    e->ports.store.write(e->ports.store.ctx, &b, STORE_BUFFERED, NULL);
+    int err = e->ports.store.write(e->ports.store.ctx, &b, STORE_BUFFERED, NULL);
     store_batch_release(&b);
+    if (err != DYN_OK) {
+        item_end(it, err);
+        return;
+    }
     struct hint_target *t = obtain(d->h, d->target);
     if (t->count > 0)
         t->count--;
-    uint64_t bytes = object_bytes(it->key, &it->now);
-    t->bytes = t->count == 0 || bytes > t->bytes ? 0 : t->bytes - bytes;
+    t->bytes = t->count == 0 || it->held > t->bytes ? 0 : t->bytes - it->held;
     e->stats.hints_drained++;
     item_end(it, DYN_OK);
 }
@@ -437,15 +449,17 @@ static void item_start(struct drain_item *it)
 
 static bool on_hint_row(struct store_scan *req, struct slice key, struct slice value)
 {
-    (void)value;
     struct drain *d = req->arg;
     struct drain_item *it = &d->items[d->n_items];
+    struct debt debt = {0};
     *it = (struct drain_item){.drain = d, .now = OBJECT_EMPTY, .row = BUF_EMPTY};
     keylock_init(&it->lock);
     buf_clear(&d->cursor);
     buf_put_slice(&d->cursor, key);
     buf_put_u8(&d->cursor, 0); /* the least key after this one */
     it->bytes = mem_dup(key.data, key.len);
+    if (debt_decode(value, &debt) == DYN_OK)
+        it->held = debt.bytes;
     if (row_hint_parse(slice_of(it->bytes, key.len), &it->partition, &it->kind, &it->key) == DYN_OK)
         d->n_items++;
     else

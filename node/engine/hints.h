@@ -12,10 +12,12 @@ struct hint_ledger *hints_new(struct engine *e);
 void hints_free(struct hint_ledger *h); /* drains under way are abandoned */
 /* Counts what is on disk; done(arg, err) may run inside. */
 void hints_load(struct hint_ledger *h, void (*done)(void *arg, int err), void *arg);
-/* Adds the hint's row to a batch that also stores the object. exists: the row is there already
- * (then it is only refreshed). */
-void hints_batch(struct hint_ledger *h, struct store_batch *b, uint64_t target, uint32_t partition,
-                 enum row_kind kind, struct slice key, const struct object *o, bool exists);
+/* Adds the hint's row to a batch that also stores the object; returns the bytes it stands for. */
+uint64_t hints_batch(struct hint_ledger *h, struct store_batch *b, uint64_t target,
+                     uint32_t partition, enum row_kind kind, struct slice key,
+                     const struct object *o);
+/* That batch has been taken. was: the bytes of the hint that it replaces, 0 when there was none. */
+void hints_note(struct hint_ledger *h, uint64_t target, uint64_t was, uint64_t bytes);
 bool hints_full(const struct hint_ledger *h);
 uint64_t hints_count(const struct hint_ledger *h, uint64_t target);
 uint64_t hints_total(const struct hint_ledger *h);

@@ -238,13 +238,14 @@ static void on_parent(struct store_get *req, int err, struct slice value)
 
 static void on_hint(struct store_get *req, int err, struct slice value)
 {
-    (void)value;
     struct replica_write *w = req->arg;
+    struct debt before = {0};
     if (err != DYN_OK && err != DYN_ERR_NOT_FOUND) {
         finish(w, err);
         return;
     }
-    w->hint_exists = err == DYN_OK;
+    if (err == DYN_OK && debt_decode(value, &before) == DYN_OK)
+        w->hint_was = before.bytes;
     advance(w, WRITE);
 }
 
@@ -329,8 +330,8 @@ static void batch_debts(struct replica_write *w, struct store_batch *b)
     if (w->hint_for != 0) {
         enum row_kind kind = w->roles & ROLE_OBJECT ? ROW_OBJECT : ROW_ENTRY;
         uint32_t partition = kind == ROW_OBJECT ? w->at.partition : w->at_dir.partition;
-        hints_batch(w->e->hints, b, w->hint_for, partition, kind, w->key, &w->object,
-                    w->hint_exists);
+        w->hint_bytes =
+            hints_batch(w->e->hints, b, w->hint_for, partition, kind, w->key, &w->object);
     }
 }
 
@@ -365,19 +366,26 @@ static void write_batch(struct replica_write *w)
         if (w->roles & ROLE_ENTRY)
             batch_entry(w, &b);
         batch_debts(w, &b);
-    } else if (w->hint_for != 0 && !w->hint_exists) {
+    } else if (w->hint_for != 0 && w->hint_was == 0) {
         batch_debts(w, &b);
     }
     w->stage = ENDED;
     w->write = (struct store_write){.done = on_written, .arg = w};
     w->handing_over = true;
+    int err = DYN_OK;
     if (b.count > 0)
-        store->write(store->ctx, &b, effective_sync(w), &w->write);
+        err = store->write(store->ctx, &b, effective_sync(w), &w->write);
     else if (effective_sync(w) == STORE_SYNCED)
         store->sync(store->ctx, &w->write); /* what we vouch for may have been written unsynced */
     else
         on_written(&w->write, DYN_OK);
     store_batch_release(&b);
+    if (err != DYN_OK) { /* refused: nobody has seen it, nobody will */
+        w->handing_over = false;
+        finish(w, err);
+        return;
+    }
+    hints_note(w->e->hints, w->hint_for, w->hint_was, w->hint_bytes);
     release_locks(w); /* reads see the batch from now on, so nobody can come in between */
     if (w->handed != NULL)
         w->handed(w);

@@ -164,7 +164,8 @@ static void forward_next(struct request *r)
     struct engine *e = r->e;
     uint64_t now = engine_now(e);
     while (r->next_primary < r->n_primaries &&
-           !detector_up(e->detector, r->primaries[r->next_primary]))
+           (r->primaries[r->next_primary] == e->cfg.node ||
+            !detector_up(e->detector, r->primaries[r->next_primary])))
         r->next_primary++;
     if (now >= r->deadline_us) {
         request_fail(r, DYN_ERR_TIMEOUT, 0, r->quorum.w);
@@ -173,11 +174,22 @@ static void forward_next(struct request *r)
         uint64_t share = (r->deadline_us - now) / (r->n_primaries - r->next_primary + 1);
         uint64_t most = e->cfg.replica_timeout_us + FORWARD_EXTRA_US;
         forward(r, r->primaries[r->next_primary++], share < most ? share : most);
+    } else if (r->refused_here != DYN_OK) {
+        request_fail(r, r->refused_here, 0, r->quorum.w);
     } else if (r->quorum.sloppy) {
         coordinate_put(r);
     } else {
         request_fail(r, DYN_ERR_NO_QUORUM, 0, r->quorum.w);
     }
+}
+
+void request_elsewhere(struct request *r, int err)
+{
+    r->refused_here = err;
+    if (r->q.put.opt.forwarded) /* whoever forwarded it goes on to another (E25) */
+        request_fail(r, err, 0, r->quorum.w);
+    else
+        forward_next(r);
 }
 
 static void route_put(struct request *r)

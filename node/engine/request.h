@@ -40,6 +40,7 @@ struct request {
     struct rpc_call forward;
     uint64_t primaries[N_MAX];
     uint32_t n_primaries, next_primary;
+    int refused_here; /* why this node cannot coordinate it; DYN_OK: it can */
     uint64_t deadline_us;
 
     void *coordinator; /* its state while one is at work */
@@ -57,6 +58,8 @@ void request_reply_get(struct request *r, struct get_reply *reply);
 void request_reply_put(struct request *r, struct put_reply *reply);
 void request_reply_list(struct request *r, struct list_reply *reply);
 void request_reply_sync(struct request *r, struct sync_reply *reply);
+/* This node cannot coordinate the put (err says why): the other primaries are tried, then the request fails with err. */
+void request_elsewhere(struct request *r, int err);
 void request_fail(struct request *r, int status, uint32_t answered, uint32_t needed);
 
 /* Puts a directory that is owed to what lies under it (E16), wherever its primaries are. */

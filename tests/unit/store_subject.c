@@ -143,8 +143,10 @@ int subject_write(struct subject *s, struct store_batch *batch, enum store_sync 
 {
     struct outcome o = {0};
     struct store_write req = {.done = write_done, .arg = &o};
-    s->port.write(s->port.ctx, batch, sync, &req);
+    int err = s->port.write(s->port.ctx, batch, sync, &req);
     assert_int_equal(batch->count, 0);
+    if (err != DYN_OK)
+        return err;
     subject_run(s, &o.done);
     return o.err;
 }
