@@ -47,7 +47,7 @@ struct replica_write { /* caller-owned; must stay put until done */
     struct keylock key_lock, own_dir_lock, parent_lock;
     struct object stored, entry; /* as read */
     struct epoch mark;
-    bool was_live, entry_was_live, orphans, handing_over, acknowledged;
+    bool was_live, entry_was_live, orphans, hint_current, handing_over, acknowledged;
     int ack_err;
     uint64_t hint_was, hint_bytes; /* what the hint counted before, and counts now */
     uint64_t dirstat;

@@ -244,8 +244,12 @@ static void on_hint(struct store_get *req, int err, struct slice value)
         finish(w, err);
         return;
     }
-    if (err == DYN_OK && debt_decode(value, &before) == DYN_OK)
+    if (err == DYN_OK && debt_decode(value, &before) == DYN_OK) {
+        uint8_t state[DIGEST_LEN];
+        object_hash(&w->object, state);
         w->hint_was = before.bytes;
+        w->hint_current = memcmp(state, before.state, DIGEST_LEN) == 0;
+    }
     advance(w, WRITE);
 }
 
@@ -366,7 +370,7 @@ static void write_batch(struct replica_write *w)
         if (w->roles & ROLE_ENTRY)
             batch_entry(w, &b);
         batch_debts(w, &b);
-    } else if (w->hint_for != 0 && w->hint_was == 0) {
+    } else if (w->hint_for != 0 && !w->hint_current) {
         batch_debts(w, &b);
     }
     w->stage = ENDED;

@@ -28,8 +28,18 @@ struct port { /* ctx of one node's ports */
 
 static struct port ports[PLAYED_NODES_MAX];
 
+static void frame_free(struct played_frame *f)
+{
+    buf_release(&f->body);
+    free(f);
+}
+
 static void enqueue(struct played_cluster *c, struct played_frame *f)
 {
+    if (c->nodes[f->from - 1].mute) {
+        frame_free(f);
+        return;
+    }
     f->at_us = c->now_us + HOP_US;
     *c->last = f;
     c->last = &f->next;
@@ -90,16 +100,15 @@ static void random_bytes(void *ctx, void *out, size_t len)
     }
 }
 
-static void frame_free(struct played_frame *f)
-{
-    buf_release(&f->body);
-    free(f);
-}
-
 static void deliver(struct played_cluster *c, struct played_frame *f)
 {
     struct played_node *to = &c->nodes[f->to - 1];
     bool there = to->up && to->engine != NULL;
+    if (there && to->held) {
+        f->next = NULL;
+        enqueue(c, f);
+        return;
+    }
     if (f->failure) {
         if (there && to->life == f->to_life) {
             struct net_events ev = engine_events(to->engine);
@@ -126,16 +135,63 @@ static void deliver(struct played_cluster *c, struct played_frame *f)
     frame_free(f);
 }
 
+static uint32_t next_disk(const struct played_cluster *c)
+{
+    uint32_t best = c->n;
+    for (uint32_t i = 0; i < c->n; i++)
+        if (c->nodes[i].store_due != 0 &&
+            (best == c->n || c->nodes[i].store_due < c->nodes[best].store_due))
+            best = i;
+    return best;
+}
+
+/* Requests to a slow disk complete in any order that the store allows. */
+static uint64_t draw_random(struct played_cluster *c)
+{
+    c->random = c->random * 6364136223846793005u + 1442695040888963407u;
+    return c->random >> 40;
+}
+
+static void disk_step(struct played_cluster *c, struct played_node *n)
+{
+    n->store_due = 0;
+    store_memory_step(n->store, draw_random(c));
+    if (store_memory_pending(n->store) > 0)
+        n->store_due = c->now_us + n->store_delay_us;
+}
+
+static void disk_wake(void *ctx)
+{
+    struct port *p = ctx;
+    struct played_node *n = &p->c->nodes[p->index];
+    if (n->store_due == 0)
+        n->store_due = p->c->now_us + n->store_delay_us;
+}
+
+void played_slow_disk(struct played_cluster *c, uint32_t node_index, uint64_t delay_us)
+{
+    c->nodes[node_index].store_delay_us = delay_us;
+    store_memory_set_deferred(c->nodes[node_index].store, delay_us != 0);
+}
+
 /* One event: the next frame or timer. False when nothing is due before `until_us`. */
 static bool step(struct played_cluster *c, uint64_t until_us)
 {
     uint64_t timer_at = timers_next(&c->timers);
     uint64_t frame_at = c->first != NULL ? c->first->at_us : UINT64_MAX;
     uint64_t at = timer_at < frame_at ? timer_at : frame_at;
-    if (at > until_us)
+    uint32_t disk = next_disk(c);
+    uint64_t disk_at = disk < c->n ? c->nodes[disk].store_due : UINT64_MAX;
+    if (disk_at < at)
+        at = disk_at;
+    if (at > until_us || at == UINT64_MAX)
         return false;
     if (at > c->now_us)
         c->now_us = at;
+    if (disk_at <= at) {
+        disk_step(c, &c->nodes[disk]);
+        return true;
+    }
     if (frame_at <= timer_at) {
         struct played_frame *f = c->first;
         c->first = f->next;
@@ -189,6 +245,7 @@ void played_crash(struct played_cluster *c, uint32_t index, bool lose_unsynced)
     engine_free(n->engine);
     n->engine = NULL;
     n->up = false;
+    n->store_due = 0;
     store_memory_crash(n->store, lose_unsynced ? 0 : store_memory_unsynced(n->store));
 }
 
@@ -219,8 +276,9 @@ struct played_cluster *played_cluster_new(uint32_t n_nodes, uint32_t n, uint32_t
     history_release(&h);
     engine_config_defaults(&c->cfg);
     c->cfg.secret = slice_str("a secret of the played cluster");
-    struct store_host host = {0};
     for (uint32_t i = 0; i < n_nodes; i++) {
+        struct store_host host = {.ctx = &ports[i], .wake = disk_wake};
+        ports[i] = (struct port){c, i};
         c->nodes[i].store = store_memory_new(&host);
         played_restart(c, i);
     }

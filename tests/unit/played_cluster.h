@@ -14,9 +14,12 @@
 struct played_node {
     struct engine *engine;
     struct store_memory *store;
-    bool up;       /* reachable */
-    bool silent;   /* reachable, but answers nothing */
-    uint32_t life; /* counts starts */
+    bool up;                            /* reachable */
+    bool silent;                        /* reachable, but answers nothing */
+    bool held;                          /* what is sent to it waits: a stopped process */
+    bool mute;                          /* what it sends is lost */
+    uint64_t store_delay_us, store_due; /* not 0: how long its disk takes for a request */
+    uint32_t life;                      /* counts starts */
 };
 
 struct played_cluster {
@@ -36,6 +39,9 @@ void played_cluster_free(struct played_cluster *c);
 void played_run(struct played_cluster *c, uint64_t for_us); /* lets time pass */
 void played_crash(struct played_cluster *c, uint32_t node_index, bool lose_unsynced);
 void played_restart(struct played_cluster *c, uint32_t node_index);
+
+/* From now on each request to the node's disk takes that long, one after the other. */
+void played_slow_disk(struct played_cluster *c, uint32_t node_index, uint64_t delay_us);
 
 /* Requests through one node's kv port, run to their end. Replies are the caller's to release. */
 struct put_reply played_put(struct played_cluster *c, uint32_t at, const struct put_request *q);
