@@ -29,7 +29,7 @@ struct detector *detector_new(const struct detector_config *cfg, const struct ti
 void detector_free(struct detector *d);
 void detector_ok(struct detector *d, uint64_t node, uint64_t rtt_us);
 void detector_failed(struct detector *d, uint64_t node, int err);
-/* When it last answered; 0: never. A request that was sent before then and timed out says nothing new. */
+/* When it last answered; 0: never. A request sent before then that timed out says nothing new. */
 uint64_t detector_last_ok_us(const struct detector *d, uint64_t node);
 bool detector_up(const struct detector *d, uint64_t node);                /* never heard of: up */
 uint64_t detector_rtt_us(const struct detector *d, uint64_t node);        /* smoothed; 0: unknown */

@@ -236,7 +236,8 @@ static void abandon(struct background *b)
     drain_free(container_of(b, struct drain, background));
 }
 
-/* What says that the target, or this node, takes nothing now; other errors are about one hint, which stays while the others go on (E25). */
+/* What says that the target, or this node, takes nothing now. Other errors are about one hint,
+ * which stays while the others go on (E25). */
 static bool ends_the_drain(int err)
 {
     return err == DYN_ERR_UNREACHABLE || err == DYN_ERR_TIMEOUT || err == DYN_ERR_STOPPED ||

@@ -87,7 +87,7 @@ static bool entries_settled(const struct replication *r)
     return r->acks[1] >= r->p.quorum.w;
 }
 
-/* A debt goes only on entries that are synced (E11); with weaker durability the sweep settles it. */
+/* A debt goes only on synced entries (E11); with weaker durability the sweep settles it. */
 static bool clears_debts(const struct replication *r)
 {
     return r->p.owe_entry && r->p.quorum.durability == DURABILITY_QUORUM;

@@ -140,8 +140,8 @@ static void on_forwarded(struct rpc_call *call, int err, struct slice body)
         forward_next(r);
 }
 
-/* What comes too late must not take effect: by then another primary may have written it, and a reader replaced it (E15). And if both
- * write it in time, it must be seen to be one write (E7). */
+/* What comes too late must not take effect: by then another primary may have written it, and a
+ * reader replaced it (E15). And if both write it in time, it must be seen to be one write (E7). */
 static void forward(struct request *r, uint64_t node, uint64_t timeout_us)
 {
     struct engine *e = r->e;
@@ -254,7 +254,6 @@ static int decode(struct request *r, const struct request_options **opt)
     if (r->decoded && r->type == FRAME_PUT && !r->local && r->from == 0) {
         /* what only nodes may say */
         r->q.put.flags &= ~(uint32_t)PUT_IMPLICIT;
-        r->q.put.opt.forwarded = 0;
         r->q.put.opt.expires_ms = 0;
     }
     return err;

@@ -58,7 +58,8 @@ void request_reply_get(struct request *r, struct get_reply *reply);
 void request_reply_put(struct request *r, struct put_reply *reply);
 void request_reply_list(struct request *r, struct list_reply *reply);
 void request_reply_sync(struct request *r, struct sync_reply *reply);
-/* This node cannot coordinate the put (err says why): the other primaries are tried, then the request fails with err. */
+/* This node cannot coordinate the put (err says why): the other primaries are tried, then the
+ * request fails with err. */
 void request_elsewhere(struct request *r, int err);
 void request_fail(struct request *r, int status, uint32_t answered, uint32_t needed);
 

@@ -10,10 +10,26 @@
 
 static void ask_next(struct value_fetch *f);
 
+/* Several siblings may share one value: after a change of attributes, for example. */
 static bool loaded(const struct object *o, const struct dot *value_dot)
 {
-    const struct sibling *s = object_find_value(o, value_dot);
-    return s == NULL || s->size == 0 || s->value != NULL;
+    for (uint32_t i = 0; i < o->n; i++) {
+        const struct sibling *s = &o->siblings[i];
+        if (s->size > 0 && s->value == NULL && dot_equal(&s->value_dot, value_dot))
+            return false;
+    }
+    return true;
+}
+
+static const struct sibling *find_loaded(const struct object *o, const struct sibling *like)
+{
+    for (uint32_t i = 0; i < o->n; i++) {
+        const struct sibling *s = &o->siblings[i];
+        if (s->value != NULL && dot_equal(&s->value_dot, &like->value_dot) &&
+            s->size == like->size && digest_equal(s->value_hash, like->value_hash))
+            return s;
+    }
+    return NULL;
 }
 
 static void drop_loaded(struct value_fetch *f)
@@ -29,9 +45,8 @@ static void attach(struct value_fetch *f, const struct object *from)
 {
     for (uint32_t i = 0; i < f->into->n; i++) {
         struct sibling *s = &f->into->siblings[i];
-        const struct sibling *other = object_find_value(from, &s->value_dot);
-        if (s->value == NULL && other != NULL && other->value != NULL && other->size == s->size &&
-            digest_equal(other->value_hash, s->value_hash))
+        const struct sibling *other = s->value == NULL ? find_loaded(from, s) : NULL;
+        if (other != NULL)
             s->value = blob_ref(other->value);
     }
     drop_loaded(f);
@@ -83,7 +98,7 @@ static void on_read(struct replica_read *r, int err)
 
 void value_fetch_start(struct value_fetch *f)
 {
-    drop_loaded(f);
+    attach(f, f->into);
     f->next = 0;
     f->call = (struct rpc_call){0};
     f->read = (struct replica_read){.e = f->e,

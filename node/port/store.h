@@ -84,8 +84,9 @@ struct store_stats {
 struct store_port {
     void *ctx;
     void (*get)(void *ctx, struct store_get *req);
-    /* DYN_OK: taken, done will run. Otherwise refused at once (DYN_ERR_NO_SPACE, DYN_ERR_STOPPED, DYN_ERR_IO):
-     * nothing of it is stored or seen, and done will not run. The batch is emptied either way. req NULL: nobody waits. */
+    /* DYN_OK: taken, done will run. Otherwise refused at once (DYN_ERR_NO_SPACE, DYN_ERR_STOPPED,
+     * DYN_ERR_IO): nothing of it is stored or seen, and done will not run. The batch is emptied
+     * either way. req NULL: nobody waits. */
     int (*write)(void *ctx, struct store_batch *batch, enum store_sync sync,
                  struct store_write *req);
     void (*sync)(

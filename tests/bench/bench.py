@@ -5,8 +5,8 @@
 
 http: puts and gets of 1 KiB over HTTP with one and with 32 clients, beside raw RocksDB and beside a
 server that only answers. fs: small files on a mount, beside the same on the local disk. Absolute
-figures differ from machine to machine and from hour to hour: the ratios of one run, medians of its rounds,
-are what to quote.
+figures differ from machine to machine and from hour to hour: what to quote are the ratios of one
+run, from the medians of its rounds.
 """
 
 import argparse
@@ -115,7 +115,7 @@ def timed(count, work):
 
 
 def small_files(where, again, files):
-    """Rates of whole operations on files of 1 KiB under `where`; `again` is a cold view of the same."""
+    """Rates of operations on files of 1 KiB under `where`; `again` is a cold view of the same."""
     where = pathlib.Path(where) / "small"
     again = pathlib.Path(again) / "small"
     value = os.urandom(1024)
@@ -144,8 +144,16 @@ def small_files(where, again, files):
     figures["read, cold"] = timed(files, read)
     figures["overwrite"] = timed(files, lambda: write(False))
     figures["overwrite + fsync"] = timed(files, lambda: write(True))
-    figures["rename"] = timed(files, lambda: [os.rename(where / n, where / f"{n}.b") for n in names])
-    figures["unlink"] = timed(files, lambda: [os.unlink(where / f"{n}.b") for n in names])
+    def rename():
+        for name in names:
+            os.rename(where / name, where / f"{name}.b")
+
+    def unlink():
+        for name in names:
+            os.unlink(where / f"{name}.b")
+
+    figures["rename"] = timed(files, rename)
+    figures["unlink"] = timed(files, unlink)
     where.rmdir()
     return figures
 
@@ -186,7 +194,7 @@ def main():
     parser.add_argument("what", nargs="*", choices=["http", "fs", []], help="default: both")
     parser.add_argument("--seconds", type=float, default=4, help="length of each load (default 4)")
     parser.add_argument("--files", type=int, default=1000, help="small files (default 1000)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds, medians are shown (default 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="medians of them (default 3)")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="dynamount-bench-")
