@@ -169,7 +169,7 @@ void fs_flush(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
     struct inode *i = inode_find(fs, node);
     op->fs = fs;
     op->state = NULL;
-    if (i == NULL) /* a control file, or nothing that could be dirty */
+    if (i == NULL || publish_can_wait(i)) /* NULL: a control file */
         op_end(fs, op, 0);
     else
         publish(i, DURABILITY_DEFAULT, published, op);

@@ -127,6 +127,7 @@ static int apply(struct setting *s)
     struct attrs *a = &i->s.attrs;
     int64_t now = fs_wall_ns(i->fs);
     materialize(i);
+    i->written = true;
     if (s->name.len != 0) {
         int err = apply_xattr(s);
         if (err == 0)

@@ -455,6 +455,11 @@ void publish(struct inode *i, enum durability durability, void (*done)(void *arg
         begin(i);
 }
 
+bool publish_can_wait(const struct inode *i)
+{
+    return i->dirty_data && !i->written && i->pub == NULL && i->error == 0 && i->n_open != 0;
+}
+
 void publish_abandon(struct inode *i)
 {
     clean(i);

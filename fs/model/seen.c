@@ -150,11 +150,13 @@ void seen_collect(const struct seen *s, uint8_t flags, struct cover *out)
             cover_add_dot(out, &s->known[i].dot);
 }
 
-/* F3: does `to` stand where `from` stood: its bytes with other attributes, or the next bytes? */
+/* F3: does `to` stand where `from` stood? It inherited the rank, or has its bytes, or the next. */
 static bool replaces(const struct known *to, const struct known *from)
 {
     if (from->type == SIBLING_DELETE || to->type != from->type || dot_is_none(&from->value_dot))
         return false;
+    if (to->time_ns == from->time_ns)
+        return true;
     return dot_equal(&to->value_dot, &from->value_dot) ||
            dot_equal(&to->base_dot, &from->value_dot);
 }
@@ -184,8 +186,11 @@ static void settle(struct seen *s)
             s->cap = s->cap == 0 ? 1 : s->cap * 2;
             s->known = mem_reallocarray(s->known, s->cap, sizeof(*s->known));
         }
-        s->known[s->n++] = (struct known){
-            .dot = v->dot, .value_dot = v->value_dot, .base_dot = v->base_dot, .type = v->type};
+        s->known[s->n++] = (struct known){.dot = v->dot,
+                                          .value_dot = v->value_dot,
+                                          .base_dot = v->base_dot,
+                                          .type = v->type,
+                                          .time_ns = v->time_ns};
     }
     for (uint32_t i = 0; i < s->n;) {
         struct known *k = &s->known[i];

@@ -18,7 +18,8 @@
 struct known {
     struct dot dot, value_dot, base_dot;
     enum sibling_type type;
-    uint32_t number;    /* N of name.conflict.N, which sticks (F3); 0: none given yet */
+    uint32_t number; /* N of name.conflict.N, which sticks (F3); 0: none given yet */
+    uint64_t time_ns;
     uint8_t flags;      /* KNOWN_ */
     struct blob *token; /* names the dot; NULL: the dot is known from a listing alone (E5) */
 };

@@ -500,14 +500,23 @@ static void on_gathered(void *arg, const struct gather_result *result)
     replica_write_start(&op->write);
 }
 
+/* What the client was shown lies on some replica: a read that stopped at R others would let the
+ * write drop less than it names (E6). */
 static void read_first(struct put_op *op)
 {
+    struct cover at_least = COVER_EMPTY;
+    clock_copy(&at_least.clock, &op->cover.clock);
+    for (uint32_t i = 0; i < op->cover.n; i++)
+        cover_add_dot(&at_least, &op->cover.dots[i]);
     struct gather_params p = {.key = op->key,
                               .quorum = op->r->quorum,
                               .values = VALUE_ALL,
                               .done = on_gathered,
                               .arg = op};
+    if (!(op->r->q.put.flags & PUT_IF_ABSENT))
+        p.at_least = &at_least;
     op->gather = gather_start(op->e, &p);
+    cover_release(&at_least);
 }
 
 /* A slow disk, or a long queue for the key, must not keep the client waiting. What has been minted

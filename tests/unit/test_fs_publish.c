@@ -198,6 +198,32 @@ static void test_f13_fsync_of_a_dirty_file_publishes_at_quorum(void **state)
     assert_int_equal(t->k.puts, 1);
 }
 
+/* bash: open, dup2, close (a flush), write, close (another). */
+static void test_a_shell_redirection_is_one_put(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "f", "before", false);
+    assert_int_equal(do_open(t->a, "f", O_WRONLY | O_CREAT | O_TRUNC), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    assert_int_equal(do_flush(t->a, node, fh), 0);
+    assert_int_equal(t->k.puts, 0);
+    assert_true(fake_kv_holds(&t->k, "f", "before")); /* nobody sees an empty file */
+    do_write(t->a, node, fh, 0, "after");
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_int_equal(t->k.puts, 1);
+    assert_true(fake_kv_holds(&t->k, "f", "after"));
+}
+
+static void test_truncation_alone_is_published_by_the_last_close(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "f", "before", false);
+    assert_int_equal(sh_echo(t->a, "", "f"), 0);
+    fake_kv_run(&t->k, 10000, NULL);
+    assert_int_equal(t->k.puts, 1);
+    assert_true(fake_kv_holds(&t->k, "f", ""));
+}
+
 static void test_f27_a_flush_with_nothing_new_asks_nobody(void **state)
 {
     struct world *t = *state;
@@ -292,6 +318,8 @@ int main(void)
         T(test_appends_of_two_mounts_are_rebased_not_conflicts),
         T(test_f13_fsync_of_a_clean_file_asks_for_a_sync_once),
         T(test_f13_fsync_of_a_dirty_file_publishes_at_quorum),
+        T(test_a_shell_redirection_is_one_put),
+        T(test_truncation_alone_is_published_by_the_last_close),
         T(test_f27_a_flush_with_nothing_new_asks_nobody),
         T(test_f27_flushes_share_the_publication_under_way_and_one_more),
         T(test_f28_unchanged_bytes_move_no_value_but_publish_times),
