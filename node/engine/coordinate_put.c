@@ -381,6 +381,19 @@ static int write_covered(struct put_op *op, struct object *o, struct epoch *mark
     return add_sibling(op, o, mark, cover);
 }
 
+/* A repeat is answered with the dot that it had. What it names and its first attempt did not find goes
+ * now. */
+static int repeat(struct put_op *op, struct object *o, const struct sibling *before)
+{
+    struct cover dots = COVER_EMPTY;
+    op->dot = before->dot;
+    cover_to_dots(&op->cover, o, &dots);
+    if (dots.n > 0 && !cover_has(&dots, &op->dot))
+        object_write(o, &dots, NULL, engine_wall_ms(op->e));
+    cover_release(&dots);
+    return already_done(op);
+}
+
 /* Deletes that lie there are covered by whoever writes without having read: they hold nothing that
  * could be lost. */
 static void cover_deletes(const struct object *o, struct cover *cover)
@@ -397,10 +410,8 @@ static int mint(struct replica_write *w, struct object *o, struct epoch *mark)
         return DYN_ERR_CANCELED; /* answered at its deadline: it must not take effect any more */
     const struct put_request *q = &op->r->q.put;
     const struct sibling *before = find_repeat(o, &q->origin);
-    if (before != NULL) {
-        op->dot = before->dot;
-        return already_done(op);
-    }
+    if (before != NULL)
+        return repeat(op, o, before);
     if ((q->flags & PUT_IF_ABSENT) && object_live(o))
         return DYN_ERR_EXISTS;
     if ((q->flags & PUT_IMPLICIT) && has_live_dir(o))
