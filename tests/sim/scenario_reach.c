@@ -45,14 +45,46 @@ static void test_a_read_that_must_see_a_write_finds_it_at_the_stand_in(void **st
     sim_net_set_judge(s.cluster->net, no_replica_puts, NULL);
     sim_net_heal(s.cluster->net);
     scenario_isolate(&s, 2, true);
+    scenario_isolate(&s, 3, true); /* for now nobody who has it can be reached */
+    get_at_least(&s, 0, key, &context, &seen);
+    assert_int_not_equal(seen.status, DYN_OK);
+    scenario_isolate(&s, 3, false);
+    scenario_isolate(&s, 2, true);
     sim_cluster_run(s.cluster, 20 * (uint64_t)SIM_SECOND); /* A, B and D find each other */
     get_at_least(&s, 0, key, &context, &seen);
     assert_int_equal(seen.status, DYN_OK);
     assert_true(answer_has(&seen, "mine"));
+    buf_release(&context);
+    answer_release(&put);
+    answer_release(&seen);
+    scenario_end(&s);
+}
 
-    scenario_isolate(&s, 3, true); /* now nobody who has it can be reached */
+/* All primaries answer, and the write lies with stand-ins alone. */
+static void test_a_read_that_must_see_a_write_goes_beyond_primaries_that_lack_it(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer put = {0}, seen = {0};
+    char key[32];
+    scenario_begin(&s, 4, 2, 1, 2);
+    scenario_key(&s, (uint32_t[]){0, 1}, 2, "", key);
+    s.opt.sloppy = SLOPPY_YES;
+    for (uint32_t a = 0; a < 2; a++)
+        for (uint32_t b = 2; b < 4; b++)
+            scenario_cut(&s, a, b, true);
+    scenario_put(&s, 2, key, "mine", NULL, 0, &put);
+    assert_int_equal(put.status, DYN_OK);
+    struct buf context = context_whole(&put);
+    sim_net_set_judge(s.cluster->net, no_replica_puts, NULL);
+    sim_net_heal(s.cluster->net);
+    sim_cluster_run(s.cluster, 20 * (uint64_t)SIM_SECOND);
+    scenario_get(&s, 0, key, &seen); /* without the context it is out of sight */
+    assert_int_equal(seen.status, DYN_OK);
+    assert_false(answer_has(&seen, "mine"));
     get_at_least(&s, 0, key, &context, &seen);
-    assert_int_not_equal(seen.status, DYN_OK);
+    assert_int_equal(seen.status, DYN_OK);
+    assert_true(answer_has(&seen, "mine"));
     buf_release(&context);
     answer_release(&put);
     answer_release(&seen);
@@ -131,6 +163,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_read_that_must_see_a_write_finds_it_at_the_stand_in),
+        cmocka_unit_test(test_a_read_that_must_see_a_write_goes_beyond_primaries_that_lack_it),
         cmocka_unit_test(test_a_request_is_passed_on_once_at_most),
         cmocka_unit_test(test_a_write_that_no_primary_took_gets_home_by_hints),
     };

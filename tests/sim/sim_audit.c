@@ -88,27 +88,32 @@ static const struct object *find_object(const struct oracle *o, const struct obj
     return NULL;
 }
 
-static void audit_live(struct sim_cluster *c, const struct sim_listing *l, const struct oracle *o,
-                       const struct object *objects, uint32_t i)
+static void audit_entry(struct sim_cluster *c, const struct sim_listing *l, const struct oracle *o,
+                        const struct object *objects, uint32_t i)
 {
+    const struct object none = OBJECT_EMPTY, *object = &objects[i];
     struct slice key = oracle_key_name(o, i);
     const struct listed *row = listing_find(l, key);
-    if (oracle_entry_may_differ(o, i))
+    const struct object *entry = row != NULL ? &row->object : &none;
+    bool leads = !clock_dominates(&object->clock, &entry->clock);
+    if (live_within(entry, object) && live_within(object, entry))
         return;
-    if (row == NULL) {
-        sim_violation(c->world, "%.*s lives and is not listed", (int)key.len,
-                      (const char *)key.data);
+    if (leads ? oracle_entry_may_lead(o, i) : oracle_entry_may_lag(o, i))
         return;
-    }
-    if (!live_within(&row->object, &objects[i]) || !live_within(&objects[i], &row->object)) {
-        sim_violation(c->world, "%.*s is listed with other versions than it has", (int)key.len,
-                      (const char *)key.data);
-        log_versions(c, "entry", &row->object);
-        log_versions(c, "object", &objects[i]);
-    }
-    struct slice parent = key_parent(key);
+    sim_violation(c->world, "%.*s %s", (int)key.len, (const char *)key.data,
+                  !object_live(entry)    ? "lives and is not listed"
+                  : !object_live(object) ? "is listed and does not live"
+                                         : "is listed with other versions than it has");
+    log_versions(c, "entry", entry);
+    log_versions(c, "object", object);
+}
+
+static void audit_parent(struct sim_cluster *c, const struct oracle *o,
+                         const struct object *objects, uint32_t i)
+{
+    struct slice key = oracle_key_name(o, i), parent = key_parent(key);
     const struct object *dir = find_object(o, objects, parent);
-    if (parent.len > 0 && (dir == NULL || !object_live(dir)))
+    if (object_live(&objects[i]) && parent.len > 0 && (dir == NULL || !object_live(dir)))
         sim_violation(c->world, "%.*s lives under a dead directory", (int)key.len,
                       (const char *)key.data);
 }
@@ -116,16 +121,16 @@ static void audit_live(struct sim_cluster *c, const struct sim_listing *l, const
 void sim_audit_listing(struct sim_cluster *c, const struct sim_listing *l, const struct oracle *o,
                        const struct object *objects)
 {
-    for (uint32_t i = 0; i < oracle_key_count(o); i++)
-        if (oracle_key_name(o, i).len > 0 && object_live(&objects[i]))
-            audit_live(c, l, o, objects, i);
+    for (uint32_t i = 0; i < oracle_key_count(o); i++) {
+        if (oracle_key_name(o, i).len == 0)
+            continue; /* the root is in no directory */
+        audit_entry(c, l, o, objects, i);
+        audit_parent(c, o, objects, i);
+    }
     for (uint32_t i = 0; i < l->n; i++) {
         struct slice key = buf_slice(&l->rows[i].key);
-        const struct object *object = find_object(o, objects, key);
-        if (object != NULL && oracle_entry_may_differ(o, (uint32_t)(object - objects)))
-            continue;
-        if (object_live(&l->rows[i].object) && (object == NULL || !object_live(object)))
-            sim_violation(c->world, "%.*s is listed and does not live", (int)key.len,
+        if (find_object(o, objects, key) == NULL)
+            sim_violation(c->world, "%.*s is listed and nobody wrote it", (int)key.len,
                           (const char *)key.data);
     }
 }

@@ -116,8 +116,11 @@ static void list_directory(struct converge *v, struct slice dir)
     buf_clear(&v->after);
     do {
         err = DYN_ERR_TIMEOUT;
-        v->list = (struct list_request){
-            .opt = all_of(v), .dir = dir, .after = buf_slice(&v->after), .limit = PAGE};
+        v->list = (struct list_request){.opt = all_of(v),
+                                        .dir = dir,
+                                        .after = buf_slice(&v->after),
+                                        .limit = PAGE,
+                                        .dead_too = true};
         struct buf after = BUF_EMPTY; /* the request borrows what the answer replaces */
         buf_put_slice(&after, v->list.after);
         v->list.after = buf_slice(&after);

@@ -14,6 +14,7 @@ struct sim_disk {
     struct sim_random random;
     struct timer timer;
     uint64_t up_to_us;
+    bool broken;
     void (*failed)(void *arg, int err);
     void *arg;
 };
@@ -94,6 +95,7 @@ void sim_disk_crash(struct sim_disk *d, enum sim_crash how)
     sim_log(d->world, "disk  %u keeps %u of %u unsynced batches", d->index, keep, unsynced);
     timer_cancel(&d->world->timers, &d->timer);
     store_memory_crash(d->memory, keep);
+    d->broken = false;
 }
 
 void sim_disk_stop(struct sim_disk *d)
@@ -112,4 +114,10 @@ bool sim_disk_clean(struct sim_disk *d)
 void sim_disk_break(struct sim_disk *d)
 {
     store_memory_fail_next_write(d->memory);
+    d->broken = true;
+}
+
+bool sim_disk_broken(const struct sim_disk *d)
+{
+    return d->broken;
 }

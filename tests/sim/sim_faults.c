@@ -56,6 +56,7 @@ static void end(struct timer *t, void *arg)
     sim_log(c->world, "fault %s of %u ends", fault_names[s->kind], s->node);
     switch (s->kind) {
     case FAULT_KILL:
+    case FAULT_AMBUSH:
     case FAULT_POWER:
     case FAULT_STOP:
     case FAULT_BAD_DISK:
@@ -111,6 +112,11 @@ static int64_t jump(struct sim_faults *f)
     return sim_random_chance(&f->random, 500) ? ns : -ns;
 }
 
+static void ambush(void *arg)
+{
+    sim_node_crash(arg, CRASH_KILL);
+}
+
 static void begin(struct sim_faults *f, struct slot *s)
 {
     struct sim_cluster *c = f->cluster;
@@ -118,6 +124,10 @@ static void begin(struct sim_faults *f, struct slot *s)
     switch (s->kind) {
     case FAULT_KILL:
         sim_node_crash(node, CRASH_KILL);
+        break;
+    case FAULT_AMBUSH:
+        sim_net_tripwire(c->net, s->node, FRAME_REPLICA_PUT,
+                         (uint32_t)sim_random_range(&f->random, 1, 4), ambush, node);
         break;
     case FAULT_POWER:
         f->power_lost(f->arg);
@@ -256,10 +266,13 @@ void sim_faults_heal(struct sim_faults *f)
     struct sim_cluster *c = f->cluster;
     struct sim_net_config good = {.delay_min_us = 100, .delay_max_us = 2000};
     disarm(f);
+    sim_net_tripwire(c->net, 0, 0, 0, NULL, NULL);
     sim_net_heal(c->net);
     sim_net_configure(c->net, &good);
     for (uint32_t i = 0; i < c->cfg.nodes; i++) {
         sim_net_slow(c->net, i, 0);
+        if (sim_disk_broken(c->nodes[i].disk)) /* a new disk cable, and a new start */
+            sim_node_crash(&c->nodes[i], CRASH_KILL);
         sim_disk_pace(c->nodes[i].disk, f->plan.disk_us < 1000 ? f->plan.disk_us : 1000);
         sim_node_start(&c->nodes[i]); /* one that still drains is started by the liveness phase */
     }

@@ -54,7 +54,37 @@ struct sim_net {
     sim_net_judge judge;
     void *judge_arg;
     uint64_t sent[256];
+    struct timer trip;
+    uint32_t trip_endpoint, trip_left;
+    uint8_t trip_type;
+    void (*trip_ring)(void *arg);
+    void *trip_arg;
 };
+
+static void trip_fire(struct timer *t, void *arg)
+{
+    (void)t;
+    struct sim_net *n = arg;
+    n->trip_ring(n->trip_arg);
+}
+
+void sim_net_tripwire(struct sim_net *n, uint32_t endpoint, uint8_t type, uint32_t countdown,
+                      void (*ring)(void *arg), void *arg)
+{
+    timer_cancel(&n->world->timers, &n->trip);
+    n->trip_endpoint = endpoint;
+    n->trip_type = type;
+    n->trip_left = countdown;
+    n->trip_ring = ring;
+    n->trip_arg = arg;
+}
+
+static void step_on_wire(struct sim_net *n, uint32_t from, uint8_t type)
+{
+    if (n->trip_left == 0 || from != n->trip_endpoint || type != n->trip_type || --n->trip_left > 0)
+        return;
+    timer_set(&n->world->timers, &n->trip, n->world->now_us + sim_random_below(&n->random, 1500));
+}
 
 struct sim_net *sim_net_new(struct sim_world *w)
 {
@@ -64,6 +94,7 @@ struct sim_net *sim_net_new(struct sim_world *w)
     n->cfg = (struct sim_net_config){.delay_min_us = 200, .delay_max_us = 1000};
     list_init(&n->flying);
     list_init(&n->held);
+    timer_init(&n->trip, trip_fire, n);
     for (uint32_t i = 0; i < SIM_ENDPOINTS_MAX; i++) {
         n->endpoints[i].net = n;
         n->endpoints[i].index = i;
@@ -83,6 +114,7 @@ void sim_net_free(struct sim_net *n)
 {
     if (n == NULL)
         return;
+    timer_cancel(&n->world->timers, &n->trip);
     list_for_each_safe(it, tmp, &n->flying) message_free(container_of(it, struct message, link));
     list_for_each_safe(it, tmp, &n->held) message_free(container_of(it, struct message, link));
     free(n->asks);
@@ -110,6 +142,14 @@ void sim_net_detach(struct sim_net *n, uint32_t endpoint, bool refused)
 {
     n->endpoints[endpoint].up = false;
     n->endpoints[endpoint].refuses = refused;
+    uint64_t lost_permille = sim_random_chance(&n->random, 400) ? 1000 : 500;
+    list_for_each_safe(it, tmp, &n->flying)
+    {
+        struct message *m = container_of(it, struct message, link);
+        if (m->from == endpoint && m->kind != MESSAGE_FAILED &&
+            sim_random_chance(&n->random, lost_permille))
+            message_free(m);
+    }
 }
 
 void sim_net_cut(struct sim_net *n, uint32_t from, uint32_t to, bool cut)
@@ -266,6 +306,7 @@ static void send(struct sim_net *n, struct message *m)
 {
     uint64_t d = delay(n, m->from, m->to);
     n->sent[m->type]++;
+    step_on_wire(n, m->from, m->type);
     switch (judge(n, m)) {
     case FATE_DROP:
         log_message(m, "lost");

@@ -32,7 +32,8 @@ void sim_net_configure(struct sim_net *n, const struct sim_net_config *cfg); /* 
 /* A process appears at an endpoint (0 to SIM_ENDPOINTS_MAX - 1). node: its id, 0 for a client. */
 void sim_net_attach(struct sim_net *n, uint32_t endpoint, uint64_t node,
                     const struct net_events *events);
-/* It is gone. refused: its machine still answers connections with a reset; else silence. */
+/* It is gone, and with it half or all of what it was sending. refused: its machine still answers connections
+ * with a reset; else silence. */
 void sim_net_detach(struct sim_net *n, uint32_t endpoint, bool refused);
 struct net_port sim_net_port(struct sim_net *n, uint32_t endpoint);
 
@@ -48,6 +49,10 @@ enum sim_fate { FATE_CHANCE, FATE_DROP, FATE_DELIVER, FATE_HOLD };
 typedef enum sim_fate (*sim_net_judge)(void *arg, uint32_t from, uint32_t to, uint8_t type,
                                        struct slice body);
 void sim_net_set_judge(struct sim_net *n, sim_net_judge judge, void *arg);
+/* Rings once, soon after the endpoint has sent its `countdown`-th request of this type from now on:
+ * for killing a node in the middle of something. 0 disarms. */
+void sim_net_tripwire(struct sim_net *n, uint32_t endpoint, uint8_t type, uint32_t countdown,
+                      void (*ring)(void *arg), void *arg);
 /* Sends on what was held, in the order in which it was held; returns how many. */
 uint32_t sim_net_release_held(struct sim_net *n);
 uint64_t sim_net_sent(const struct sim_net *n, uint8_t type); /* messages of this type so far */

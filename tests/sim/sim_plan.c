@@ -12,8 +12,8 @@ const char *const op_names[OP_KINDS] = {
 };
 
 const char *const fault_names[FAULT_KINDS] = {
-    "kill",    "power loss", "blackout",  "clean stop", "split", "isolation",
-    "one-way", "slow node",  "slow disk", "bad disk",   "lossy", "wall clock jump",
+    "kill",    "ambush",    "power loss", "blackout", "clean stop", "split",           "isolation",
+    "one-way", "slow node", "slow disk",  "bad disk", "lossy",      "wall clock jump",
 };
 
 /* Mostly some, sometimes none, sometimes a lot. */
@@ -52,6 +52,7 @@ static void plan_ops(struct sim_plan *p, struct sim_random *r)
 static void plan_faults(struct sim_plan *p, struct sim_random *r)
 {
     p->fault_weight[FAULT_KILL] = weight(r, 10, 300);
+    p->fault_weight[FAULT_AMBUSH] = weight(r, 8, 400);
     p->fault_weight[FAULT_POWER] = weight(r, 8, 500);
     p->fault_weight[FAULT_BLACKOUT] = weight(r, 4, 600);
     p->fault_weight[FAULT_STOP] = weight(r, 4, 500);
@@ -63,11 +64,12 @@ static void plan_faults(struct sim_plan *p, struct sim_random *r)
     p->fault_weight[FAULT_BAD_DISK] = weight(r, 2, 700);
     p->fault_weight[FAULT_LOSSY] = weight(r, 4, 500);
     p->fault_weight[FAULT_WALL_JUMP] = weight(r, 3, 500);
+    p->ends_in_kill = sim_random_chance(r, 300);
     p->fault_every_us = sim_random_range(r, 1, 8) * SIM_SECOND;
     p->fault_lasts_us = sim_random_range(r, 1, 12) * SIM_SECOND;
     if (sim_random_chance(r, 60))
         for (int i = 0; i < FAULT_KINDS; i++)
-            p->fault_weight[i] = 0;
+            p->fault_weight[i] = 0; /* a calm seed */
 }
 
 static void plan_quorums(struct sim_plan *p, struct sim_random *r)

@@ -30,6 +30,7 @@ enum op_kind {
 
 enum sim_fault {
     FAULT_KILL,
+    FAULT_AMBUSH,   /* kill it in the middle of spreading a write */
     FAULT_POWER,    /* one node */
     FAULT_BLACKOUT, /* all nodes at once */
     FAULT_STOP,     /* cleanly */
@@ -52,12 +53,13 @@ struct sim_plan {
     uint32_t fault_weight[FAULT_KINDS]; /* all 0: a calm seed */
     uint64_t fault_every_us, fault_lasts_us;
     uint64_t think_us;
-    uint32_t strict_permille;               /* of requests; the others are sloppy */
-    uint32_t vary_permille;                 /* of requests with an r and w of their own */
-    uint32_t durability_weight[4];          /* by enum durability */
-    uint32_t same_value_permille;           /* of values that others write too */
-    uint32_t mount_permille;                /* of writes in an author's stream, as a mount does */
-    uint32_t retry_permille;                /* of unanswered writes that are sent again elsewhere */
+    bool ends_in_kill;             /* of all nodes at once, while the last requests are under way */
+    uint32_t strict_permille;      /* of requests; the others are sloppy */
+    uint32_t vary_permille;        /* of requests with an r and w of their own */
+    uint32_t durability_weight[4]; /* by enum durability */
+    uint32_t same_value_permille;  /* of values that others write too */
+    uint32_t mount_permille;       /* of writes in an author's stream, as a mount does */
+    uint32_t retry_permille;       /* of unanswered writes that are sent again elsewhere */
     uint32_t kv_permille, library_permille; /* of requests; the others as bare frames */
     uint32_t away_permille;                 /* of requests that do not go to the user's own node */
     struct sim_net_config net;

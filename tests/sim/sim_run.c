@@ -24,6 +24,7 @@ static void gone(void *arg, struct sim_node *node)
     struct run *run = arg;
     if (node->exiting && !node->drained) /* its disk failed: what was on its way there is lost */
         oracle_power_lost(run->oracle);
+    oracle_node_gone(run->oracle);
     sim_workload_gone(run->workload, node);
     sim_client_gone(&run->judge, node);
 }
@@ -90,9 +91,13 @@ static void safety(struct run *run)
     uint64_t until = w->now_us + SAFETY_US;
     sim_workload_start(run->workload);
     sim_faults_start(run->faults);
+    bool kill = run->plan.ends_in_kill;
     while (!sim_workload_over(run->workload) && w->events < EVENTS_MAX &&
-           sim_cluster_step(run->cluster, until))
-        ;
+           sim_cluster_step(run->cluster, until)) {
+        for (uint32_t i = 0; kill && sim_workload_last(run->workload) && i < run->plan.nodes; i++)
+            sim_node_crash(&run->cluster->nodes[i], CRASH_KILL);
+        kill &= !sim_workload_last(run->workload);
+    }
     if (!sim_workload_over(run->workload))
         sim_violation(w, "clients still wait after %llu events", (unsigned long long)w->events);
 }

@@ -167,6 +167,11 @@ void sim_workload_start(struct sim_workload *w)
         arm(&w->users[i]);
 }
 
+bool sim_workload_last(const struct sim_workload *w)
+{
+    return w->ops_left == 0 && w->busy > 0;
+}
+
 bool sim_workload_over(const struct sim_workload *w)
 {
     return w->ops_left == 0 && w->busy == 0;

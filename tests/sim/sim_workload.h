@@ -15,6 +15,7 @@ struct sim_workload *sim_workload_new(struct sim_cluster *c, const struct sim_pl
                                       struct oracle *o);
 void sim_workload_free(struct sim_workload *w);
 void sim_workload_start(struct sim_workload *w);
+bool sim_workload_last(const struct sim_workload *w); /* all requests made, some still out */
 bool sim_workload_over(const struct sim_workload *w); /* all requests made and ended */
 void sim_workload_gone(struct sim_workload *w, const struct sim_node *node);
 
