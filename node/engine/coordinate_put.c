@@ -381,8 +381,8 @@ static int write_covered(struct put_op *op, struct object *o, struct epoch *mark
     return add_sibling(op, o, mark, cover);
 }
 
-/* A repeat is answered with the dot that it had. What it names and its first attempt did not find goes
- * now. */
+/* A repeat is answered with the dot that it had. What it names and its first attempt did not find
+ * goes now. */
 static int repeat(struct put_op *op, struct object *o, const struct sibling *before)
 {
     struct cover dots = COVER_EMPTY;

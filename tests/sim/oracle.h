@@ -79,10 +79,10 @@ void oracle_got(struct oracle *o, const struct get_request *q, uint64_t began_us
 void oracle_listed(struct oracle *o, const struct list_request *q, uint64_t began_us,
                    const struct list_entry *entries, uint32_t n);
 
-/* May the directory and this key's object differ at the end? The entry may lead: an object went with
- * the power, or with a killed process that had it still in hand, and its entry was already elsewhere
- * (E18). It may lag: it was acknowledged from a page cache that lost power. Only a scrub finds those,
- * which this version does not have. */
+/* May the directory and this key's object differ at the end? The entry may lead: an object went
+ * with the power, or with a killed process that had it still in hand, and its entry was already
+ * elsewhere (E18). It may lag: it was acknowledged from a page cache that lost power. Only a scrub
+ * finds those, which this version does not have. */
 bool oracle_entry_may_lead(const struct oracle *o, uint32_t key);
 bool oracle_entry_may_lag(const struct oracle *o, uint32_t key);
 /* A process was killed: what was on its way may be stored in part. */

@@ -21,20 +21,6 @@ static bool stands_in(const struct oracle_write *w, const struct object *merged)
     return false;
 }
 
-/* Could a version that this write collapsed into have been covered in its stead? */
-static bool twin_may_be_covered(const struct oracle *o, const struct oracle_write *w)
-{
-    const struct oracle_key *k = &o->keys[w->key];
-    for (uint32_t i = 0; i < k->n; i++) {
-        const struct oracle_write *twin = k->writes[i];
-        if (twin == w || twin->status == WRITE_REFUSED || twin->drops_only)
-            continue;
-        if (oracle_stays_for(twin, w) && oracle_may_be_covered(o, twin))
-            return true;
-    }
-    return false;
-}
-
 /* One write can have got several dots, when whoever passed it on tried a second node. */
 static bool other_dot_may_be_covered(const struct oracle *o, const struct oracle_write *w)
 {
@@ -47,6 +33,21 @@ static bool other_dot_may_be_covered(const struct oracle *o, const struct oracle
         for (uint32_t j = 0; j < k->n; j++)
             if (k->writes[j]->status != WRITE_REFUSED && oracle_covers(k->writes[j], &seen->dot))
                 return true;
+    }
+    return false;
+}
+
+/* Could a version that this write collapsed into have been covered in its stead? */
+static bool twin_may_be_covered(const struct oracle *o, const struct oracle_write *w)
+{
+    const struct oracle_key *k = &o->keys[w->key];
+    for (uint32_t i = 0; i < k->n; i++) {
+        const struct oracle_write *twin = k->writes[i];
+        if (twin == w || twin->status == WRITE_REFUSED || twin->drops_only)
+            continue;
+        if (oracle_stays_for(twin, w) &&
+            (oracle_may_be_covered(o, twin) || other_dot_may_be_covered(o, twin)))
+            return true;
     }
     return false;
 }

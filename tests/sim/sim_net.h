@@ -32,8 +32,8 @@ void sim_net_configure(struct sim_net *n, const struct sim_net_config *cfg); /* 
 /* A process appears at an endpoint (0 to SIM_ENDPOINTS_MAX - 1). node: its id, 0 for a client. */
 void sim_net_attach(struct sim_net *n, uint32_t endpoint, uint64_t node,
                     const struct net_events *events);
-/* It is gone, and with it half or all of what it was sending. refused: its machine still answers connections
- * with a reset; else silence. */
+/* It is gone, and with it half or all of what it was sending. refused: its machine still answers
+ * connections with a reset; else silence. */
 void sim_net_detach(struct sim_net *n, uint32_t endpoint, bool refused);
 struct net_port sim_net_port(struct sim_net *n, uint32_t endpoint);
 
