@@ -29,6 +29,23 @@ def test_redirection_replaces_and_truncates(mnt):
         == "short\n0\n"
 
 
+def test_a_redirection_is_published_once(mnt):
+    """Though the shell flushes twice: the emptiness before the bytes is nobody's business."""
+    def published():
+        metrics = (mnt / ".dynamount" / "metrics").read_text().splitlines()
+        return [int(line.split()[1]) for line in metrics
+                if line.startswith("dynamount_published_total ")][0]
+
+    shell.run(mnt, "echo 1 > f")
+    before = published()
+    shell.run(mnt, "echo 2 > f")
+    assert published() == before + 1
+    shell.run(mnt, "/bin/echo 3 > f")
+    assert published() == before + 2
+    shell.run(mnt, ": > f")
+    assert published() == before + 3
+
+
 def test_appending_in_a_loop_keeps_every_line(mnt):
     shell.run(mnt, "for i in $(seq 200); do echo line $i >> log; done")
     assert (mnt / "log").read_text() == "".join(f"line {i}\n" for i in range(1, 201))
