@@ -163,13 +163,14 @@ static void published(void *arg, int err)
     op_end(op->fs, op, err);
 }
 
+/* Every writer's close gets the true result (F8); who only read has nothing to be told. */
 void fs_flush(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
 {
-    (void)fh;
     struct inode *i = inode_find(fs, node);
     op->fs = fs;
     op->state = NULL;
-    if (i == NULL || publish_can_wait(i)) /* NULL: a control file */
+    bool reader = fh != 0 && !open_writes(handle_of(fh)->flags);
+    if (i == NULL || reader || publish_can_wait(i)) /* NULL: a control file */
         op_end(fs, op, 0);
     else
         publish(i, DURABILITY_DEFAULT, published, op);
