@@ -10,6 +10,7 @@
 
 #define SETTLE_US (240 * (uint64_t)SIM_SECOND)
 #define ROUND_US SIM_SECOND
+#define LAST_MESSAGES_US (15 * (uint64_t)SIM_SECOND) /* what the faults held back has arrived */
 #define TIMEOUT_MS 5000
 #define ATTEMPTS 8 /* a read may meet a node that another still thinks down */
 #define PAGE 3
@@ -171,6 +172,7 @@ void sim_converge(struct sim_cluster *c, struct sim_client *client, struct oracl
     know_parents(o);
     v.n_objects = oracle_key_count(o);
     v.objects = mem_zalloc((v.n_objects + 1) * sizeof(*v.objects));
+    sim_cluster_run(c, LAST_MESSAGES_US);
     if (sim_settle(c, SETTLE_US)) {
         sim_log(c->world, "----- all debts paid; reads at R = N");
         round_of_reads(&v);
