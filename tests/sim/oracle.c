@@ -278,6 +278,14 @@ bool oracle_covers(const struct oracle_write *by, const struct dot *dot)
     return true;
 }
 
+bool oracle_may_remove(const struct oracle_write *by, const struct dot *dot)
+{
+    for (uint32_t i = 0; i < by->cover.n; i++) /* named: removed wherever it was known */
+        if (dot_equal(&by->cover.dots[i], dot))
+            return true;
+    return oracle_covers(by, dot);
+}
+
 /* May `by`, in whatever way, have removed `w`? */
 static bool may_cover(const struct oracle_write *by, const struct oracle_write *w)
 {
@@ -288,10 +296,7 @@ static bool may_cover(const struct oracle_write *by, const struct oracle_write *
         return by->ended_us == 0 || w->began_us < by->ended_us + AFTERMATH_US;
     if (dot_is_none(&w->dot)) /* known by clocks alone: no way to tell */
         return by->cover.clock.n > 0;
-    for (uint32_t i = 0; i < by->cover.n; i++) /* named: removed wherever it was known */
-        if (dot_equal(&by->cover.dots[i], &w->dot))
-            return true;
-    return oracle_covers(by, &w->dot);
+    return oracle_may_remove(by, &w->dot);
 }
 
 bool oracle_may_be_covered(const struct oracle *o, const struct oracle_write *w)

@@ -31,7 +31,8 @@ static bool other_dot_may_be_covered(const struct oracle *o, const struct oracle
             seen->origin.seq != w->origin.seq)
             continue;
         for (uint32_t j = 0; j < k->n; j++)
-            if (k->writes[j]->status != WRITE_REFUSED && oracle_covers(k->writes[j], &seen->dot))
+            if (k->writes[j]->status != WRITE_REFUSED &&
+                oracle_may_remove(k->writes[j], &seen->dot))
                 return true;
     }
     return false;
@@ -52,12 +53,18 @@ static bool twin_may_be_covered(const struct oracle *o, const struct oracle_writ
     return false;
 }
 
+bool oracle_may_be_gone(const struct oracle *o, const struct oracle_write *w)
+{
+    return oracle_may_be_covered(o, w) || twin_may_be_covered(o, w) ||
+           other_dot_may_be_covered(o, w);
+}
+
 static void check_lost(struct oracle *o, const struct oracle_write *w, const struct object *merged)
 {
     char text[256];
     if (!oracle_lasts(w) || w->type == SIBLING_DELETE || w->drops_only || stands_in(w, merged))
         return;
-    if (oracle_may_be_covered(o, w) || twin_may_be_covered(o, w) || other_dot_may_be_covered(o, w))
+    if (oracle_may_be_gone(o, w))
         return;
     oracle_text(o, w, text, sizeof(text));
     sim_violation(o->world, "lost: %s", text);

@@ -38,7 +38,10 @@ bool oracle_stays_for(const struct oracle_write *stays, const struct oracle_writ
 /* Acknowledged, and nothing that happened since can excuse its loss. */
 bool oracle_lasts(const struct oracle_write *w);
 bool oracle_covers(const struct oracle_write *by, const struct dot *dot);
+bool oracle_may_remove(const struct oracle_write *by, const struct dot *dot);
 bool oracle_may_be_covered(const struct oracle *o, const struct oracle_write *w);
+/* Covered, or gone with a version that stood in for it. */
+bool oracle_may_be_gone(const struct oracle *o, const struct oracle_write *w);
 /* The write that made a sibling; NULL when there is none. */
 struct oracle_write *oracle_author(struct oracle *o, uint32_t key, const struct sibling *s);
 /* Checks that hold for every object that any reply shows. entry: a projection. */
