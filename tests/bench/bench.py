@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures a cluster of three nodes beside the limits of the machine, in one run.
 
-    ./dev bench [http] [fs] [--seconds S] [--files N] [--rounds N] [--json FILE]
+    ./dev bench [http] [fs] [--quick] [--seconds S] [--files N] [--rounds N] [--json FILE]
 
 http: puts and gets of 1 KiB over HTTP with one and with 32 clients, beside raw RocksDB and beside a
 server that only answers. fs: small files on a mount, beside the same on the local disk. Absolute
 figures differ from machine to machine and from hour to hour: what to quote are the ratios of one
-run, from the medians of its rounds.
+run, from the medians of its rounds. The last column of each table is such a ratio: of a request to
+the same request at the server that only answers, of a synced put to a synced put of the store alone
+(32 in flight), of a file on the mount to a file on the local disk.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import statistics
 import subprocess
@@ -51,7 +54,7 @@ def bare_http():
 
 @contextlib.contextmanager
 def three_nodes(folder):
-    nodes = cluster.Cluster(pathlib.Path(folder) / "cluster", 3)
+    nodes = cluster.Cluster(tempfile.mkdtemp(prefix="cluster-", dir=folder), 3)
     try:
         nodes.start()
         yield nodes
@@ -64,25 +67,36 @@ def median(rounds, key):
 
 
 def row(table, name, rounds):
+    """Appends the medians of a load's rounds to the table; returns them."""
     table.append({"name": name, "errors": sum(r.get("errors", 0) for r in rounds),
                   **{k: median(rounds, k) for k in
                      ("rate", "mean_ms", "p50_ms", "p99_ms", "p999_ms")}})
+    return table[-1]
 
 
 def print_http(table):
-    print(f"\n{'':34}{'per second':>12}{'mean':>9}{'p50':>9}{'p99':>9}{'p99.9':>9}  (ms)")
+    print(f"\n{'':34}{'per second':>12}{'mean':>9}{'p50':>9}{'p99':>9}{'p99.9':>9}  (ms)  of the limit")
     for r in table:
+        ratios = "".join(f"  {ratio:.3f} of {limit}" for limit, ratio in r["of"].items())
         errors = f"  {r['errors']} errors" if r["errors"] else ""
         print(f"{r['name']:34}{r['rate']:12,.0f}{r['mean_ms']:9.3f}{r['p50_ms']:9.3f}"
-              f"{r['p99_ms']:9.3f}{r['p999_ms']:9.3f}{errors}")
+              f"{r['p99_ms']:9.3f}{r['p999_ms']:9.3f}      {ratios}{errors}")
 
 
-def bench_http(folder, options):
+def fill(to, keys):
+    """Puts every key once, so that no get finds nothing."""
+    subprocess.run([BENCH / "load_http", "--to", to, "--method", "PUT", "--clients", "8",
+                    "--seconds", "120", "--requests", str(keys), "--keys", str(keys),
+                    "--query", "?durability=buffered"],
+                   stdout=subprocess.DEVNULL, timeout=150, check=True)
+
+
+def bench_http(folder, options, store):
     """Puts and gets over HTTP; rounds alternate between the cluster and the bare server."""
     rounds = {}
     with bare_http() as bare, three_nodes(folder) as nodes:
         to = ",".join(nodes.addresses)
-        load(to, "PUT", 8, max(2.0, options.seconds / 2), "?durability=buffered")
+        fill(to, options.keys)
         for _ in range(options.rounds):
             for clients in (1, 32):
                 for name, target, method, query in (
@@ -92,20 +106,26 @@ def bench_http(folder, options):
                         ("bare HTTP put", bare, "PUT", ""),
                         ("bare HTTP get", bare, "GET", "")):
                     rounds.setdefault((name, clients), []).append(
-                        load(target, method, clients, options.seconds, query))
+                        load(target, method, clients, options.seconds, query, keys=options.keys))
     table = []
     for (name, clients), runs in rounds.items():
-        row(table, f"{name}, {clients} client{'s' if clients > 1 else ''}", runs)
+        made = row(table, f"{name}, {clients} client{'s' if clients > 1 else ''}", runs)
+        bare_rate = median(rounds[f"bare HTTP {name[:3]}", clients], "rate") \
+            if not name.startswith("bare") else None
+        made["of"] = {"bare HTTP": made["rate"] / bare_rate} if bare_rate else {}
+        if "synced" in name and clients == 32 and store.get("puts, synced"):
+            made["of"]["the store's"] = made["rate"] / store["puts, synced"]
     print_http(table)
     return table
 
 
 def bench_rocksdb(folder):
-    """What the storage library alone does, printed by its own benchmark."""
+    """What the store of one node alone does: prints what its own benchmark says; rates by name."""
     done = subprocess.run([BENCH / "bench_store", pathlib.Path(folder) / "store"],
-                          stdout=subprocess.PIPE, text=True, timeout=300, check=False)
-    print("\nraw RocksDB, one node's store:\n" + done.stdout.rstrip())
-    return done.stdout
+                          stdout=subprocess.PIPE, text=True, timeout=300, check=True)
+    print("\none node's store alone:\n" + done.stdout.rstrip(), flush=True)
+    return {name.strip(): float(rate) for name, rate in
+            re.findall(r"^(.+?)\s+(\d+) per second$", done.stdout, re.MULTILINE)}
 
 
 def timed(count, work):
@@ -144,6 +164,7 @@ def small_files(where, again, files):
     figures["read, cold"] = timed(files, read)
     figures["overwrite"] = timed(files, lambda: write(False))
     figures["overwrite + fsync"] = timed(files, lambda: write(True))
+
     def rename():
         for name in names:
             os.rename(where / name, where / f"{name}.b")
@@ -192,17 +213,23 @@ def main():
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", choices=["http", "fs", []], help="default: both")
-    parser.add_argument("--seconds", type=float, default=4, help="length of each load (default 4)")
-    parser.add_argument("--files", type=int, default=1000, help="small files (default 1000)")
-    parser.add_argument("--rounds", type=int, default=3, help="medians of them (default 3)")
+    parser.add_argument("--quick", action="store_true",
+                        help="one round of 1 s and 200 files: for the order of magnitude")
+    parser.add_argument("--seconds", type=float, help="length of each load (default 4)")
+    parser.add_argument("--files", type=int, help="small files (default 1000)")
+    parser.add_argument("--rounds", type=int, help="medians of them (default 3)")
+    parser.add_argument("--keys", type=int, default=10000, help="keys of the loads (default 10000)")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
+    for name, usual, quick in (("seconds", 4, 1), ("files", 1000, 200), ("rounds", 3, 1)):
+        if getattr(options, name) is None:
+            setattr(options, name, quick if options.quick else usual)
     folder = tempfile.mkdtemp(prefix="dynamount-bench-")
     results = {}
     try:
         if not options.what or "http" in options.what:
             results["rocksdb"] = bench_rocksdb(folder)
-            results["http"] = bench_http(folder, options)
+            results["http"] = bench_http(folder, options, results["rocksdb"])
         if not options.what or "fs" in options.what:
             results["fs"] = bench_fs(folder, options)
     finally:

@@ -86,7 +86,7 @@ static bool take_reply(struct fixture *f, uint64_t *unique, int *error)
 static int error_of(struct fixture *f, uint64_t unique)
 {
     uint64_t got;
-    int error;
+    int error = 0;
     assert_true(take_reply(f, &got, &error));
     assert_int_equal(got, unique);
     return error;
