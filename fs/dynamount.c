@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dynamount: wires the kernel's FUSE channel, the filesystem, the client library and the network to
- * one event loop, and sees the mount through its life: mount, tell the caller that it works, only
- * then speak to the cluster, and at the end publish what is still dirty, in a time that has a
- * limit.
+ * one event loop, and sees the mount through its life: mount, look for the cluster, tell the
+ * caller, and at the end publish what is still dirty, in a time that has a limit.
  *
  * A mount ends in two ways. Somebody unmounts: the kernel closes the channel, and whatever is open
  * counts as released. Or a signal: all that is dirty is published while the mount still works, then
@@ -24,6 +23,8 @@
 #include "model/fs.h"
 #include "mount_options.h"
 #include "mount_point.h"
+
+#define GREETING_US 1000000u /* how long the first answer may take before a warning */
 
 enum exit_status {
     EXIT_OK = 0,
@@ -272,12 +273,32 @@ static int start(struct mount *m, char **message)
     return DYN_OK;
 }
 
-static void serve(struct mount *m)
+/* A mount may come before its cluster (fstab), so nobody answering is no error. But whoever has
+ * mistyped an address wants to hear of it now, not when the first program has waited in vain. */
+static void report_mounted(struct mount *m, int report)
+{
+    uint64_t until = loop_now_us() + GREETING_US;
+    for (uint64_t now = loop_now_us(); now < until && !m->ending; now = loop_now_us()) {
+        if (client_ring(m->client) != NULL)
+            break;
+        loop_turn(m->loop, until - now);
+    }
+    if (client_ring(m->client) == NULL)
+        fprintf(stderr,
+                "dynamount: mounted, but no node at %s has answered yet; until one does, programs "
+                "wait and then see ETIMEDOUT\n",
+                m->o.source);
+    daemon_report(report);
+}
+
+static void serve(struct mount *m, int report)
 {
     connect_cluster(m);
     make_filesystem(m);
     m->watch = loop_watch_new(m->loop, fuse_channel_fd(m->channel), LOOP_READ, channel_readable, m);
     log_info("dynamount", "%s is mounted on %s", m->o.source, m->mountpoint);
+    if (report >= 0)
+        report_mounted(m, report);
     loop_run(m->loop);
     loop_watch_free(m->watch);
     fuse_channel_unmount(m->channel);
@@ -315,9 +336,7 @@ static int run(struct mount *m)
         free(message);
         return EXIT_NOT_MOUNTED;
     }
-    if (report >= 0)
-        daemon_report(report);
-    serve(m);
+    serve(m, report);
     return m->unpublished > 0 ? EXIT_UNPUBLISHED : EXIT_OK;
 }
 
