@@ -110,6 +110,44 @@ static void test_an_entry_survives_the_death_of_its_coordinator(void **state)
     scenario_end(&s);
 }
 
+/* The object lies at A, its entry at B. B meets versions in another order than A does: the stand-in's
+ * "same" beside A's older "same", of which A then removes its own before it hears of the other. What
+ * is left at A must still be listed. */
+static void test_what_an_equal_version_absorbed_elsewhere_stays_listed(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer mine = {0}, put = {0}, seen = {0};
+    char key[32];
+    uint32_t root[1];
+    scenario_begin(&s, 3, 1, 1, 1);
+    sim_cluster_replicas(s.cluster, slice_str(""), 1, root);
+    uint32_t owner = (root[0] + 1) % 3, standin = (root[0] + 2) % 3;
+    scenario_key(&s, &owner, 1, "", key);
+    s.opt.sloppy = SLOPPY_YES;
+    s.cluster->nodes[owner].wall_offset_ns = 3600ll * 1000000000; /* its version is the newer */
+    scenario_put(&s, owner, key, "same", NULL, 0, &mine);
+    assert_int_equal(mine.status, DYN_OK);
+    scenario_isolate(&s, owner, true);
+    scenario_put(&s, standin, key, "same", NULL, 0, &put); /* its entry meets that of the owner */
+    assert_int_equal(put.status, DYN_OK);
+    struct buf context = context_of_value(&mine, "same");
+    scenario_put(&s, owner, key, NULL, &context, 0, &put); /* the owner removes its own alone */
+    sim_net_heal(s.cluster->net);
+    scenario_settle(&s);
+    scenario_get(&s, owner, key, &seen);
+    bool lives = answer_live(&seen) > 0;
+    scenario_list(&s, root[0], "", 100, &seen);
+    assert_int_equal(seen.status, DYN_OK);
+    assert_int_equal(strstr((const char *)seen.listing.data, key) != NULL, lives);
+    assert_true(lives);
+    buf_release(&context);
+    answer_release(&mine);
+    answer_release(&put);
+    answer_release(&seen);
+    scenario_end(&s);
+}
+
 static enum sim_fate no_replica_puts(void *arg, uint32_t from, uint32_t to, uint8_t type,
                                      struct slice body)
 {
@@ -160,6 +198,7 @@ int main(void)
         cmocka_unit_test(test_parents_that_nobody_made_appear_by_themselves),
         cmocka_unit_test(test_a_file_created_while_its_directory_is_removed_stays_in_reach),
         cmocka_unit_test(test_an_entry_survives_the_death_of_its_coordinator),
+        cmocka_unit_test(test_what_an_equal_version_absorbed_elsewhere_stays_listed),
         cmocka_unit_test(test_pages_of_unequal_replicas_skip_nothing_and_revive_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -140,6 +140,43 @@ static void test_equal_bytes_of_two_authors_never_remove_each_other(void **state
     scenario_end(&s);
 }
 
+/* The first node did not know the version that the write replaces, the second does. */
+static void test_a_repeat_removes_what_its_first_attempt_did_not_find(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer old = {0}, put = {0}, seen = {0};
+    uint32_t deaf = 0;
+    scenario_begin(&s, 2, 2, 1, 1);
+    sim_net_set_judge(s.cluster->net, drop_replica_puts, &deaf);
+    scenario_put(&s, 1, "k", "old", NULL, 0, &old);
+    assert_int_equal(old.status, DYN_OK);
+    struct buf context = context_of_value(&old, "old");
+    struct sim_request q = {.type = FRAME_PUT, .put = scenario_put_request(&s, "k", "new")};
+    const struct slice named = buf_slice(&context);
+    q.put.contexts = &named;
+    q.put.n_contexts = 1;
+    scenario_isolate(&s, 0, true);
+    scenario_send(&s, VIA_KV, 0, &q, &put); /* cannot remove what it does not know */
+    assert_int_equal(put.status, DYN_OK);
+    sim_net_set_judge(s.cluster->net, NULL, NULL);
+    sim_net_heal(s.cluster->net);
+    scenario_settle(&s);
+    s.opt.r = 2;
+    scenario_get(&s, 1, "k", &seen);
+    assert_int_equal(answer_live(&seen), 2);
+    scenario_send(&s, VIA_KV, 1, &q, &put);
+    assert_int_equal(put.status, DYN_OK);
+    scenario_get(&s, 0, "k", &seen);
+    assert_int_equal(answer_live(&seen), 1);
+    assert_true(answer_has(&seen, "new"));
+    buf_release(&context);
+    answer_release(&old);
+    answer_release(&put);
+    answer_release(&seen);
+    scenario_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +184,7 @@ int main(void)
         cmocka_unit_test(test_dropping_one_sibling_leaves_the_other_that_the_coordinator_lacks),
         cmocka_unit_test(test_one_write_taken_by_two_nodes_stays_once),
         cmocka_unit_test(test_equal_bytes_of_two_authors_never_remove_each_other),
+        cmocka_unit_test(test_a_repeat_removes_what_its_first_attempt_did_not_find),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,12 +74,12 @@ static void saw(void *arg, const struct sim_reply *r)
     struct converge *v = reading->converge;
     if (r->status != DYN_OK)
         return;
-    if (v->judging) {
-        oracle_final(v->oracle, reading->key, &r->get->object);
-        object_copy(&v->objects[reading->key], &r->get->object);
-        if (!object_values_loaded(&r->get->object))
-            sim_violation(v->cluster->world, "a version at the end has no bytes");
-    }
+    object_copy(&v->objects[reading->key], &r->get->object);
+    if (!v->judging)
+        return;
+    oracle_final(v->oracle, reading->key, &r->get->object);
+    if (!object_values_loaded(&r->get->object))
+        sim_violation(v->cluster->world, "a version at the end has no bytes");
 }
 
 static void read_key(struct converge *v, uint32_t key)
@@ -151,11 +151,10 @@ static void know_parents(struct oracle *o)
     }
 }
 
+/* Directories first: before any read has repaired an object, and its entry along with it. */
 static void round_of_reads(struct converge *v)
 {
     sim_listing_clear(v->listing);
-    for (uint32_t i = 0; i < oracle_key_count(v->oracle); i++)
-        read_key(v, i);
     for (uint32_t i = 0; i < oracle_key_count(v->oracle); i++) {
         struct buf name = BUF_EMPTY;
         buf_put_slice(&name, oracle_key_name(v->oracle, i));
@@ -163,6 +162,10 @@ static void round_of_reads(struct converge *v)
             list_directory(v, buf_slice(&name));
         buf_release(&name);
     }
+    for (uint32_t i = 0; i < oracle_key_count(v->oracle); i++)
+        read_key(v, i);
+    if (v->cluster->world->violations == 0)
+        sim_audit_listing(v->cluster, v->listing, v->oracle, v->objects);
 }
 
 void sim_converge(struct sim_cluster *c, struct sim_client *client, struct oracle *o, uint32_t n)
@@ -182,7 +185,6 @@ void sim_converge(struct sim_cluster *c, struct sim_client *client, struct oracl
         v.judging = true;
         round_of_reads(&v);
         sim_settle(c, SETTLE_US);
-        sim_audit_listing(c, v.listing, o, v.objects);
         sim_audit_replicas(c, o, v.objects, n);
     }
     for (uint32_t i = 0; i < v.n_objects; i++)

@@ -83,7 +83,7 @@ static void step_on_wire(struct sim_net *n, uint32_t from, uint8_t type)
 {
     if (n->trip_left == 0 || from != n->trip_endpoint || type != n->trip_type || --n->trip_left > 0)
         return;
-    timer_set(&n->world->timers, &n->trip, n->world->now_us + sim_random_below(&n->random, 1500));
+    timer_set(&n->world->timers, &n->trip, n->world->now_us + sim_random_below(&n->random, 500));
 }
 
 struct sim_net *sim_net_new(struct sim_world *w)

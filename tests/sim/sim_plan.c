@@ -52,7 +52,7 @@ static void plan_ops(struct sim_plan *p, struct sim_random *r)
 static void plan_faults(struct sim_plan *p, struct sim_random *r)
 {
     p->fault_weight[FAULT_KILL] = weight(r, 10, 300);
-    p->fault_weight[FAULT_AMBUSH] = weight(r, 8, 400);
+    p->fault_weight[FAULT_AMBUSH] = weight(r, 12, 300);
     p->fault_weight[FAULT_POWER] = weight(r, 8, 500);
     p->fault_weight[FAULT_BLACKOUT] = weight(r, 4, 600);
     p->fault_weight[FAULT_STOP] = weight(r, 4, 500);
@@ -74,9 +74,9 @@ static void plan_faults(struct sim_plan *p, struct sim_random *r)
 
 static void plan_quorums(struct sim_plan *p, struct sim_random *r)
 {
-    static const uint8_t choices[][3] = {{3, 2, 2}, {3, 2, 2}, {3, 2, 2}, {3, 1, 3},
-                                         {3, 3, 1}, {3, 1, 1}, {3, 2, 1}, {2, 1, 2},
-                                         {2, 1, 1}, {1, 1, 1}, {3, 3, 3}, {3, 1, 2}};
+    static const uint8_t choices[][3] = {{3, 2, 2}, {3, 2, 2}, {3, 2, 2}, {3, 1, 3}, {3, 3, 1},
+                                         {3, 1, 1}, {3, 2, 1}, {3, 3, 3}, {3, 1, 2}, {2, 1, 2},
+                                         {2, 1, 1}, {2, 2, 2}, {1, 1, 1}, {1, 1, 1}};
     p->nodes = (uint32_t)sim_random_range(r, 3, 6);
     p->q = 1u << sim_random_range(r, 2, 4);
     const uint8_t *c = choices[sim_random_below(r, sizeof(choices) / sizeof(choices[0]))];
