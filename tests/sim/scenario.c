@@ -7,6 +7,11 @@
 #include "base/digest.h"
 #include "base/mem.h"
 
+static void gone(void *arg, struct sim_node *node)
+{
+    sim_client_gone(arg, node);
+}
+
 void scenario_begin(struct scenario *s, uint32_t nodes, uint32_t n, uint32_t r, uint32_t w)
 {
     struct sim_cluster_config cfg = {.nodes = nodes, .q = 16, .n = n, .r = r, .w = w};
@@ -15,6 +20,8 @@ void scenario_begin(struct scenario *s, uint32_t nodes, uint32_t n, uint32_t r, 
     engine_config_defaults(&cfg.engine);
     s->cluster = sim_cluster_new(&s->world, &cfg);
     sim_client_init(&s->client, s->cluster, SIM_NODES_MAX);
+    s->cluster->gone = gone;
+    s->cluster->gone_arg = &s->client;
     s->opt = (struct request_options){.n = (uint8_t)n,
                                       .r = (uint8_t)r,
                                       .w = (uint8_t)w,
@@ -32,6 +39,7 @@ void scenario_end(struct scenario *s)
     uint32_t violations = s->world.violations;
     for (uint32_t i = 0; i < violations && i < SIM_VIOLATIONS_KEPT; i++)
         print_message("%s\n", s->world.texts[i]);
+    s->cluster->gone = NULL;
     sim_client_release(&s->client);
     sim_cluster_free(s->cluster);
     sim_world_release(&s->world);

@@ -77,6 +77,11 @@ static void test_a_file_created_while_its_directory_is_removed_stays_in_reach(vo
     scenario_end(&s);
 }
 
+static void take_failure(void *arg, const struct sim_reply *r)
+{
+    *(int *)arg = r->status;
+}
+
 /* The object's only replica is its coordinator, the directory lies elsewhere, and the coordinator
  * dies before the entry got there. */
 static void test_an_entry_survives_the_death_of_its_coordinator(void **state)
@@ -91,9 +96,11 @@ static void test_an_entry_survives_the_death_of_its_coordinator(void **state)
     uint32_t owner = (root[0] + 1) % 3;
     scenario_key(&s, &owner, 1, "", key);
     scenario_isolate(&s, owner, true);
-    scenario_put(&s, owner, key, "one", NULL, 0, &put); /* times out: the entry is not there */
-    assert_int_not_equal(put.status, DYN_OK);
+    const struct sim_request q = {.type = FRAME_PUT, .put = scenario_put_request(&s, key, "one")};
+    sim_client_call(&s.client, VIA_KV, owner, &q, take_failure, &put.status);
+    sim_cluster_run(s.cluster, 20000); /* stored, and nobody thought down yet */
     sim_node_crash(&s.cluster->nodes[owner], CRASH_KILL);
+    assert_int_not_equal(put.status, DYN_OK);
     sim_net_heal(s.cluster->net);
     sim_node_start(&s.cluster->nodes[owner]);
     scenario_settle(&s);
