@@ -219,7 +219,9 @@ static void test_join_is_commutative_and_idempotent(void **state)
     }
 }
 
-static void assert_associative(struct rules rules)
+typedef bool (*join_fn)(struct object *into, const struct object *other);
+
+static void assert_associative(struct rules rules, join_fn join)
 {
     for (uint64_t seed = 1; seed <= 2000; seed++) {
         struct world w;
@@ -229,10 +231,12 @@ static void assert_associative(struct rules rules)
         const struct object *r = w.replicas;
         struct object left = OBJECT_EMPTY, right = OBJECT_EMPTY, cd = OBJECT_EMPTY;
         for (int i = 0; i < REPLICAS; i++) /* ((a b) c) d */
-            object_join(&left, &r[i]);
-        join_of(&cd, &r[2], &r[3]); /* (c d) (b a) */
-        join_of(&right, &r[1], &r[0]);
-        object_join(&cd, &right);
+            join(&left, &r[i]);
+        object_copy(&cd, &r[2]); /* (c d) (b a) */
+        join(&cd, &r[3]);
+        object_copy(&right, &r[1]);
+        join(&right, &r[0]);
+        join(&cd, &right);
         assert_true(object_identical(&left, &cd));
         object_release(&left);
         object_release(&right);
@@ -244,14 +248,21 @@ static void assert_associative(struct rules rules)
 static void test_join_is_associative_without_collapse(void **state)
 {
     (void)state;
-    assert_associative((struct rules){true, false, false});
+    assert_associative((struct rules){true, false, false}, object_join);
 }
 
 static void test_join_is_associative_while_no_absorber_is_superseded(void **state)
 {
     (void)state;
-    assert_associative((struct rules){false, false, true});
-    assert_associative((struct rules){false, true, false});
+    assert_associative((struct rules){false, false, true}, object_join);
+    assert_associative((struct rules){false, true, false}, object_join);
+}
+
+/* Entries must come to the same, whichever way they take. */
+static void test_the_join_of_entries_is_associative_whatever_is_superseded(void **state)
+{
+    (void)state;
+    assert_associative((struct rules){true, true, true}, entry_join);
 }
 
 /* The three siblings of the comment in object_join.c. */
@@ -303,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_join_is_commutative_and_idempotent),
         cmocka_unit_test(test_join_is_associative_without_collapse),
         cmocka_unit_test(test_join_is_associative_while_no_absorber_is_superseded),
+        cmocka_unit_test(test_the_join_of_entries_is_associative_whatever_is_superseded),
         cmocka_unit_test(test_two_rules_of_collapse_never_chase_each_other),
         cmocka_unit_test(test_a_thousand_siblings_join),
     };
