@@ -117,9 +117,9 @@ static void test_an_entry_survives_the_death_of_its_coordinator(void **state)
     scenario_end(&s);
 }
 
-/* The object lies at A, its entry at B. B meets versions in another order than A does: the stand-in's
- * "same" beside A's older "same", of which A then removes its own before it hears of the other. What
- * is left at A must still be listed. */
+/* The object lies at A, its entry at B. B meets versions in another order than A does: the
+ * stand-in's "same" beside A's newer "same", of which A then removes its own before it hears of the
+ * other. What is left at A must still be listed. */
 static void test_what_an_equal_version_absorbed_elsewhere_stays_listed(void **state)
 {
     (void)state;
