@@ -24,6 +24,10 @@
 
 enum { EXIT_CLEAN = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_DISK = 3 };
 
+/* jemalloc's settings, where it is linked in: the loop and the store's threads do not need more. */
+extern const char *malloc_conf;
+const char *malloc_conf = "narenas:2";
+
 struct node {
     struct node_config cfg;
     struct ring *ring;

@@ -13,7 +13,10 @@
  *   whole in length but bad in content. The price is that replay also stops without a word at a
  *   record that rotted in the middle. What can be detected of that is: a clean stop writes its mark
  *   last, so a mark found means that replay reached the end; and the owner compares the sequence
- *   number with what was synced. */
+ *   number with what was synced.
+ *
+ * One thread writes, so memtables need not take inserts from several. Half of all reads look for
+ * what a memtable does not hold: its Bloom filter answers those. */
 #include "adapter/rocks.h"
 
 #include <errno.h>
@@ -40,6 +43,8 @@ static const char options_text[] =
     "stats_dump_period_sec=0;stats_persist_period_sec=0;"
     "keep_log_file_num=3;max_log_file_size=4194304;info_log_level=WARN_LEVEL;"
     "compression=kLZ4Compression;level_compaction_dynamic_level_bytes=true;"
+    "allow_concurrent_memtable_write=false;enable_write_thread_adaptive_yield=false;"
+    "memtable_prefix_bloom_size_ratio=0.02;memtable_whole_key_filtering=true;"
     "max_write_buffer_number=4;level0_slowdown_writes_trigger=40;level0_stop_writes_trigger=80;"
     "soft_pending_compaction_bytes_limit=0;hard_pending_compaction_bytes_limit=0;";
 
@@ -96,6 +101,9 @@ static void set_table_options(rocksdb_options_t *o, rocksdb_cache_t *cache)
     rocksdb_block_based_options_set_block_cache(t, cache);
     rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
     rocksdb_block_based_options_set_format_version(t, 5);
+    rocksdb_block_based_options_set_data_block_index_type(
+        t, rocksdb_block_based_table_data_block_index_type_binary_search_and_hash);
+    rocksdb_block_based_options_set_data_block_hash_ratio(t, 0.75);
     /* Indexes and filters count against the cache: else they grow with the data, unbounded. */
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(t, 1);
