@@ -73,8 +73,8 @@ def test_what_could_not_be_flushed_is_kept_and_published_later(three_nodes, tmp_
     assert caught.value.errno in (errno.ETIMEDOUT, errno.EIO)
     with pytest.raises(OSError):
         os.close(fd)
-    # This mount goes on showing it; and every close goes on failing, a reader's too.
-    fd = os.open(mnt / "f", os.O_RDONLY)
+    # This mount goes on showing it; and every writer's close goes on failing.
+    fd = os.open(mnt / "f", os.O_RDWR)
     assert os.read(fd, 100) == b"after\n"
     with pytest.raises(OSError):
         os.close(fd)
