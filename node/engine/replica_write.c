@@ -424,6 +424,25 @@ static void scan_children(struct replica_write *w)
     w->e->ports.store.scan(w->e->ports.store.ctx, &w->scan);
 }
 
+static void on_own_dirstat(struct store_get *req, int err, struct slice value)
+{
+    (void)value;
+    struct replica_write *w = req->arg;
+    if (err == DYN_OK)
+        scan_children(w);
+    else if (err == DYN_ERR_NOT_FOUND) /* nothing ever lay under it: a file, nearly always */
+        advance(w, LOCK_PARENT);
+    else
+        finish(w, err);
+}
+
+static void look_for_children(struct replica_write *w)
+{
+    buf_clear(&w->row);
+    row_dirstat(&w->at, w->key, &w->row);
+    read_row(w, STORE_META, on_own_dirstat);
+}
+
 static void begin_stage(struct replica_write *w)
 {
     struct keylock_table *locks = w->e->locks;
@@ -452,10 +471,10 @@ static void begin_stage(struct replica_write *w)
         }
         w->stage = SCAN_CHILDREN;
         if (keylock_acquire(locks, &w->own_dir_lock, LOCK_DIR, w->key, granted, w))
-            scan_children(w);
+            look_for_children(w);
         return;
     case SCAN_CHILDREN:
-        scan_children(w);
+        look_for_children(w);
         return;
     case LOCK_PARENT:
         if (!liveness_changed(w)) {
