@@ -296,9 +296,9 @@ static void serve(struct mount *m, int report)
     connect_cluster(m);
     make_filesystem(m);
     m->watch = loop_watch_new(m->loop, fuse_channel_fd(m->channel), LOOP_READ, channel_readable, m);
-    log_info("dynamount", "%s is mounted on %s", m->o.source, m->mountpoint);
     if (report >= 0)
         report_mounted(m, report);
+    log_info("dynamount", "%s is mounted on %s", m->o.source, m->mountpoint);
     loop_run(m->loop);
     loop_watch_free(m->watch);
     fuse_channel_unmount(m->channel);
