@@ -130,6 +130,21 @@ static void test_a_scan_gives_the_rows_of_a_prefix_in_order(void **state)
     assert_scan(s, "c", "", 100, 1000, 0, "", false);
 }
 
+static void test_values_are_walked_in_order_though_memory_hashes_them(void **state)
+{
+    struct subject *s = *state;
+    struct buf got = BUF_EMPTY;
+    bool more;
+    const char *keys[] = {"b", "a/2", "a/1", "a/10", "a", "a0", "a/3"};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        assert_int_equal(subject_put(s, STORE_VALUE, keys[i], "v"), DYN_OK);
+    assert_int_equal(subject_scan(s, STORE_VALUE, "a/", "", 100, 1000, 0, &got, &more), DYN_OK);
+    buf_put_u8(&got, 0);
+    assert_string_equal((const char *)got.data, "a/1=v;a/10=v;a/2=v;a/3=v;");
+    assert_false(more);
+    buf_release(&got);
+}
+
 static void test_a_scan_stops_at_its_bounds_and_says_whether_rows_are_left(void **state)
 {
     struct subject *s = *state;
@@ -358,6 +373,7 @@ int main(void)
         EACH(test_the_operations_of_a_batch_apply_in_their_order),
         EACH(test_reads_see_what_was_handed_over_before_them),
         EACH(test_a_scan_gives_the_rows_of_a_prefix_in_order),
+        EACH(test_values_are_walked_in_order_though_memory_hashes_them),
         EACH(test_a_scan_stops_at_its_bounds_and_says_whether_rows_are_left),
         EACH(test_prefixes_of_the_highest_bytes_have_an_end),
         EACH(test_values_of_megabytes_come_back_whole),
