@@ -360,8 +360,8 @@ struct rocks_cursor *rocks_cursor_new(const struct rocks *r, enum store_family f
         /* Passing over many deleted rows takes time as well: then it is incomplete too. */
         rocksdb_readoptions_set_max_skippable_internal_keys(c->options, SKIP_MAX);
     }
-    rocksdb_readoptions_set_total_order_seek(c->options,
-                                             1); /* what hashes would walk its buckets */
+    /* otherwise a memtable that hashes would be walked one bucket only */
+    rocksdb_readoptions_set_total_order_seek(c->options, 1);
     rocksdb_readoptions_set_fill_cache(c->options, mode != ROCKS_CURSOR_ONCE);
     c->it = rocksdb_create_iterator_cf(r->db, c->options, r->families[f]);
     rocksdb_iter_seek(c->it, (const char *)at.data, at.len);
