@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See placement.h. Two questions are kept apart.
  *
- * How many tokens each: Jefferson's apportionment (seats by greatest weight / (tokens + 1)), the
- * one that minimizes the greatest load per weight. It is monotone in the number of tokens and in
- * the set of members, so a join only takes and a leave only gives: nothing moves between third
- * parties. Ties go by the order of joining, which never changes.
+ * How many tokens each: shares_deal(), which is monotone: a join only takes and a leave only gives,
+ * so nothing moves between third parties.
  *
  * Which ones: walking the ring from any partition should meet distinct nodes, and distinct zones,
  * at once, since a skipped token puts its share of replicas on the node after it. So each moved
@@ -17,6 +15,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/shares.h"
 
 enum {
     COST_NODE = 16,          /* a neighbour of the same node */
@@ -31,7 +30,7 @@ enum {
 
 void placement_init(struct placement *pl, uint32_t q, uint32_t n)
 {
-    *pl = (struct placement){.q = q};
+    *pl = (struct placement){.q = q, .replicas = n};
     pl->reach = n <= 2 ? 1 : n - 1 > REACH_MAX ? REACH_MAX : n - 1;
     pl->owner = mem_reallocarray(NULL, q, sizeof(*pl->owner));
     for (uint32_t p = 0; p < q; p++)
@@ -75,54 +74,18 @@ void placement_rename(struct placement *pl, uint32_t from, uint32_t to)
 
 /* --- how many ------------------------------------------------------------------------------- */
 
-/* Does a deserve the next token before b? */
-static bool deserves_first(const struct placement *pl, uint32_t a, uint32_t b)
-{
-    const struct placement_slot *x = &pl->slots[a], *y = &pl->slots[b];
-    uint64_t xs = (uint64_t)x->weight * (y->target + 1), ys = (uint64_t)y->weight * (x->target + 1);
-    return xs != ys ? xs > ys : a < b;
-}
-
-static void sift_down(const struct placement *pl, uint32_t *heap, uint32_t n, uint32_t at)
-{
-    for (;;) {
-        uint32_t best = at, left = 2 * at + 1;
-        if (left < n && deserves_first(pl, heap[left], heap[best]))
-            best = left;
-        if (left + 1 < n && deserves_first(pl, heap[left + 1], heap[best]))
-            best = left + 1;
-        if (best == at)
-            return;
-        uint32_t tmp = heap[at];
-        heap[at] = heap[best];
-        heap[best] = tmp;
-        at = best;
-    }
-}
-
-/* Sets each target. Starts from the lower quota, which Jefferson's method always satisfies, so only
- * a remainder of less than one token a member goes through the heap. */
 static void apportion(struct placement *pl)
 {
-    uint64_t total = 0;
-    uint32_t left = pl->q, n = 0;
-    uint32_t *heap = mem_reallocarray(NULL, pl->n + 1, sizeof(*heap));
-    for (uint32_t i = 0; i < pl->n; i++)
-        total += pl->slots[i].weight;
+    uint32_t zones = 0;
+    struct share *shares = mem_zalloc(pl->n * sizeof(*shares));
     for (uint32_t i = 0; i < pl->n; i++) {
-        struct placement_slot *s = &pl->slots[i];
-        s->target = s->weight == 0 ? 0 : (uint32_t)((uint64_t)pl->q * s->weight / total);
-        left -= s->target;
-        if (s->weight > 0)
-            heap[n++] = i;
+        shares[i] = (struct share){.weight = pl->slots[i].weight, .zone = pl->slots[i].zone};
+        zones = shares[i].zone >= zones ? shares[i].zone + 1 : zones;
     }
-    for (uint32_t at = n; at-- > 0;)
-        sift_down(pl, heap, n, at);
-    for (; n > 0 && left > 0; left--) {
-        pl->slots[heap[0]].target++;
-        sift_down(pl, heap, n, 0);
-    }
-    free(heap);
+    shares_deal(shares, pl->n, zones, pl->replicas, pl->q);
+    for (uint32_t i = 0; i < pl->n; i++)
+        pl->slots[i].target = shares[i].seats;
+    free(shares);
 }
 
 /* --- which ones ----------------------------------------------------------------------------- */

@@ -21,8 +21,9 @@ struct placement_slot {
 
 struct placement {
     uint32_t q;
-    uint32_t reach;  /* tokens of one node or zone should be further apart than this */
-    uint32_t *owner; /* by partition: slot, or PLACEMENT_NONE while there is no member */
+    uint32_t replicas; /* N: how long preference lists are */
+    uint32_t reach;    /* tokens of one node or zone should be further apart than this */
+    uint32_t *owner;   /* by partition: slot, or PLACEMENT_NONE while there is no member */
     struct placement_slot *slots;
     uint32_t n, cap;
 };
@@ -32,9 +33,9 @@ void placement_init(struct placement *pl, uint32_t q, uint32_t n);
 void placement_release(struct placement *pl);
 uint32_t placement_add_slot(struct placement *pl, uint32_t zone); /* weight 0 */
 
-/* Brings token counts to balance after the weight of one slot changed: the counts minimize the
- * greatest load per weight (Jefferson's apportionment), and no token moves between two slots whose
- * weights did not change. */
+/* Brings token counts to balance after the weight or zone of one slot changed: the counts are those
+ * of shares_deal(), and after a change of weight no token moves between two slots whose weights did
+ * not change. */
 void placement_rebalance(struct placement *pl);
 
 /* All tokens of one slot become those of another, which holds none. */

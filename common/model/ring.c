@@ -6,7 +6,8 @@
  *
  * A preference list is drawn in rounds: each walks the ring from the partition and takes one node
  * of each zone, so a list of any length starts with as many zones as there are. A member without
- * zone is a zone of its own; so without zones one round takes every node, in ring order. */
+ * zone is a zone of its own; so without zones one round takes every node, in ring order. Then a few
+ * lists pass somebody over, so that nobody has more copies than its share (levelling.h). */
 #include "model/ring.h"
 
 #include <assert.h>
@@ -15,9 +16,12 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "model/levelling.h"
 #include "model/placement.h"
+#include "model/shares.h"
 
 #define PRIMARIES_KEPT 8
+#define PRIMARIES_DRAWN 24 /* so many to choose from while loads are levelled */
 
 struct ring {
     uint32_t refs;
@@ -76,6 +80,20 @@ static void fold_zone(struct fold *f, uint32_t slot, const char *zone)
     f->placement.slots[slot].zone = number == UINT32_MAX ? f->zones++ : number;
 }
 
+static bool same_zone(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* A member's zone bounds its share of tokens: see shares.h. */
+static void fold_move(struct fold *f, uint32_t slot, const char *zone)
+{
+    bool same = same_zone(f->nodes[slot].zone, zone);
+    fold_zone(f, slot, zone);
+    if (!same)
+        placement_rebalance(&f->placement);
+}
+
 static void fold_weight(struct fold *f, uint32_t slot, uint32_t weight)
 {
     struct placement_slot *s = &f->placement.slots[slot];
@@ -103,11 +121,16 @@ static void fold_join(struct fold *f, const struct member_event *ev)
         f->nodes[slot] = (struct folded){.node = ev->node};
     }
     f->nodes[slot].address = ev->address;
-    fold_zone(f, slot, ev->zone);
+    if (joined)
+        fold_move(f, slot, ev->zone);
+    else
+        fold_zone(f, slot, ev->zone);
     if (old != PLACEMENT_NONE && !joined && f->placement.slots[old].weight > 0) {
         placement_rename(&f->placement, old, slot);
         f->placement.slots[slot].weight = f->placement.slots[old].weight;
         f->placement.slots[old].weight = 0;
+        if (!same_zone(f->nodes[old].zone, ev->zone))
+            placement_rebalance(&f->placement);
     } else if (old != PLACEMENT_NONE) {
         fold_weight(f, old, 0);
     }
@@ -133,7 +156,7 @@ static void fold_event(struct fold *f, const struct member_event *ev)
     } else if (member && ev->type == MEMBER_WEIGHT) {
         fold_weight(f, slot, ev->weight);
     } else if (member && ev->type == MEMBER_ZONE) {
-        fold_zone(f, slot, ev->zone);
+        fold_move(f, slot, ev->zone);
     } else if (member && ev->type == MEMBER_ADDRESS) {
         f->nodes[slot].address = ev->address;
     }
@@ -259,33 +282,85 @@ static void ring_count_zones(struct ring *r)
     free(size);
 }
 
+/* Nobody should be a primary of more partitions than its share of all copies. */
+static void ring_level(const struct ring *r, uint16_t *rows, uint32_t drawn)
+{
+    struct levelling lv = {
+        .q = r->q,
+        .kept = drawn,
+        .rows = rows,
+        .n = r->n < r->member_count ? r->n : r->member_count,
+        .members = r->member_count,
+        .zone = r->zones,
+    };
+    if (lv.n >= drawn)
+        return; /* lists of all members */
+    struct share *shares = mem_reallocarray(NULL, r->member_count, sizeof(*shares));
+    uint32_t *most = mem_reallocarray(NULL, r->member_count, sizeof(*most));
+    uint32_t *size = mem_zalloc(r->zone_count * sizeof(*size));
+    for (uint32_t i = 0; i < r->member_count; i++) {
+        shares[i] = (struct share){.weight = r->members[i].weight, .zone = r->zones[i]};
+        size[r->zones[i]]++;
+    }
+    shares_deal(shares, r->member_count, r->zone_count, r->n, r->q * lv.n);
+    for (uint32_t i = 0; i < r->member_count; i++)
+        most[i] = shares[i].most;
+    lv.most = most;
+    lv.rounds = shares_rounds(size, r->zone_count, r->n);
+    levelling_run(&lv);
+    free(size);
+    free(most);
+    free(shares);
+}
+
 static void ring_keep_primaries(struct ring *r)
 {
     struct bitset chosen;
-    r->kept = r->member_count < PRIMARIES_KEPT ? r->member_count : PRIMARIES_KEPT;
-    r->primaries = mem_reallocarray(NULL, (size_t)r->q * r->kept, sizeof(*r->primaries));
+    uint32_t drawn = r->member_count < PRIMARIES_DRAWN ? r->member_count : PRIMARIES_DRAWN;
+    uint16_t *rows = mem_reallocarray(NULL, (size_t)r->q * drawn, sizeof(*rows));
     for (uint32_t p = 0; p < r->q; p++)
-        draw_primaries(r, p, r->kept, &r->primaries[(size_t)p * r->kept], &chosen);
+        draw_primaries(r, p, drawn, &rows[(size_t)p * drawn], &chosen);
+    ring_level(r, rows, drawn);
+    r->kept = drawn < PRIMARIES_KEPT ? drawn : PRIMARIES_KEPT;
+    for (uint32_t p = 0; p < r->q; p++)
+        memmove(&rows[(size_t)p * r->kept], &rows[(size_t)p * drawn], r->kept * sizeof(*rows));
+    r->primaries = mem_reallocarray(rows, (size_t)r->q * r->kept, sizeof(*rows));
+}
+
+/* The first n of a list longer than what is kept, which it starts with. */
+static void extend_primaries(const struct ring *r, uint32_t partition, uint32_t n, uint16_t *out)
+{
+    struct bitset chosen;
+    uint16_t walked[MEMBERS_MAX];
+    uint32_t have = r->kept;
+    draw_primaries(r, partition, n, walked, &chosen);
+    memcpy(out, &r->primaries[(size_t)partition * r->kept], r->kept * sizeof(*out));
+    bit_reset(&chosen, r->member_count);
+    for (uint32_t i = 0; i < have; i++)
+        bit_add(&chosen, out[i]);
+    for (uint32_t i = 0; have < n; i++) {
+        if (bit_add(&chosen, walked[i]))
+            out[have++] = walked[i];
+    }
 }
 
 uint32_t ring_preference_list(const struct ring *r, uint32_t partition, uint32_t n, uint64_t *nodes,
                               uint32_t cap)
 {
     struct bitset chosen;
-    uint16_t drawn[MEMBERS_MAX];
-    const uint16_t *primaries = drawn;
+    uint16_t longer[MEMBERS_MAX];
+    const uint16_t *primaries = longer;
     uint32_t out = 0;
     assert(partition < r->q);
     if (n > r->member_count)
         n = r->member_count;
-    if (n <= r->kept) {
+    if (n <= r->kept)
         primaries = &r->primaries[(size_t)partition * r->kept];
-        bit_reset(&chosen, r->member_count);
-        for (uint32_t i = 0; i < n; i++)
-            bit_add(&chosen, primaries[i]);
-    } else {
-        n = draw_primaries(r, partition, n, drawn, &chosen);
-    }
+    else
+        extend_primaries(r, partition, n, longer);
+    bit_reset(&chosen, r->member_count);
+    for (uint32_t i = 0; i < n; i++)
+        bit_add(&chosen, primaries[i]);
     for (; out < n && out < cap; out++)
         nodes[out] = r->members[primaries[out]].node;
     for (uint32_t i = 0; out < cap && out < r->member_count; i++) {

@@ -37,9 +37,13 @@ uint32_t ring_partition_of(const struct ring *r, struct slice key);
 uint64_t ring_token(const struct ring *r, uint32_t partition); /* the node holding its token */
 
 /* The whole preference list of a partition: every member once; the first n (at most the members
- * there are) are the primaries, on distinct nodes and, where zones are given and suffice, distinct
- * zones; the rest are fallbacks in ring order. Writes at most cap node ids, returns how many.
- * Cheap: precomputed for the primaries up to n = 8, walked for the rest. */
+ * there are) are the primaries, on distinct nodes and, where zones are given and suffice,
+ * distinct zones; the rest are fallbacks in ring order. In a few lists a primary but the first is
+ * passed over and comes first after the cluster's N, so that nobody is a primary of more
+ * partitions than its share allows (model/levelling.h, model/shares.h): under equal weights, and
+ * zones of equal size or none, at most 1 % above the mean (3 % with more zones than N) or the
+ * next whole number. Writes at most cap node ids, returns how many. Cheap: precomputed for the
+ * primaries up to n = 8, walked for the rest. */
 uint32_t ring_preference_list(const struct ring *r, uint32_t partition, uint32_t n, uint64_t *nodes,
                               uint32_t cap);
 
