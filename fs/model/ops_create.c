@@ -8,6 +8,7 @@
  *   O_EXCL: LOCK -> PUT if absent, strict -> READ strict -> alone: handle
  *                                                        -> another lives: WITHDRAW, EEXIST
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -17,6 +18,7 @@
 #include "model/open.h"
 #include "model/place.h"
 #include "model/publish.h"
+#include "model/xattr_names.h"
 
 #define REUSE_US 1000u /* the lookup of the same open(2) has just read the key */
 
@@ -180,10 +182,21 @@ static void on_exclusive(struct task *t, const struct put_reply *p)
     task_get_strict(t, seen_key(c->at.seen), on_check);
 }
 
+static struct blob *unique_mark(struct fs *fs)
+{
+    uint64_t mark[2] = {fs->cfg.mount_id, fs->next_stream++};
+    struct blob *list = NULL;
+    int err = xattrs_set(NULL, slice_str(XATTR_EXCLUSIVE), slice_of(mark, sizeof(mark)), &list);
+    assert(err == DYN_OK);
+    (void)err;
+    return list;
+}
+
 static void put_exclusive(struct creating *c)
 {
     struct inode *i = make(c);
     struct contexts contexts;
+    struct blob *mark = unique_mark(c->t.fs);
     seen_contexts(c->at.seen, &i->dots, &contexts);
     publish_origin(i, &c->origin);
     struct put_request q = {.key = seen_key(c->at.seen),
@@ -196,7 +209,9 @@ static void put_exclusive(struct creating *c)
                             .n_contexts = contexts.n};
     q.opt.sloppy = SLOPPY_NO;
     q.opt.w = q.opt.r = fs_majority(c->t.fs);
+    q.attrs.xattrs = mark;
     task_put(&c->t, &q, on_exclusive);
+    blob_unref(mark);
     contexts_release(&contexts);
 }
 

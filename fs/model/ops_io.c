@@ -170,7 +170,7 @@ void fs_flush(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
     op->fs = fs;
     op->state = NULL;
     bool reader = fh != 0 && !open_writes(handle_of(fh)->flags);
-    if (i == NULL || reader || publish_can_wait(i)) /* NULL: a control file */
+    if (i == NULL || reader || publish_let_off(i)) /* NULL: a control file */
         op_end(fs, op, 0);
     else
         publish(i, DURABILITY_DEFAULT, published, op);

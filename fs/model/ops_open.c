@@ -66,7 +66,7 @@ static void truncate_at_open(struct inode *i, const struct fs_caller *caller)
 {
     content_truncate(i, 0);
     i->appended_only = false;
-    i->written = false;
+    i->written = i->let_off = false;
     int64_t now = fs_wall_ns(i->fs);
     i->s.attrs.mtime_ns = i->s.attrs.ctime_ns = now;
     if (caller->uid != 0)
@@ -107,7 +107,8 @@ void open_handle(struct inode *i, struct fs_op *op, int flags)
 void open_release(struct handle *h)
 {
     struct inode *i = h->inode;
-    if (open_writes(h->flags)) {
+    bool writes = open_writes(h->flags);
+    if (writes) {
         i->n_writers--;
         if (i->n_writers == 0 && !inode_dirty(i))
             cover_clear(&i->context);
@@ -116,7 +117,7 @@ void open_release(struct handle *h)
     free(h);
     inode_hold(i);
     i->n_open--;
-    if (i->n_open == 0)
+    if (i->n_open == 0 || (writes && i->n_writers == 0))
         publish(i, DURABILITY_DEFAULT, NULL, NULL);
     inode_drop(i);
 }

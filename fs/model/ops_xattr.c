@@ -91,6 +91,8 @@ static void list(struct reading *r)
     size_t at = 0;
     struct slice name, value;
     while (xattrs_next(r->inode->s.attrs.xattrs, &at, &name, &value)) {
+        if (slice_has_prefix(name, slice_str(XATTR_OWN)))
+            continue;
         buf_put_slice(&r->out, name);
         buf_put_u8(&r->out, 0);
     }

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "model/content.h"
 #include "model/naming.h"
+#include "model/xattr_names.h"
 
 #define BACKOFF_FIRST_US 1000000u
 #define BACKOFF_LAST_US 30000000u
@@ -59,7 +60,7 @@ static void clean(struct inode *i)
 {
     i->dirty_data = i->dirty_meta = false;
     i->appended_only = false;
-    i->written = false;
+    i->written = i->let_off = false;
     i->error = 0;
     i->backoff_us = 0;
     timer_cancel(i->fs->timers, &i->timer);
@@ -279,6 +280,10 @@ static void put(struct publication *p)
                             .contexts = contexts.list,
                             .n_contexts = contexts.n};
     memset(q.attrs.xattrs_hash, 0, DIGEST_LEN);
+    struct blob *unmarked = NULL;
+    if (i->s.attrs.xattrs != NULL && xattrs_set(i->s.attrs.xattrs, slice_str(XATTR_EXCLUSIVE),
+                                                slice_of(NULL, 0), &unmarked) == DYN_OK)
+        q.attrs.xattrs = unmarked;
     q.opt.durability = (uint8_t)p->durability;
     bool bytes = new_bytes(i);
     blob_unref(p->sent);
@@ -296,6 +301,7 @@ static void put(struct publication *p)
         q.inherit_dot = i->s.dot;
     }
     task_put(&p->t, &q, on_put);
+    blob_unref(unmarked);
     contexts_release(&contexts);
     cover_release(&cover);
 }
@@ -455,9 +461,12 @@ void publish(struct inode *i, enum durability durability, void (*done)(void *arg
         begin(i);
 }
 
-bool publish_can_wait(const struct inode *i)
+bool publish_let_off(struct inode *i)
 {
-    return i->dirty_data && !i->written && i->pub == NULL && i->error == 0 && i->n_open != 0;
+    bool off = i->dirty_data && !i->dirty_meta && !i->written && !i->let_off && i->pub == NULL &&
+               i->error == 0 && i->n_open != 0;
+    i->let_off |= off;
+    return off;
 }
 
 void publish_abandon(struct inode *i)

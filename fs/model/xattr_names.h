@@ -8,6 +8,9 @@
 #include "base/buf.h"
 
 #define XATTR_OWN "user.dynamount."
+/* Stored with a file that O_EXCL made, until its first bytes: nothing else tells the equal, empty
+ * files of two mounts apart, which would collapse into one that both think theirs (E7, F14). */
+#define XATTR_EXCLUSIVE XATTR_OWN "exclusive"
 
 /* 0, or the errno that get (set) answers for such a name. */
 int xattr_name_readable(struct slice name);
