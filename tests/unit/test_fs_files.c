@@ -179,6 +179,37 @@ static void test_f14_o_excl_withdraws_when_another_was_as_quick(void **state)
     assert_true(fake_kv_holds(&t->k, "lock", "theirs"));
 }
 
+/* The versions of two clusters that are one again: how many live? */
+static uint32_t live_together(struct fake_kv *one, struct fake_kv *other, const char *key)
+{
+    struct object o = OBJECT_EMPTY;
+    object_copy(&o, fake_kv_object(one, key));
+    object_join(&o, fake_kv_object(other, key));
+    uint32_t live = object_live_count(&o);
+    object_release(&o);
+    return live;
+}
+
+static void test_f14_equal_files_of_o_excl_do_not_collapse_into_one(void **state)
+{
+    struct world *t = *state;
+    struct fake_kv far;
+    fake_kv_init(&far);
+    far.actor.node ^= 1;
+    struct mount *m = mount_new(&far, 3, NULL);
+    assert_int_equal(do_open(t->a, "lock", O_WRONLY | O_CREAT | O_EXCL), 0);
+    assert_int_equal(do_open(m, "lock", O_WRONLY | O_CREAT | O_EXCL), 0);
+    assert_int_equal(live_together(&t->k, &far, "lock"), 2);
+    /* Bytes tell files apart by themselves, and equal ones are one file again (E7). */
+    assert_int_equal(do_write(t->a, t->a->node, t->a->fh, 0, "same"), 0);
+    assert_int_equal(do_write(m, m->node, m->fh, 0, "same"), 0);
+    assert_int_equal(do_close(t->a, t->a->node, t->a->fh), 0);
+    assert_int_equal(do_close(m, m->node, m->fh), 0);
+    assert_int_equal(live_together(&t->k, &far, "lock"), 1);
+    mount_free(m);
+    fake_kv_release(&far);
+}
+
 static void test_f14_o_excl_fails_on_what_is_there_or_without_a_quorum(void **state)
 {
     struct world *t = *state;
@@ -450,6 +481,7 @@ int main(void)
         T(test_rename_onto_an_open_file_detaches_it),
         T(test_f14_o_excl_is_strict_and_published_at_once),
         T(test_f14_o_excl_withdraws_when_another_was_as_quick),
+        T(test_f14_equal_files_of_o_excl_do_not_collapse_into_one),
         T(test_f14_o_excl_fails_on_what_is_there_or_without_a_quorum),
         T(test_f15_a_lagging_answer_does_not_take_back_what_was_written),
         T(test_f17_readers_keep_their_snapshot_and_the_name_gets_a_new_inode),
