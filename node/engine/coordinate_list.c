@@ -33,7 +33,7 @@ struct list_op;
 struct list_ask {
     struct list_op *op;
     uint64_t node;
-    bool primary;
+    bool primary, covered; /* covered: silent, a stand-in is asked */
     struct rpc_call call;
 };
 
@@ -49,7 +49,7 @@ struct list_op {
     struct page pages[PAGES_MAX];
     uint32_t n_pages;
     bool starting, local_busy;
-    struct timer deadline, first_check;
+    struct timer deadline, patience, first_check;
 };
 
 /* An entry to be written back to a replica that was behind: lives by itself. */
@@ -217,6 +217,7 @@ static void op_free(struct list_op *op)
     struct engine *e = op->e;
     background_end(e, &op->background);
     timer_cancel(e->ports.timers, &op->deadline);
+    timer_cancel(e->ports.timers, &op->patience);
     timer_cancel(e->ports.timers, &op->first_check);
     for (uint32_t i = 0; i < op->n_asks; i++)
         rpc_cancel(e->rpc, &op->asks[i].call);
@@ -316,7 +317,7 @@ static void take_page(struct list_ask *a, int err, struct slice body)
     }
     if (err == DYN_OK)
         op->n_pages++;
-    else
+    else if (!a->covered)
         ask_standin(op);
     check(op);
 }
@@ -353,8 +354,26 @@ static void ask(struct list_op *op, uint64_t node, bool primary)
             .ring = *ring_epoch(e->ring), .dir = q->dir, .after = q->after, .limit = op->limit};
         struct buf body = BUF_EMPTY;
         peer_list_encode(&m, &body);
-        rpc_start(e->rpc, &a->call, node, FRAME_REPLICA_LIST, &body, e->cfg.replica_timeout_us);
+        rpc_start(e->rpc, &a->call, node, FRAME_REPLICA_LIST, &body, op->r->quorum.timeout_us);
     }
+}
+
+static void on_patience(struct timer *timer, void *arg)
+{
+    struct list_op *op = arg;
+    struct engine *e = op->e;
+    uint32_t n = op->n_asks; /* not the stand-ins that are asked here */
+    for (uint32_t i = 0; i < n; i++) {
+        struct list_ask *a = &op->asks[i];
+        if (a->covered || !rpc_active(&a->call))
+            continue;
+        a->covered = true;
+        engine_note_silence(e, &a->call);
+        ask_standin(op);
+    }
+    if (op->n_asks > n)
+        timer_set(e->ports.timers, timer, engine_now(e) + e->cfg.replica_timeout_us);
+    check(op);
 }
 
 static void op_detach(void *coordinator)
@@ -376,6 +395,8 @@ void coordinate_list(struct request *r)
     background_add(e, &op->background, abandon);
     timer_init(&op->first_check, on_first_check, op);
     timer_init(&op->deadline, on_deadline, op);
+    timer_init(&op->patience, on_patience, op);
+    timer_set(e->ports.timers, &op->patience, engine_now(e) + e->cfg.replica_timeout_us);
     timer_set(e->ports.timers, &op->deadline, engine_now(e) + r->quorum.timeout_us);
     op->n_nodes = ring_preference_list(e->ring, ring_partition_of(e->ring, q->dir), r->quorum.n,
                                        op->nodes, LIST_NODES);

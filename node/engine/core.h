@@ -86,6 +86,10 @@ struct background {
 void background_add(struct engine *e, struct background *b, void (*abandon)(struct background *b));
 void background_end(struct engine *e, struct background *b);
 
+/* A call that has gone unanswered for a replica timeout: its node counts as silent from now on,
+ * though the answer may still come and will be taken. */
+void engine_note_silence(struct engine *e, const struct rpc_call *call);
+
 /* Sends a request whose answer nobody waits for (it still tells the detector of the peer's health).
  * body is taken. */
 void engine_tell(struct engine *e, uint64_t node, uint8_t type, struct buf *body);

@@ -156,6 +156,12 @@ void engine_tell(struct engine *e, uint64_t node, uint8_t type, struct buf *body
     rpc_start(e->rpc, &t->call, node, type, body, e->cfg.replica_timeout_us);
 }
 
+void engine_note_silence(struct engine *e, const struct rpc_call *call)
+{
+    if (detector_last_ok_us(e->detector, call->node) <= call->started_us)
+        detector_failed(e->detector, call->node, DYN_ERR_TIMEOUT);
+}
+
 static void probe_peer(void *arg, uint64_t node)
 {
     struct buf body = BUF_EMPTY;

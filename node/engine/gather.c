@@ -29,6 +29,7 @@ struct ask {
     struct gather *g;
     uint64_t node;
     bool primary, active;
+    bool covered; /* silent for a replica timeout: a stand-in is asked, the answer still counts */
     struct rpc_call call;
     struct replica_read read;
 };
@@ -49,7 +50,7 @@ struct gather {
     bool starting; /* no answer may be given now: the caller is not done with g */
     bool fetching;
     int64_t dir_mtime_ns;
-    struct timer deadline, first_check;
+    struct timer deadline, patience, first_check;
     struct value_fetch fetch;
     struct delivery *repairs; /* one for each copy that was behind */
     uint32_t n_repairs, repairs_active;
@@ -58,6 +59,7 @@ struct gather {
 
 static void check(struct gather *g);
 static void repair_when_idle(struct gather *g);
+static void give_up_silent(struct gather *g);
 static void ask_primaries(struct gather *g);
 static void ask_standin_quietly(struct gather *g);
 
@@ -65,6 +67,7 @@ static void gather_free(struct gather *g)
 {
     background_end(g->e, &g->background);
     timer_cancel(g->e->ports.timers, &g->deadline);
+    timer_cancel(g->e->ports.timers, &g->patience);
     timer_cancel(g->e->ports.timers, &g->first_check);
     for (uint32_t i = 0; i < g->n_asks; i++) {
         rpc_cancel(g->e->rpc, &g->asks[i].call);
@@ -167,6 +170,7 @@ static void answer(struct gather *g, int status)
     timer_cancel(g->e->ports.timers, &g->deadline);
     if (g->p.done != NULL)
         g->p.done(g->p.arg, &result);
+    give_up_silent(g);
     repair_when_idle(g);
 }
 
@@ -174,6 +178,40 @@ static void repair_when_idle(struct gather *g)
 {
     if (g->state == ANSWERED && g->n_active == 0 && !g->fetching)
         repair(g);
+}
+
+/* After the answer nobody waits for the silent: their copies would only be repaired. */
+static void give_up_silent(struct gather *g)
+{
+    for (uint32_t i = 0; i < g->n_asks; i++) {
+        struct ask *a = &g->asks[i];
+        if (!a->active || !a->covered)
+            continue;
+        rpc_cancel(g->e->rpc, &a->call);
+        a->active = false;
+        g->n_active--;
+    }
+}
+
+static void on_patience(struct timer *timer, void *arg)
+{
+    struct gather *g = arg;
+    struct engine *e = g->e;
+    uint32_t n = g->n_asks; /* not the stand-ins that are asked here */
+    for (uint32_t i = 0; i < n; i++) {
+        struct ask *a = &g->asks[i];
+        if (!a->active || a->covered || !rpc_active(&a->call))
+            continue;
+        a->covered = true;
+        engine_note_silence(e, &a->call);
+        if (g->state == ASKING)
+            ask_standin_quietly(g);
+    }
+    if (g->n_asks > n)
+        timer_set(e->ports.timers, timer, engine_now(e) + e->cfg.replica_timeout_us);
+    if (g->state == ANSWERED)
+        give_up_silent(g);
+    check(g);
 }
 
 static void on_first_check(struct timer *t, void *arg)
@@ -317,7 +355,7 @@ static void ask_ended(struct ask *a, int err)
     struct gather *g = a->g;
     a->active = false;
     g->n_active--;
-    if (err != DYN_OK && g->state == ASKING)
+    if (err != DYN_OK && g->state == ASKING && !a->covered)
         ask_standin_quietly(g);
     check(g);
 }
@@ -423,11 +461,13 @@ static void ask(struct gather *g, uint64_t node, bool primary)
     peer_get_encode(&m, &body);
     a->call.done = on_reply;
     a->call.arg = a;
-    rpc_start(e->rpc, &a->call, node, FRAME_REPLICA_GET, &body, e->cfg.replica_timeout_us);
+    rpc_start(e->rpc, &a->call, node, FRAME_REPLICA_GET, &body, g->p.quorum.timeout_us);
 }
 
 static void ask_primaries(struct gather *g)
 {
+    struct engine *e = g->e;
+    timer_set(e->ports.timers, &g->patience, engine_now(e) + e->cfg.replica_timeout_us);
     g->starting = true;
     for (uint32_t i = 0; i < g->p.quorum.n && i < g->n_list; i++)
         ask(g, g->list[i], true);
@@ -445,6 +485,7 @@ struct gather *gather_start(struct engine *e, const struct gather_params *p)
     read_quorum_init(&g->quorum, p->quorum.r, p->at_least);
     timer_init(&g->deadline, on_deadline, g);
     timer_init(&g->first_check, on_first_check, g);
+    timer_init(&g->patience, on_patience, g);
     timer_set(e->ports.timers, &g->deadline, engine_now(e) + p->quorum.timeout_us);
     g->n_list = ring_preference_list(e->ring, ring_partition_of(e->ring, g->p.key), p->quorum.n,
                                      g->list, sizeof(g->list) / sizeof(g->list[0]));

@@ -30,6 +30,7 @@ struct target {
     unsigned roles;
     uint64_t hint_for;
     bool counts;
+    bool covered; /* silent for a replica timeout: somebody stands in, the answer still counts */
     enum target_state state;
     struct delivery delivery;
 };
@@ -51,7 +52,7 @@ struct replication {
     uint32_t n_targets, n_sending;
     uint32_t acks[2]; /* by role_index */
     bool self_pending, self_holds, parent_dead, starting, settled, overdue;
-    struct timer deadline, first_check;
+    struct timer deadline, patience, first_check;
 };
 
 static void check(struct replication *r);
@@ -65,6 +66,7 @@ static void replication_free(struct replication *r)
 {
     background_end(r->e, &r->background);
     timer_cancel(r->e->ports.timers, &r->deadline);
+    timer_cancel(r->e->ports.timers, &r->patience);
     timer_cancel(r->e->ports.timers, &r->first_check);
     for (uint32_t i = 0; i < r->n_targets; i++) {
         delivery_release(&r->targets[i]->delivery);
@@ -128,7 +130,8 @@ static void on_delivered(struct delivery *d, int err)
     r->n_sending--;
     if (err != DYN_OK) {
         t->state = FAILED;
-        target_failed(t);
+        if (!t->covered)
+            target_failed(t);
     } else {
         bool late = clears_debts(r) && entries_settled(r) && (t->roles & ROLE_OBJECT);
         t->state = HOLDS;
@@ -183,7 +186,7 @@ static void target_start(struct replication *r, uint64_t node, unsigned roles, u
                                     .hint_for = hint_for,
                                     .sync = wants_sync(r),
                                     .owe_entry = r->p.owe_entry && (roles & ROLE_OBJECT),
-                                    .timeout_us = e->cfg.replica_timeout_us,
+                                    .timeout_us = r->p.quorum.timeout_us,
                                     .done = on_delivered,
                                     .arg = t};
     r->n_sending++;
@@ -257,16 +260,33 @@ static void settle(struct replication *r, int err)
         r->p.settled(r->p.arg, err);
 }
 
+/* W have it, and somebody keeps a hint for whoever is silent: nothing more is to be waited for. */
+static void give_up_silent(struct replication *r)
+{
+    for (uint32_t i = 0; i < r->n_targets; i++) {
+        struct target *t = r->targets[i];
+        bool storage_will_call = t->delivery.fetching && t->delivery.fetch.reading;
+        if (t->state != SENDING || !t->covered || storage_will_call)
+            continue;
+        delivery_release(&t->delivery);
+        t->delivery.full = OBJECT_EMPTY;
+        t->delivery.fetching = false;
+        t->state = FAILED;
+        r->n_sending--;
+    }
+}
+
 static void check(struct replication *r)
 {
     if (r->starting || timer_is_set(&r->first_check))
         return;
-    bool over = r->n_sending == 0 && !r->self_pending;
     if (!r->settled && met(r))
         settle(r, DYN_OK);
-    else if (!r->settled && over)
+    else if (!r->settled && r->n_sending == 0 && !r->self_pending)
         settle(r, DYN_ERR_NO_QUORUM);
-    if (over)
+    if (r->settled)
+        give_up_silent(r);
+    if (r->n_sending == 0 && !r->self_pending)
         replication_free(r);
 }
 
@@ -276,12 +296,34 @@ static void on_first_check(struct timer *t, void *arg)
     check(arg);
 }
 
+/* Whoever has been silent for a replica timeout gets a stand-in; its own answer still counts until
+ * the deadline, for a disk may stall and a network may be slow. */
+static void on_patience(struct timer *timer, void *arg)
+{
+    struct replication *r = arg;
+    struct engine *e = r->e;
+    uint32_t n = r->n_targets; /* not the stand-ins that are added here */
+    for (uint32_t i = 0; i < n; i++) {
+        struct target *t = r->targets[i];
+        if (t->state != SENDING || t->covered || t->node == e->cfg.node)
+            continue;
+        t->covered = true;
+        if (rpc_active(&t->delivery.call))
+            engine_note_silence(e, &t->delivery.call);
+        target_failed(t);
+    }
+    if (r->n_targets > n)
+        timer_set(e->ports.timers, timer, engine_now(e) + e->cfg.replica_timeout_us);
+    check(r);
+}
+
 static void on_deadline(struct timer *t, void *arg)
 {
     (void)t;
     struct replication *r = arg;
     if (!r->settled)
         settle(r, DYN_ERR_NO_QUORUM);
+    check(r);
 }
 
 /* ---- starting ---------------------------------------------------------------------------- */
@@ -343,6 +385,8 @@ struct replication *replication_start(struct engine *e, const struct replication
     load_list(r, ROLE_ENTRY, key_parent(r->p.key));
     timer_init(&r->deadline, on_deadline, r);
     timer_init(&r->first_check, on_first_check, r);
+    timer_init(&r->patience, on_patience, r);
+    timer_set(e->ports.timers, &r->patience, engine_now(e) + e->cfg.replica_timeout_us);
     timer_set(e->ports.timers, &r->deadline, engine_now(e) + p->quorum.timeout_us);
     background_add(e, &r->background, abandon);
     r->starting = true;
