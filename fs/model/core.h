@@ -109,6 +109,9 @@ void task_list(struct task *t, struct slice dir, struct slice after, uint32_t li
                void (*listed)(struct task *t, const struct list_reply *p));
 void task_sync(struct task *t, struct slice key, const struct dot *dot,
                void (*synced)(struct task *t, const struct sync_reply *p));
+/* The get that was just answered asked for another key than s: the inode was renamed meanwhile, and
+ * the answer says nothing about what it is now. */
+bool task_got_other(const struct task *t, const struct seen *s);
 /* A majority of the replicas, when the host knows their number; else 0: the cluster's setting. */
 uint8_t fs_majority(const struct fs *fs);
 

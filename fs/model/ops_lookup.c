@@ -286,6 +286,10 @@ static void on_attr(struct task *t, const struct get_reply *p)
 {
     struct getattr *g = container_of(t, struct getattr, t);
     struct inode *i = g->inode;
+    if (task_got_other(t, i->seen)) {
+        task_get(t, seen_key(i->seen), GET_META, NULL, on_attr);
+        return;
+    }
     if (p->status != DYN_OK && i->s.type == SIBLING_DIR && i->learnt_us != 0 && t->op != NULL) {
         /* What is below it may be in reach, or only here and unpublished (F8): a directory's old
          * attributes let programs go on to it. */

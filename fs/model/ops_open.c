@@ -169,6 +169,10 @@ static void on_value(struct task *t, const struct get_reply *p)
     struct opening *o = container_of(t, struct opening, t);
     struct inode *i = o->inode;
     const struct sibling *s = object_find_value(&p->object, &i->s.value_dot);
+    if (task_got_other(t, i->seen)) {
+        fetch(o);
+        return;
+    }
     if (retry(o, p->status, &i->s.value_dot, on_value))
         return;
     if (p->status != DYN_OK || inode_busy(i)) {
@@ -213,6 +217,10 @@ static void on_version(struct task *t, const struct get_reply *p)
 {
     struct opening *o = container_of(t, struct opening, t);
     struct inode *i = o->inode;
+    if (task_got_other(t, i->seen)) {
+        fetch(o);
+        return;
+    }
     if (retry(o, p->status, &i->s.value_dot, on_version))
         return;
     if (p->status != DYN_OK) {

@@ -184,10 +184,16 @@ static bool ready(const struct setting *s)
     return s->name.len == 0 || i->xattrs_known || i->unlinked;
 }
 
+static void start(struct setting *s);
+
 static void on_read(struct task *t, const struct get_reply *p)
 {
     struct setting *s = container_of(t, struct setting, t);
     struct inode *i = s->inode;
+    if (task_got_other(t, i->seen)) {
+        start(s);
+        return;
+    }
     if (p->status != DYN_OK) {
         task_end(t, fs_errno(p->status));
         return;

@@ -125,6 +125,10 @@ static void on_read(struct task *t, const struct get_reply *p)
 {
     struct reading *r = container_of(t, struct reading, t);
     struct inode *i = r->inode;
+    if (task_got_other(t, i->seen)) {
+        task_get(t, seen_key(i->seen), GET_META, NULL, on_read);
+        return;
+    }
     if (p->status != DYN_OK) {
         task_end(t, fs_errno(p->status));
         return;

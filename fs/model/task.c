@@ -209,6 +209,11 @@ static void get(struct task *t, struct get_request *q,
     ask(t);
 }
 
+bool task_got_other(const struct task *t, const struct seen *s)
+{
+    return !slice_equal(buf_slice(&t->ask.key), seen_key(s));
+}
+
 void task_get(struct task *t, struct slice key, enum get_want want, const struct dot *value_dot,
               void (*got)(struct task *t, const struct get_reply *p))
 {
