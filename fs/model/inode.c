@@ -274,8 +274,8 @@ void inode_attr(const struct inode *i, struct fs_attr *out)
     out->nlink = i->unlinked ? 0 : 1;
     out->mtime_ns = a->mtime_ns;
     out->ctime_ns = a->ctime_ns;
-    out->atime_ns = a->atime_ns != 0 ? a->atime_ns : a->mtime_ns;
-    if (a->mtime_ns == 0)
+    out->atime_ns = a->atime_ns;
+    if (a->mtime_ns == 0 && a->ctime_ns == 0) /* made by no filesystem; 1970 is a time too */
         out->mtime_ns = out->ctime_ns = out->atime_ns = (int64_t)i->s.time_ns;
     if (dir) { /* F29 */
         int64_t entries = later_of(i->seen->dir_mtime_ns, i->changed_ns);

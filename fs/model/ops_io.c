@@ -40,7 +40,7 @@ static int stage(struct inode *i, const struct handle *h, uint64_t off, struct s
     uint64_t size = inode_size(i);
     bool append = (h->flags & O_APPEND) != 0;
     uint64_t at = append ? size : off; /* F18: the kernel's offset is its stale size */
-    bool first_append = append && !inode_dirty(i);
+    bool first_append = append && !i->dirty_data;
     int err = content_write(i, at, data);
     if (err != 0)
         return err;

@@ -138,7 +138,8 @@ static void choose(struct removing *r)
     place_shown(&r->at, &r->cover);
     versions_of(r->at.seen, &v);
     bool all = r->t.fs->cfg.hide_conflicts && r->at.number == 0 && !r->dir;
-    if (v.n != 0 && (r->cover.n == 0 || r->dir))
+    bool dir = v.n != 0 && v.v[0].s.type == SIBLING_DIR;
+    if (v.n != 0 && (r->cover.n == 0 || r->dir) && dir == r->dir)
         cover_join_dots(&r->cover, &v.v[0].dots);
     for (uint32_t i = 0; all && i < v.n; i++)
         cover_join_dots(&r->cover, &v.v[i].dots);

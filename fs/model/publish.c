@@ -81,6 +81,8 @@ void publish_cover(const struct inode *i, struct cover *out)
     cover_join_dots(out, &i->dots);
     if (i->number != 0)
         return; /* writing into name.conflict.N replaces that sibling alone */
+    if (!i->dirty_data && inode_published(i))
+        return; /* a change of attributes settles nothing (F16) */
     cover_join_dots(out, &i->context);
     if (i->fs->cfg.resolve != FS_RESOLVE_EXPLICIT)
         seen_collect(i->seen, KNOWN_READ, out);
