@@ -84,7 +84,13 @@ void publish_cover(const struct inode *i, struct cover *out)
     if (!i->dirty_data && inode_published(i))
         return; /* a change of attributes settles nothing (F16) */
     cover_join_dots(out, &i->context);
-    if (i->fs->cfg.resolve != FS_RESOLVE_EXPLICIT)
+    if (i->fs->cfg.resolve == FS_RESOLVE_EXPLICIT)
+        return;
+    /* An append settles a conflict only with versions that were read as sides of it: somebody may
+     * have read one long before there was a conflict. */
+    if (i->appended_only)
+        seen_collect_all(i->seen, KNOWN_READ | KNOWN_LISTED, out);
+    else
         seen_collect(i->seen, KNOWN_READ, out);
 }
 

@@ -150,6 +150,13 @@ void seen_collect(const struct seen *s, uint8_t flags, struct cover *out)
             cover_add_dot(out, &s->known[i].dot);
 }
 
+void seen_collect_all(const struct seen *s, uint8_t flags, struct cover *out)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        if ((s->known[i].flags & flags) == flags)
+            cover_add_dot(out, &s->known[i].dot);
+}
+
 /* F3: does `to` stand where `from` stood? It inherited the rank, or has its bytes, or the next. */
 static bool replaces(const struct known *to, const struct known *from)
 {

@@ -78,6 +78,8 @@ struct known *seen_known(struct seen *s, const struct dot *d); /* NULL */
 void seen_flag(struct seen *s, const struct cover *dots, uint8_t flags);
 /* Adds the dots of all known versions that carry one of the flags. */
 void seen_collect(const struct seen *s, uint8_t flags, struct cover *out);
+/* The same, with all of the flags. */
+void seen_collect_all(const struct seen *s, uint8_t flags, struct cover *out);
 void cover_join_dots(struct cover *into, const struct cover *from);
 void cover_clear(struct cover *c);
 bool cover_same_dots(const struct cover *a, const struct cover *b);
