@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapter/caller.h"
 #include "adapter/fuse_channel.h"
 #include "adapter/loop.h"
 #include "adapter/net_curl.h"
@@ -139,6 +140,12 @@ static void drop_attributes(void *arg, uint64_t node)
     fuse_channel_inval_attrs(m->channel, node);
 }
 
+static bool caller_holds(void *arg, uint32_t pid, uint64_t ino)
+{
+    (void)arg;
+    return caller_has_open(pid, ino);
+}
+
 static void report_peers(void *arg, struct buf *out)
 {
     struct mount *m = arg;
@@ -209,6 +216,7 @@ static void make_filesystem(struct mount *m)
         .log = fs_says,
         .status = report_peers,
         .replicas = count_replicas,
+        .still_open = caller_holds,
     };
     m->fs = fs_new(&m->o.fs, &m->kv, &m->time, &m->random, loop_timers(m->loop), &host);
     fuse_channel_serve(m->channel, m->fs);

@@ -6,6 +6,7 @@
  * until the request is answered. */
 #include "adapter/caller.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #define STATUS_LEN_MAX 8192
+#define DESCRIPTORS_MAX 256 /* looked at in one process; a shell has few */
 
 /* Signals pending for the thread (SigPnd) and for its whole process (ShdPnd): hex masks, bit n - 1
  * for signal n. */
@@ -31,20 +33,49 @@ bool caller_status_kill_pending(const char *status)
     return has_sigkill(status, "\nSigPnd:") || has_sigkill(status, "\nShdPnd:");
 }
 
-bool caller_is_killed(uint32_t pid)
+/* Reads a whole small file of procfs as text. False: it is not there, or empty. */
+static bool read_text(int dir, const char *name, char *text, size_t room)
 {
-    if (pid == 0)
-        return false;
-    char path[32];
-    snprintf(path, sizeof(path), "/proc/%u/status", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
-    char text[STATUS_LEN_MAX];
-    ssize_t len = read(fd, text, sizeof(text) - 1);
+    ssize_t len = read(fd, text, room - 1);
     close(fd);
     if (len <= 0)
         return false;
     text[len] = 0;
-    return caller_status_kill_pending(text);
+    return true;
+}
+
+bool caller_is_killed(uint32_t pid)
+{
+    char path[32], text[STATUS_LEN_MAX];
+    if (pid == 0)
+        return false;
+    snprintf(path, sizeof(path), "/proc/%u/status", pid);
+    return read_text(AT_FDCWD, path, text, sizeof(text)) && caller_status_kill_pending(text);
+}
+
+bool caller_has_open(uint32_t pid, uint64_t ino)
+{
+    char path[32], text[STATUS_LEN_MAX];
+    bool found = false;
+    if (pid == 0)
+        return false;
+    snprintf(path, sizeof(path), "/proc/%u/fdinfo", pid);
+    DIR *dir = opendir(path);
+    if (dir == NULL)
+        return false;
+    for (int n = 0; n < DESCRIPTORS_MAX && !found; n++) {
+        const struct dirent *at = readdir(dir);
+        if (at == NULL)
+            break;
+        const char *field =
+            at->d_name[0] != '.' && read_text(dirfd(dir), at->d_name, text, sizeof(text))
+                ? strstr(text, "\nino:")
+                : NULL;
+        found = field != NULL && strtoull(field + 5, NULL, 10) == ino;
+    }
+    closedir(dir);
+    return found;
 }

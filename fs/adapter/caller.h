@@ -14,4 +14,8 @@ bool caller_is_killed(uint32_t pid);
 /* The same question to the text of a /proc/PID/status file. */
 bool caller_status_kill_pending(const char *status);
 
+/* Whether a process has a file of that inode number open. A descriptor that is being closed does
+ * not count any more. False when it cannot be told. */
+bool caller_has_open(uint32_t pid, uint64_t ino);
+
 #endif

@@ -49,6 +49,9 @@ struct fs_host {
     uint8_t (*replicas)(void *ctx);
     /* Bytes that the cluster holds and has free, over N; false while unknown; may be NULL. */
     bool (*space)(void *ctx, uint64_t *total, uint64_t *unused);
+    /* Does this process still have the file of that st_ino open, through another descriptor? May be
+     * NULL: not known. */
+    bool (*still_open)(void *ctx, uint32_t pid, uint64_t ino);
 };
 
 struct fs;

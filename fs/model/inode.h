@@ -55,7 +55,6 @@ struct inode {
     struct list in_dirty;
     bool dirty_data, dirty_meta;
     bool written;       /* since O_TRUNC (F12) */
-    bool let_off;       /* and one flush since then was not published */
     bool appended_only; /* all changes are appends from here on */
     uint64_t appended_from;
     uint64_t gen; /* counts changes */

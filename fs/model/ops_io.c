@@ -163,6 +163,17 @@ static void published(void *arg, int err)
     op_end(op->fs, op, err);
 }
 
+/* A shell's redirection: it will close the file again, after it has written. */
+static bool will_come_again(const struct inode *i, const struct fs_op *op)
+{
+    const struct fs_host *host = &i->fs->host;
+    struct fs_attr attr;
+    if (host->still_open == NULL)
+        return false;
+    inode_attr(i, &attr);
+    return host->still_open(host->ctx, op->caller.pid, attr.ino);
+}
+
 /* Every writer's close gets the true result (F8); who only read has nothing to be told. */
 void fs_flush(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
 {
@@ -170,7 +181,9 @@ void fs_flush(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
     op->fs = fs;
     op->state = NULL;
     bool reader = fh != 0 && !open_writes(handle_of(fh)->flags);
-    if (i == NULL || reader || publish_let_off(i)) /* NULL: a control file */
+    if (i == NULL || reader) /* NULL: a control file */
+        op_end(fs, op, 0);
+    else if (publish_can_wait(i) && will_come_again(i, op))
         op_end(fs, op, 0);
     else
         publish(i, DURABILITY_DEFAULT, published, op);

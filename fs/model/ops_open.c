@@ -66,7 +66,7 @@ static void truncate_at_open(struct inode *i, const struct fs_caller *caller)
 {
     content_truncate(i, 0);
     i->appended_only = false;
-    i->written = i->let_off = false;
+    i->written = false;
     int64_t now = fs_wall_ns(i->fs);
     i->s.attrs.mtime_ns = i->s.attrs.ctime_ns = now;
     if (caller->uid != 0)

@@ -60,7 +60,7 @@ static void clean(struct inode *i)
 {
     i->dirty_data = i->dirty_meta = false;
     i->appended_only = false;
-    i->written = i->let_off = false;
+    i->written = false;
     i->error = 0;
     i->backoff_us = 0;
     timer_cancel(i->fs->timers, &i->timer);
@@ -469,12 +469,9 @@ void publish(struct inode *i, enum durability durability, void (*done)(void *arg
         begin(i);
 }
 
-bool publish_let_off(struct inode *i)
+bool publish_can_wait(const struct inode *i)
 {
-    bool off = i->dirty_data && !i->dirty_meta && !i->written && !i->let_off && i->pub == NULL &&
-               i->error == 0 && i->n_open != 0;
-    i->let_off |= off;
-    return off;
+    return i->dirty_data && !i->dirty_meta && !i->written && i->pub == NULL && i->error == 0;
 }
 
 void publish_abandon(struct inode *i)

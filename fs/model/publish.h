@@ -21,9 +21,9 @@ void publish(struct inode *i, enum durability durability, void (*done)(void *arg
              void *arg);
 /* Nothing but a create or an O_TRUNC has happened, and nothing has failed. A shell that redirects
  * closes one descriptor of the file before it writes through another: publishing at that flush
- * would show everyone an empty file first and cost a second put. So one flush is let off; the next
- * one publishes, or the release that follows the last close at once. */
-bool publish_let_off(struct inode *i);
+ * would show everyone an empty file first and cost a second put. So it may wait if the same
+ * process will close the file again. */
+bool publish_can_wait(const struct inode *i);
 /* The inode lost its name: nothing is published any more, who waits is told that all is well. */
 void publish_abandon(struct inode *i);
 /* Forgets changes that were not put (an operation that failed and must not have an effect). */

@@ -18,6 +18,13 @@ static void inval(void *ctx, uint64_t node)
     m->invals++;
 }
 
+static bool still_open(void *ctx, uint32_t pid, uint64_t ino)
+{
+    (void)pid;
+    (void)ino;
+    return ((struct mount *)ctx)->still_open;
+}
+
 struct mount *mount_new(struct fake_kv *k, uint64_t id, void (*change)(struct fs_config *c))
 {
     struct mount *m = mem_new(struct mount);
@@ -29,7 +36,7 @@ struct mount *mount_new(struct fake_kv *k, uint64_t id, void (*change)(struct fs
     struct kv_port kv = fake_kv_port(k);
     struct time_port time = fake_kv_time(k);
     struct random_port random = fake_kv_random(k);
-    struct fs_host host = {.ctx = m, .inval_attrs = inval};
+    struct fs_host host = {.ctx = m, .inval_attrs = inval, .still_open = still_open};
     m->k = k;
     m->pid = 100;
     m->fs = fs_new(&cfg, &kv, &time, &random, &k->timers, &host);

@@ -3,6 +3,8 @@
 #include "unit.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "adapter/caller.h"
@@ -51,6 +53,22 @@ static void test_the_living_and_the_unknown_are_not_killed(void **state)
     assert_false(caller_is_killed(UINT32_MAX));
 }
 
+static void test_another_descriptor_of_a_file_is_found_and_a_closed_one_is_not(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/dynamount-caller-XXXXXX";
+    struct stat st;
+    int fd = mkstemp(path), other = dup(fd);
+    assert_true(fd >= 0 && other >= 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    close(fd);
+    assert_true(caller_has_open((uint32_t)getpid(), st.st_ino));
+    close(other);
+    assert_false(caller_has_open((uint32_t)getpid(), st.st_ino));
+    assert_false(caller_has_open(0, st.st_ino));
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -59,6 +77,7 @@ int main(void)
         cmocka_unit_test(test_other_signals_do_not_count),
         cmocka_unit_test(test_a_text_without_the_fields_is_no_kill),
         cmocka_unit_test(test_the_living_and_the_unknown_are_not_killed),
+        cmocka_unit_test(test_another_descriptor_of_a_file_is_found_and_a_closed_one_is_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

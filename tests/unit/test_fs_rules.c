@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Claims that a stranger's review of the filesystem's rules found broken, or nearly so. */
+/* Rules of the filesystem where races, failures or odd times once broke them. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -81,34 +81,6 @@ static void test_f9_a_write_after_a_maybe_rename_does_not_conflict_with_it(void 
     assert_int_equal(fake_kv_live(&t->k, "g"), 1);
 }
 
-static void test_rename_whose_drop_fails_leaves_the_old_name_its_own_inode(void **state)
-{
-    struct world *t = *state;
-    assert_int_equal(sh_echo(t->a, "x", "from"), 0);
-    uint64_t from = do_lookup(t->a, "from");
-    struct call c;
-    call_init(t->a, &c);
-    fs_rename(t->a->fs, &c.op, FS_ROOT, slice_str("from"), FS_ROOT, slice_str("to"), 0);
-    uint32_t puts = t->k.puts;
-    while (fake_kv_live(&t->k, "to") == 0 && !c.done)
-        fake_kv_run(&t->k, 1, NULL);
-    assert_true(t->k.puts >= puts);
-    t->k.refuse_puts = DYN_ERR_NO_QUORUM; /* the drop */
-    int err = call_wait(t->a, &c);
-    t->k.refuse_puts = DYN_OK;
-    if (err == 0)
-        return;
-    /* The kernel still has the old dentry, with the node that was looked up. */
-    call_init(t->a, &c);
-    fs_open_file(t->a->fs, &c.op, from, O_WRONLY | O_TRUNC);
-    if (call_wait(t->a, &c) == ESTALE)
-        return;
-    uint64_t fh = c.op.open.fh;
-    assert_int_equal(do_write(t->a, from, fh, 0, "meant for from"), 0);
-    assert_int_equal(do_close(t->a, from, fh), 0);
-    assert_true(fake_kv_holds(&t->k, "from", "meant for from"));
-}
-
 static void test_mv_of_a_file_that_another_mount_rewrote_finds_it(void **state)
 {
     struct world *t = *state;
@@ -151,25 +123,6 @@ static void test_rm_never_drops_a_directory(void **state)
     fs_unlink(t->a->fs, &c.op, FS_ROOT, slice_str("d"));
     call_wait(t->a, &c);
     assert_int_equal(fake_kv_live(&t->k, "d"), 1);
-}
-
-static void test_f14_a_write_beside_an_o_excl_that_loses_is_not_lost(void **state)
-{
-    struct world *t = *state;
-    fake_kv_write(&t->k, "f", "theirs", false); /* a has not seen it */
-    struct call excl, plain;
-    call_init(t->a, &excl);
-    call_init(t->a, &plain);
-    plain.op.caller.pid++;
-    fs_create(t->a->fs, &excl.op, FS_ROOT, slice_str("f"), 0644, O_WRONLY | O_CREAT | O_EXCL);
-    fs_create(t->a->fs, &plain.op, FS_ROOT, slice_str("f"), 0644, O_WRONLY | O_CREAT | O_TRUNC);
-    int err = call_wait(t->a, &plain);
-    assert_int_equal(err, 0);
-    uint64_t node = plain.op.entry.node, fh = plain.op.open.fh;
-    assert_int_equal(do_write(t->a, node, fh, 0, "mine"), 0);
-    assert_int_equal(call_wait(t->a, &excl), EEXIST);
-    int closed = do_close(t->a, node, fh);
-    assert_true(closed != 0 || fake_kv_holds(&t->k, "f", "mine"));
 }
 
 static void test_f28_times_of_1970_are_times(void **state)
@@ -236,21 +189,6 @@ static void test_readlink_of_a_symlink_that_was_replaced_can_be_repeated(void **
         node = do_lookup(t->a, "l");
     }
     fail_msg("ESTALE twice");
-}
-
-static void test_a_stored_conflict_name_far_behind_in_the_listing_keeps_its_name(void **state)
-{
-    struct world *t = *state;
-    char name[32];
-    split(t);
-    for (int i = 0; i < 400; i++) {
-        snprintf(name, sizeof(name), "f-%03d", i);
-        fake_kv_write(&t->k, name, "x", false);
-    }
-    fake_kv_write(&t->k, "f.conflict.1", "stored", false);
-    assert_non_null(sh_cat(t->a, "f.conflict.2")); /* the first name that is free */
-    assert_string_equal(t->a->text, "old");
-    assert_string_equal(sh_cat(t->a, "f.conflict.1"), "stored");
 }
 
 static void test_f18_append_beside_a_pending_chmod_is_rebased(void **state)
@@ -430,17 +368,14 @@ int main(void)
         CLAIM(test_f1_append_keeps_a_side_that_was_read_before_it_was_a_conflict),
         CLAIM(test_f9_a_repeated_rename_does_not_conflict_with_its_own_maybe),
         CLAIM(test_f9_a_write_after_a_maybe_rename_does_not_conflict_with_it),
-        CLAIM(test_rename_whose_drop_fails_leaves_the_old_name_its_own_inode),
         CLAIM(test_mv_of_a_file_that_another_mount_rewrote_finds_it),
         CLAIM(test_f11_rmdir_never_drops_a_file),
         CLAIM(test_rm_never_drops_a_directory),
-        CLAIM(test_f14_a_write_beside_an_o_excl_that_loses_is_not_lost),
         CLAIM(test_f28_times_of_1970_are_times),
         CLAIM(test_f28_an_atime_of_1970_is_a_time),
         CLAIM(test_flush_of_an_empty_file_says_when_it_was_not_stored),
         CLAIM(test_flush_of_an_empty_file_has_stored_it),
         CLAIM(test_readlink_of_a_symlink_that_was_replaced_can_be_repeated),
-        CLAIM(test_a_stored_conflict_name_far_behind_in_the_listing_keeps_its_name),
         CLAIM(test_f18_append_beside_a_pending_chmod_is_rebased),
         CLAIM(test_setxattr_on_a_listed_file_with_a_truncation_under_way_works),
         CLAIM(test_rm_of_a_file_whose_publication_hangs_does_not_wait_for_two_deadlines),
