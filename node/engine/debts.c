@@ -236,6 +236,7 @@ static void settle_dir(struct settlement *it)
                                      .key = it->key,
                                      .load = LOAD_NONE,
                                      .dir_info = true,
+                                     .orphans = true,
                                      .done = on_dir_read,
                                      .arg = it};
     it->reading = true;

@@ -72,6 +72,7 @@ struct replica_read { /* caller-owned; must stay put until done */
     bool entry;    /* read the entry's row instead: what this node holds of it as a replica of the
                       parent */
     bool dir_info; /* also what lies under the key as a directory */
+    bool orphans;  /* with dir_info: also what lies under a live file, where a directory was */
     void (*done)(struct replica_read *r, int err); /* may run inside replica_read_start */
     void *arg;
 

@@ -58,6 +58,20 @@ static void look_for_children(struct replica_read *r)
     r->e->ports.store.scan(r->e->ports.store.ctx, &r->scan);
 }
 
+static bool has_directory(const struct replica_read *r)
+{
+    for (uint32_t i = 0; i < r->object.n; i++)
+        if (r->object.siblings[i].type == SIBLING_DIR)
+            return true;
+    return r->key.len == 0;
+}
+
+/* Something may lie under it and has no directory to lie in. */
+static bool may_be_implicit(const struct replica_read *r)
+{
+    return !has_directory(r) && (r->orphans || !object_live(&r->object));
+}
+
 static void on_dirstat(struct store_get *req, int err, struct slice value)
 {
     struct replica_read *r = req->arg;
@@ -69,25 +83,15 @@ static void on_dirstat(struct store_get *req, int err, struct slice value)
     r->dir_mtime_ns = (int64_t)read_u64(&in);
     if (!reader_done(&in))
         finish(r, DYN_ERR_CORRUPT);
-    else if (object_live(&r->object) || r->key.len == 0)
-        finish(r, DYN_OK);
-    else
+    else if (may_be_implicit(r))
         look_for_children(r);
-}
-
-static bool may_be_directory(const struct replica_read *r)
-{
-    if (r->key.len == 0 || !object_live(&r->object))
-        return true;
-    for (uint32_t i = 0; i < r->object.n; i++)
-        if (r->object.siblings[i].type == SIBLING_DIR)
-            return true;
-    return false;
+    else
+        finish(r, DYN_OK);
 }
 
 static void after_values(struct replica_read *r)
 {
-    if (!r->dir_info || r->entry || !may_be_directory(r)) {
+    if (!r->dir_info || r->entry || !(has_directory(r) || may_be_implicit(r))) {
         finish(r, DYN_OK);
         return;
     }

@@ -220,6 +220,14 @@ static void on_dirstat(struct store_get *req, int err, struct slice value)
     advance(w, READ_PARENT);
 }
 
+static bool has_directory(const struct object *o)
+{
+    for (uint32_t i = 0; i < o->n; i++)
+        if (o->siblings[i].type == SIBLING_DIR)
+            return true;
+    return false;
+}
+
 static void on_parent(struct store_get *req, int err, struct slice value)
 {
     struct replica_write *w = req->arg;
@@ -227,7 +235,7 @@ static void on_parent(struct store_get *req, int err, struct slice value)
     struct epoch none;
     if (err == DYN_OK)
         err = object_row_decode(value, &none, &parent);
-    w->parent_dead = !object_live(&parent);
+    w->parent_dead = !has_directory(&parent);
     object_release(&parent);
     if (err != DYN_OK && err != DYN_ERR_NOT_FOUND) {
         finish(w, err);
@@ -318,14 +326,13 @@ static void batch_debt(struct replica_write *w, struct store_batch *b, enum debt
 
 static void batch_debts(struct replica_write *w, struct store_batch *b)
 {
-    bool live = object_live(&w->object);
     if ((w->roles & ROLE_OBJECT) && w->owe_entry && w->e->cfg.bug != BUG_NO_ENTRY_OWED)
         batch_debt(w, b, DEBT_ENTRY, w->at.partition, w->key);
     if (w->parent_dead)
         batch_debt(w, b, DEBT_DIR, w->at_dir.partition, w->dir);
     if (w->orphans)
         batch_debt(w, b, DEBT_DIR, w->at.partition, w->key);
-    if ((w->roles & ROLE_OBJECT) && live && !w->was_live) {
+    if ((w->roles & ROLE_OBJECT) && has_directory(&w->object) && !has_directory(&w->stored)) {
         struct buf name = BUF_EMPTY;
         row_debt(DEBT_DIR, w->at.partition, w->key, &name);
         store_batch_delete(b, STORE_HINT, buf_slice(&name));

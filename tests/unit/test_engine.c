@@ -364,6 +364,35 @@ static void test_a_long_directory_is_listed_by_pages(void **state)
     played_cluster_free(c);
 }
 
+/* E16, F11: also when a file has taken the name of the directory meanwhile. */
+static void test_a_deleted_directory_swallows_nothing(void **state)
+{
+    (void)state;
+    struct played_cluster *c = played_cluster_new(5, 3, 2, 2);
+    assert_int_equal(played_write(c, 0, "d/f", "kept", 0, no_context), DYN_OK);
+    assert_int_equal(played_delete(c, 1, "d"), DYN_OK);
+    played_run(c, 5000000);
+    expect_values(c, 2, "d", "<dir>");
+    assert_int_equal(played_delete(c, 1, "d"), DYN_OK);
+    assert_int_equal(played_write(c, 1, "d", "a file", 0, no_context), DYN_OK);
+    played_run(c, 5000000);
+    expect_values(c, 2, "d", "a file|<dir>");
+    expect_values(c, 2, "d/f", "kept");
+    expect_names(c, 3, "d", "f");
+    played_cluster_free(c);
+}
+
+static void test_what_is_put_under_a_file_can_be_reached(void **state)
+{
+    (void)state;
+    struct played_cluster *c = played_cluster_new(5, 3, 2, 2);
+    assert_int_equal(played_write(c, 0, "x", "a file", 0, no_context), DYN_OK);
+    assert_int_equal(played_write(c, 1, "x/y", "below", 0, no_context), DYN_OK);
+    expect_values(c, 2, "x", "a file|<dir>");
+    expect_names(c, 3, "x", "y");
+    played_cluster_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -385,6 +414,8 @@ int main(void)
         cmocka_unit_test(test_a_sync_covers_the_dot_that_was_shown),
         cmocka_unit_test(test_a_stale_replica_is_repaired_by_a_read),
         cmocka_unit_test(test_a_long_directory_is_listed_by_pages),
+        cmocka_unit_test(test_a_deleted_directory_swallows_nothing),
+        cmocka_unit_test(test_what_is_put_under_a_file_can_be_reached),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
