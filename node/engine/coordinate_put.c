@@ -513,6 +513,16 @@ static void on_gathered(void *arg, const struct gather_result *result)
 
 /* What the client was shown lies on some replica: a read that stopped at R others would let the
  * write drop less than it names (E6). */
+/* A write is never refused because what it names cannot be found: the search has its bounds, and
+ * the rest of the time is for writing. */
+static uint64_t search_time(const struct put_op *op)
+{
+    uint64_t all = op->r->quorum.timeout_us, patience = 2 * op->e->cfg.replica_timeout_us;
+    if (op->r->q.put.flags & PUT_IF_ABSENT)
+        return all;
+    return all / 2 < patience ? all / 2 : patience;
+}
+
 static void read_first(struct put_op *op)
 {
     struct cover at_least = COVER_EMPTY;
@@ -526,6 +536,7 @@ static void read_first(struct put_op *op)
                               .arg = op};
     if (!(op->r->q.put.flags & PUT_IF_ABSENT))
         p.at_least = &at_least;
+    p.quorum.timeout_us = search_time(op);
     op->gather = gather_start(op->e, &p);
     cover_release(&at_least);
 }

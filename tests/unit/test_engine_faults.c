@@ -532,9 +532,37 @@ static void test_no_order_of_events_breaks_the_machines(void **state)
     }
 }
 
+static void resume(struct timer *t, void *arg)
+{
+    (void)t;
+    struct played_cluster *c = arg;
+    for (uint32_t i = 0; i < c->n; i++)
+        c->nodes[i].held = false;
+}
+
+/* All disks of a machine may stall for a second: that is no reason for a 503. */
+static void test_replicas_that_stall_for_a_while_still_count(void **state)
+{
+    (void)state;
+    struct played_cluster *c = played_cluster_new(3, 3, 2, 2);
+    struct timer later;
+    c->nodes[1].held = c->nodes[2].held = true;
+    timer_init(&later, resume, c);
+    timer_set(&c->timers, &later, c->now_us + 1500000);
+    assert_int_equal(played_write(c, 0, "k", "v", 0, no_context), DYN_OK);
+    c->nodes[1].held = c->nodes[2].held = true;
+    timer_set(&c->timers, &later, c->now_us + 1500000);
+    struct get_request q = {.key = slice_str("k"), .want = GET_ALL};
+    struct get_reply reply = played_get(c, 0, &q);
+    assert_int_equal(reply.status, DYN_OK);
+    get_reply_release(&reply);
+    played_cluster_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_replicas_that_stall_for_a_while_still_count),
         cmocka_unit_test(test_a_dot_is_not_given_twice_after_a_full_disk),
         cmocka_unit_test(test_an_acknowledged_write_survives_a_full_disk),
         cmocka_unit_test(test_a_coordinator_with_a_full_disk_leaves_a_hint_for_itself),
