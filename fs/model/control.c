@@ -9,6 +9,7 @@
 
 #include "model/content.h"
 #include "model/open.h"
+#include "model/owed.h"
 #include "model/place.h"
 #include "model/publish.h"
 
@@ -22,7 +23,7 @@ static void put_status(struct fs *fs, struct buf *out)
                fs->cfg.hide_conflicts ? "hide" : "show");
     buf_printf(out, "access     %s\n", fs->cfg.read_only ? "read-only" : "read-write");
     buf_printf(out, "inodes     %zu\npending    %u\ncontent    %llu bytes\n", fs->inodes.n,
-               fs->n_dirty, (unsigned long long)fs->memory);
+               fs_dirty_count(fs), (unsigned long long)fs->memory);
     if (fs->host.status != NULL)
         fs->host.status(fs->host.ctx, out);
 }
@@ -79,8 +80,15 @@ static void put_metrics(struct fs *fs, struct buf *out)
                c->names_from_memory);
     put_metric(out, "inodes", "gauge", "Inodes known to the kernel.", fs->inodes.n);
     put_metric(out, "keys_remembered", "gauge", "Keys remembered.", fs->seens.n);
-    put_metric(out, "pending", "gauge", "Files with unpublished changes.", fs->n_dirty);
+    put_metric(out, "pending", "gauge", "Files with unpublished changes, and owed drops.",
+               fs_dirty_count(fs));
     put_metric(out, "content_bytes", "gauge", "Bytes of content held.", fs->memory);
+}
+
+static void put_pending(struct fs *fs, struct buf *out)
+{
+    publish_report(fs, out);
+    owed_report(fs, out);
 }
 
 static const struct {
@@ -88,7 +96,7 @@ static const struct {
     void (*put)(struct fs *fs, struct buf *out);
 } files[] = {{"status", put_status},
              {"conflicts", put_conflicts},
-             {"pending", publish_report},
+             {"pending", put_pending},
              {"metrics", put_metrics}};
 
 #define N_FILES (sizeof(files) / sizeof(files[0]))

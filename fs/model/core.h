@@ -42,6 +42,8 @@ struct fs {
     uint32_t n_dirty;
     struct list contents; /* inodes with loaded content, least recently used first */
     uint64_t memory;      /* bytes of content held, staged or loaded */
+    struct list owed;     /* owed.h */
+    uint32_t n_owed;
     struct list drains;
     uint64_t next_node, next_stream;
     struct fs_counters counters;

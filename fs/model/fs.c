@@ -8,6 +8,7 @@
 #include "model/content.h"
 #include "model/control.h"
 #include "model/open.h"
+#include "model/owed.h"
 #include "model/place.h"
 #include "model/publish.h"
 
@@ -58,6 +59,7 @@ struct fs *fs_new(const struct fs_config *cfg, const struct kv_port *kv,
     list_init(&fs->cursors);
     list_init(&fs->dirty);
     list_init(&fs->contents);
+    list_init(&fs->owed);
     list_init(&fs->drains);
     fs->next_stream = 1;
     make_root(fs);
@@ -107,6 +109,7 @@ void fs_free(struct fs *fs)
         else
             open_release(h);
     }
+    owed_free_all(fs);
     dir_free_all(fs);
     inode_free_all(fs);
     seen_free_all(fs);
@@ -119,7 +122,7 @@ void fs_free(struct fs *fs)
 
 uint32_t fs_dirty_count(const struct fs *fs)
 {
-    return fs->n_dirty;
+    return fs->n_dirty + owed_count(fs);
 }
 
 static void drain_round(struct drain *d);
@@ -128,7 +131,7 @@ static void drain_end_round(struct drain *d)
 {
     struct fs *fs = d->fs;
     uint64_t now = fs_now_us(fs);
-    if (fs->n_dirty != 0 && now < d->until_us) {
+    if (fs_dirty_count(fs) != 0 && now < d->until_us) {
         uint64_t next = now + DRAIN_AGAIN_US;
         timer_set(fs->timers, &d->timer, next < d->until_us ? next : d->until_us);
         return;
@@ -136,7 +139,7 @@ static void drain_end_round(struct drain *d)
     void (*done)(void *arg, uint32_t still_dirty) = d->done;
     void *arg = d->arg;
     drain_free(d);
-    done(arg, fs->n_dirty);
+    done(arg, fs_dirty_count(fs));
 }
 
 static void drained_one(void *arg, int err)
@@ -151,6 +154,7 @@ static void drain_round(struct drain *d)
 {
     struct fs *fs = d->fs;
     d->waiting = 1;
+    owed_hurry(fs);
     list_for_each_safe(it, tmp, &fs->dirty)
     {
         d->waiting++;

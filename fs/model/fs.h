@@ -63,6 +63,7 @@ void fs_free(struct fs *fs);
  * when nothing is left or after limit_us. */
 void fs_drain(struct fs *fs, uint64_t limit_us, void (*done)(void *arg, uint32_t still_dirty),
               void *arg);
+/* Files with unpublished changes, and old names that could not be dropped yet. */
 uint32_t fs_dirty_count(const struct fs *fs);
 
 struct fs_caller {

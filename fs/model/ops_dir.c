@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "model/control.h"
+#include "model/owed.h"
 #include "model/place.h"
 #include "model/publish.h"
 
@@ -106,7 +107,7 @@ static void add_unpublished(struct cursor *c)
     for (struct list *l = fs->dirty.next; l != &fs->dirty; l = l->next) {
         struct inode *i = container_of(l, struct inode, in_dirty);
         struct slice name = seen_key(i->seen);
-        if (i->unlinked || inode_published(i) || object_live(&i->seen->view) ||
+        if (i->unlinked || inode_published(i) || owed_leaves_live(i->seen) ||
             !slice_equal(key_parent(name), key))
             continue;
         add_row(c, i->seen, 0);

@@ -7,11 +7,13 @@
 
 #include "base/err.h"
 #include "model/content.h"
+#include "model/owed.h"
 #include "model/place.h"
 
 struct making {
     struct task t;
     struct place at;
+    struct owed_wait owed;
     struct lock_wait lock;
     enum sibling_type type;
     struct attrs attrs;
@@ -21,6 +23,7 @@ struct making {
 static void release(struct task *t)
 {
     struct making *m = container_of(t, struct making, t);
+    owed_wait_cancel(&m->owed);
     seen_unlock(&m->lock);
     place_release(&m->at);
     blob_unref(m->value);
@@ -78,6 +81,16 @@ static void granted(struct lock_wait *w)
     contexts_release(&contexts);
 }
 
+/* What was renamed away from here must be gone: the put is refused while anything lives. */
+static void paid(struct owed_wait *w, int err)
+{
+    struct making *m = w->arg;
+    if (err != 0)
+        task_end(&m->t, err);
+    else
+        seen_lock(m->at.seen, &m->lock, granted, m);
+}
+
 static void make(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name,
                  enum sibling_type type, uint32_t mode, struct slice value)
 {
@@ -97,7 +110,7 @@ static void make(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice 
     place_new_attrs(&at, &op->caller, mode, type == SIBLING_DIR, &m->attrs);
     if (type != SIBLING_DIR)
         m->value = blob_new(value.data, value.len);
-    seen_lock(at.seen, &m->lock, granted, m);
+    owed_pay(at.seen, &m->owed, paid, m);
 }
 
 void fs_mkdir(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name, uint32_t mode)

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "model/naming.h"
+#include "model/owed.h"
 #include "model/place.h"
 #include "model/publish.h"
 
@@ -21,6 +22,7 @@ struct removing {
     struct task t;
     struct place at;
     struct lock_wait lock;
+    struct owed_wait owed;
     bool dir, dropped;
     uint8_t reads;
     struct cover cover;
@@ -39,6 +41,7 @@ static void release(struct task *t)
 {
     struct removing *r = container_of(t, struct removing, t);
     naming_release(&r->naming);
+    owed_wait_cancel(&r->owed);
     seen_unlock(&r->lock);
     seen_unref(r->entry);
     place_release(&r->at);
@@ -276,6 +279,27 @@ static void verify(struct removing *r)
     task_get(&r->t, seen_key(r->entry), GET_META, NULL, on_verify);
 }
 
+static void clear_out(struct removing *r);
+
+static void paid(struct owed_wait *w, int err)
+{
+    struct removing *r = w->arg;
+    if (err != 0)
+        task_end(&r->t, err);
+    else
+        clear_out(r);
+}
+
+/* What was renamed out of the directory, and is no longer shown there, must be gone first. */
+static void clear_out(struct removing *r)
+{
+    struct seen *s = owed_below(r->t.fs, seen_key(r->at.seen));
+    if (s != NULL)
+        owed_pay(s, &r->owed, paid, r);
+    else
+        task_list(&r->t, seen_key(r->at.seen), slice_of("", 0), PAGE, on_list);
+}
+
 static void granted(struct lock_wait *w)
 {
     struct removing *r = w->arg;
@@ -290,7 +314,7 @@ static void granted(struct lock_wait *w)
                 r->attrs = i->s.attrs;
                 blob_ref(r->attrs.xattrs);
             }
-            task_list(&r->t, seen_key(r->at.seen), slice_of("", 0), PAGE, on_list);
+            clear_out(r);
         }
         return;
     }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rename. Between keys it is a put of the bytes under the new one, then a drop of exactly what was
  * shown under the old one; unpublished changes travel along, so the save of an editor is one put
- * and one drop. `mv f.conflict.N f` is one put that moves no bytes. What a rename onto a name
- * supersedes is what this mount last served for it, never a version fetched for the call (F4).
+ * and one drop; a drop that fails is done later (owed.h). `mv f.conflict.N f` is one put that moves
+ * no bytes. What a rename onto a name supersedes is what this mount last served for it, never a
+ * version fetched for the call (F4).
  *
  *   LOCK, LOCK -> SOURCE (bytes, if they are not here) -> [directories: LIST both, must be empty]
- *     -> [TOKENS of the target] -> PUT target -> [TOKENS of the source] -> DROP source
+ *     -> [TOKENS of the target] -> PUT target -> the drop of the source is owed, and tried (owed.h)
  *   within one key: LOCK -> [TOKENS] -> PUT
  */
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include "base/err.h"
 #include "model/content.h"
 #include "model/naming.h"
+#include "model/owed.h"
 #include "model/place.h"
 #include "model/publish.h"
 
@@ -24,10 +26,11 @@ struct renaming {
     struct lock_wait first, second;
     struct inode *inode; /* held */
     uint32_t flags;
-    bool listed_from, listed_to, source_read, target_read, again, drop_read;
+    bool listed_from, listed_to, source_read, target_read, again;
     struct cover cover; /* superseded at the target */
     struct naming naming;
     struct cover drop; /* dropped at the source */
+    struct owed_wait paid;
     struct origin origin;
     struct blob *sent;
     uint64_t gen;
@@ -35,12 +38,12 @@ struct renaming {
 };
 
 static void proceed(struct renaming *r);
-static void drop_source(struct renaming *r);
 
 static void release(struct task *t)
 {
     struct renaming *r = container_of(t, struct renaming, t);
     naming_release(&r->naming);
+    owed_wait_cancel(&r->paid);
     seen_unlock(&r->second);
     seen_unlock(&r->first);
     inode_drop(r->inode);
@@ -94,6 +97,49 @@ static void take_name(struct renaming *r, const struct put_reply *p)
     publish_took(i, p, &r->origin, r->sent, r->gen);
     i->pages_dot = same_pages ? i->s.value_dot : (struct dot){0};
     inode_touch_dir(r->t.fs, key_parent(seen_key(r->to.seen)));
+}
+
+/* The drop will never be allowed: both names stay, and each shows what is stored there. */
+static void keep_old_name(struct renaming *r)
+{
+    struct inode *i = r->inode;
+    struct versions v;
+    struct inode *there = inode_of(r->from.seen, r->from.number);
+    owed_forgive(r->from.seen);
+    if (inode_busy(i))
+        return;
+    if (there != NULL)
+        inode_unname(there);
+    inode_rebind(i, r->from.seen, r->from.number);
+    versions_of(r->from.seen, &v);
+    const struct version *at = versions_by_dots(&v, &r->drop);
+    if (at != NULL)
+        inode_adopt(i, at, true);
+    else
+        inode_unname(i);
+    versions_release(&v);
+}
+
+static void dropped(struct owed_wait *w, int err)
+{
+    struct renaming *r = w->arg;
+    if (err != EACCES && err != EINVAL) {
+        task_end(&r->t, 0); /* or will be dropped: owed.h */
+        return;
+    }
+    keep_old_name(r);
+    task_end(&r->t, err);
+}
+
+/* The new name is stored, so the old one is gone from here on. */
+static void drop_source(struct renaming *r)
+{
+    owed_add(r->from.seen, &r->drop);
+    r->from.seen->implicit_dir = false;
+    inode_touch_dir(r->t.fs, key_parent(seen_key(r->from.seen)));
+    seen_unlock(&r->second);
+    seen_unlock(&r->first);
+    owed_pay(r->from.seen, &r->paid, dropped, r);
 }
 
 static void on_put(struct task *t, const struct put_reply *p)
@@ -152,56 +198,6 @@ static void put_target(struct renaming *r)
     }
     i->s.attrs.ino = i->st_ino;
     task_put(&r->t, &q, on_put);
-    contexts_release(&contexts);
-}
-
-static void on_drop(struct task *t, const struct put_reply *p)
-{
-    struct renaming *r = container_of(t, struct renaming, t);
-    if (p->status == DYN_OK) {
-        seen_put(r->from.seen, p);
-        r->from.seen->implicit_dir = false;
-        inode_touch_dir(t->fs, key_parent(seen_key(r->from.seen)));
-    }
-    task_end(t, fs_errno(p->status));
-}
-
-static void on_drop_tokens(struct task *t, const struct get_reply *p)
-{
-    struct renaming *r = container_of(t, struct renaming, t);
-    if (p->status != DYN_OK) {
-        task_end(t, fs_errno(p->status));
-        return;
-    }
-    drop_source(r);
-}
-
-static void drop_source(struct renaming *r)
-{
-    if (!r->drop_read && !seen_can_name(r->from.seen, &r->drop)) {
-        r->drop_read = true;
-        naming_start(&r->naming, &r->t, r->from.seen, &r->drop, on_drop_tokens);
-        return;
-    }
-    struct contexts contexts;
-    if (!seen_names_live(r->from.seen, &r->drop)) {
-        task_end(&r->t, ETIMEDOUT);
-        return;
-    }
-    seen_contexts(r->from.seen, &r->drop, &contexts);
-    if (contexts.n == 0) { /* nothing of it is left to drop; to name nothing would drop all */
-        contexts_release(&contexts);
-        task_end(&r->t, 0);
-        return;
-    }
-    struct put_request q = {.key = seen_key(r->from.seen),
-                            .flags = PUT_DROP_ONLY,
-                            .type = SIBLING_DELETE,
-                            .origin = {r->t.fs->cfg.mount_id, r->t.fs->next_stream++, 1},
-                            .contexts = contexts.list,
-                            .n_contexts = contexts.n};
-    q.attrs.mtime_ns = q.attrs.ctime_ns = fs_wall_ns(r->t.fs);
-    task_put(&r->t, &q, on_drop);
     contexts_release(&contexts);
 }
 
@@ -326,6 +322,7 @@ static void proceed(struct renaming *r)
         return;
     cover_clear(&r->cover);
     target_cover(r);
+    owed_collect(r->to.seen, &r->cover);
     if (!r->target_read && !seen_can_name(r->to.seen, &r->cover)) {
         r->target_read = true;
         naming_start(&r->naming, &r->t, r->to.seen, &r->cover, on_target);
@@ -350,6 +347,22 @@ static void granted_first(struct lock_wait *w)
         granted_second(w);
     else
         seen_lock(in_order ? r->to.seen : r->from.seen, &r->second, granted_second, r);
+}
+
+/* In the order of keys, so that two renames never wait for each other. */
+static void lock_both(struct renaming *r)
+{
+    bool in_order = slice_compare(seen_key(r->from.seen), seen_key(r->to.seen)) < 0;
+    seen_lock(in_order ? r->from.seen : r->to.seen, &r->first, granted_first, r);
+}
+
+static void target_paid(struct owed_wait *w, int err)
+{
+    struct renaming *r = w->arg;
+    if (err != 0)
+        task_end(&r->t, err);
+    else
+        lock_both(r);
 }
 
 void fs_rename(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name,
@@ -377,7 +390,8 @@ void fs_rename(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice na
     r->from = from;
     r->to = to;
     r->flags = flags;
-    /* In the order of keys, so that two renames never wait for each other. */
-    bool in_order = slice_compare(seen_key(from.seen), seen_key(to.seen)) < 0;
-    seen_lock(in_order ? from.seen : to.seen, &r->first, granted_first, r);
+    if (flags & NOREPLACE) /* the put is refused while anything lives there */
+        owed_pay(to.seen, &r->paid, target_paid, r);
+    else
+        lock_both(r);
 }

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "model/owed.h"
+
 #define INFIX ".conflict."
 
 static void add(struct versions *out, const struct sibling *s)
@@ -126,7 +128,7 @@ void versions_of(struct seen *s, struct versions *out)
 {
     *out = (struct versions){NULL, 0};
     for (uint32_t i = 0; i < s->view.n; i++)
-        if (sibling_live(&s->view.siblings[i]))
+        if (sibling_live(&s->view.siblings[i]) && !owed_has(s, &s->view.siblings[i].dot))
             add(out, &s->view.siblings[i]);
     if (out->n == 0 && s->implicit_dir)
         add(out, &(struct sibling){.type = SIBLING_DIR});

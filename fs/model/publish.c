@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "model/content.h"
 #include "model/naming.h"
+#include "model/owed.h"
 #include "model/xattr_names.h"
 
 #define BACKOFF_FIRST_US 1000000u
@@ -84,6 +85,7 @@ void publish_cover(const struct inode *i, struct cover *out)
     if (!i->dirty_data && inode_published(i))
         return; /* a change of attributes settles nothing (F16) */
     cover_join_dots(out, &i->context);
+    owed_collect(i->seen, out); /* what a rename took away from here */
     if (i->fs->cfg.resolve == FS_RESOLVE_EXPLICIT)
         return;
     /* An append settles a conflict only with versions that were read as sides of it: somebody may
@@ -498,6 +500,16 @@ void publish_timer(struct timer *t, void *arg)
     publish(i, DURABILITY_DEFAULT, NULL, NULL);
 }
 
+void publish_report_error(int err, struct buf *out)
+{
+    if (err != 0)
+        buf_printf(out, "\tfailed: %s",
+                   err == ETIMEDOUT ? "no quorum answers"
+                   : err == ENOSPC  ? "no space"
+                   : err == EACCES  ? "not allowed"
+                                    : "refused");
+}
+
 void publish_report(struct fs *fs, struct buf *out)
 {
     uint64_t now = fs_now_us(fs);
@@ -506,12 +518,7 @@ void publish_report(struct fs *fs, struct buf *out)
         buf_printf(out, "%llu s\t%llu bytes\t", (unsigned long long)((now - i->dirty_us) / 1000000),
                    (unsigned long long)inode_size(i));
         buf_put_percent(out, seen_key(i->seen), "/ ");
-        if (i->error != 0)
-            buf_printf(out, "\tfailed: %s",
-                       i->error == ETIMEDOUT ? "no quorum answers"
-                       : i->error == ENOSPC  ? "no space"
-                       : i->error == EACCES  ? "not allowed"
-                                             : "refused");
+        publish_report_error(i->error, out);
         buf_put_str(out, "\n");
     }
 }

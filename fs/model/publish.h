@@ -41,5 +41,6 @@ void publish_took(struct inode *i, const struct put_reply *p, const struct origi
                   struct blob *sent, uint64_t gen);
 /* For .dynamount/pending: a line for each inode that is dirty, oldest first. */
 void publish_report(struct fs *fs, struct buf *out);
+void publish_report_error(int err, struct buf *out); /* nothing when 0 */
 
 #endif

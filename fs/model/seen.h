@@ -51,6 +51,7 @@ struct seen {
     struct cover served;     /* F4: what the last open of the name was allowed to supersede */
     bool was_served;
 
+    struct owed *owed; /* what it must still lose (owed.h); NULL: nothing */
     struct list inodes;
     bool locked;
     struct list waiting; /* of struct lock_wait */
