@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "model/content.h"
 #include "model/open.h"
+#include "model/owed.h"
 #include "model/place.h"
 #include "model/publish.h"
 #include "model/xattr_names.h"
@@ -25,20 +26,20 @@
 struct creating {
     struct task t;
     struct place at;
+    struct owed_wait owed;
     struct lock_wait lock;
-    struct inode *inode; /* held; NULL until made */
     struct fs_caller caller;
-    struct origin origin;
     uint32_t mode;
     int flags;
-    bool tokens;
+    struct cover own; /* O_EXCL: the version that was put */
 };
 
 static void release(struct task *t)
 {
     struct creating *c = container_of(t, struct creating, t);
+    owed_wait_cancel(&c->owed);
     seen_unlock(&c->lock);
-    inode_drop(c->inode);
+    cover_release(&c->own);
     place_release(&c->at);
 }
 
@@ -64,7 +65,6 @@ static struct inode *make(struct creating *c)
     i->st_ino = i->s.attrs.ino;
     i->xattrs_known = true;
     content_truncate(i, 0);
-    c->inode = inode_hold(i);
     inode_touch_dir(fs, key_parent(seen_key(c->at.seen)));
     return i;
 }
@@ -127,17 +127,15 @@ static void withdraw_done(struct task *t, const struct put_reply *p)
     struct creating *c = container_of(t, struct creating, t);
     if (p->status == DYN_OK)
         seen_put(c->at.seen, p);
-    inode_unlink(c->inode);
     task_end(t, EEXIST);
 }
 
 static void withdraw(struct creating *c)
 {
     struct contexts contexts;
-    seen_contexts(c->at.seen, &c->inode->dots, &contexts);
+    seen_contexts(c->at.seen, &c->own, &contexts);
     if (contexts.n == 0) { /* to name nothing would drop all: what was put may have to stay */
         contexts_release(&contexts);
-        inode_unlink(c->inode);
         task_end(&c->t, EEXIST);
         return;
     }
@@ -151,6 +149,34 @@ static void withdraw(struct creating *c)
     contexts_release(&contexts);
 }
 
+/* The name is this caller's. Somebody else on this mount may have it open already, by a plain
+ * create that found nothing yet: the file is then one, and what he writes replaces the version that
+ * was put here. */
+static void won(struct creating *c)
+{
+    struct seen *s = c->at.seen;
+    struct versions v;
+    struct inode *i = inode_of(s, 0);
+    versions_of(s, &v);
+    const struct version *at = versions_by_dots(&v, &c->own);
+    if (at != NULL && (i == NULL || !inode_busy(i))) {
+        i = inode_show(c->t.fs, s, at, 0, true);
+        struct blob *empty = blob_new(NULL, 0);
+        if (!content_here(i))
+            content_load(i, empty);
+        blob_unref(empty);
+    } else if (i != NULL) {
+        cover_join_dots(&i->context, &c->own);
+        seen_flag(s, &c->own, KNOWN_SHOWN);
+    }
+    versions_release(&v);
+    inode_touch_dir(c->t.fs, key_parent(seen_key(s)));
+    if (i != NULL)
+        end_create(c, i, c->flags & ~O_TRUNC);
+    else
+        task_end(&c->t, EEXIST); /* put, seen and dropped by somebody within the call */
+}
+
 static void on_check(struct task *t, const struct get_reply *p)
 {
     struct creating *c = container_of(t, struct creating, t);
@@ -158,10 +184,10 @@ static void on_check(struct task *t, const struct get_reply *p)
         seen_got(c->at.seen, p);
     bool alone = p->status == DYN_OK;
     for (uint32_t i = 0; i < p->object.n && alone; i++)
-        alone = !sibling_live(&p->object.siblings[i]) ||
-                cover_has(&c->inode->dots, &p->object.siblings[i].dot);
+        alone =
+            !sibling_live(&p->object.siblings[i]) || cover_has(&c->own, &p->object.siblings[i].dot);
     if (alone)
-        end_create(c, c->inode, c->flags & ~O_TRUNC);
+        won(c);
     else
         withdraw(c);
 }
@@ -169,16 +195,12 @@ static void on_check(struct task *t, const struct get_reply *p)
 static void on_exclusive(struct task *t, const struct put_reply *p)
 {
     struct creating *c = container_of(t, struct creating, t);
-    struct inode *i = c->inode;
     if (p->status != DYN_OK) {
-        publish_forget(i);
-        inode_unlink(i);
         task_end(t, fs_errno(p->status));
         return;
     }
-    struct blob *empty = blob_new(NULL, 0);
-    publish_took(i, p, &c->origin, empty, i->gen);
-    blob_unref(empty);
+    seen_put(c->at.seen, p);
+    cover_add_dot(&c->own, &p->dot);
     task_get_strict(t, seen_key(c->at.seen), on_check);
 }
 
@@ -192,21 +214,21 @@ static struct blob *unique_mark(struct fs *fs)
     return list;
 }
 
+/* The inode is made when the name is won: until then nobody can open a file that may not be. */
 static void put_exclusive(struct creating *c)
 {
-    struct inode *i = make(c);
     struct contexts contexts;
     struct blob *mark = unique_mark(c->t.fs);
-    seen_contexts(c->at.seen, &i->dots, &contexts);
-    publish_origin(i, &c->origin);
+    struct cover nothing = COVER_EMPTY; /* but the deletes that are there */
+    seen_contexts(c->at.seen, &nothing, &contexts);
     struct put_request q = {.key = seen_key(c->at.seen),
                             .flags = PUT_IF_ABSENT,
                             .type = SIBLING_FILE,
-                            .attrs = i->s.attrs,
-                            .origin = c->origin,
+                            .origin = {c->t.fs->cfg.mount_id, c->t.fs->next_stream++, 1},
                             .value = slice_of("", 0),
                             .contexts = contexts.list,
                             .n_contexts = contexts.n};
+    place_new_attrs(&c->at, &c->caller, c->mode, false, &q.attrs);
     q.opt.sloppy = SLOPPY_NO;
     q.opt.w = q.opt.r = fs_majority(c->t.fs);
     q.attrs.xattrs = mark;
@@ -225,6 +247,15 @@ static void granted(struct lock_wait *w)
         put_exclusive(c);
 }
 
+static void paid(struct owed_wait *w, int err)
+{
+    struct creating *c = w->arg;
+    if (err != 0)
+        task_end(&c->t, err);
+    else
+        seen_lock(c->at.seen, &c->lock, granted, c);
+}
+
 void fs_create(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name, uint32_t mode,
                int flags)
 {
@@ -241,7 +272,7 @@ void fs_create(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice na
     c->flags = flags;
     struct inode *i = inode_of(at.seen, at.number);
     if (flags & O_EXCL) {
-        seen_lock(at.seen, &c->lock, granted, c);
+        owed_pay(at.seen, &c->owed, paid, c);
     } else if (i != NULL && inode_busy(i) && i->s.type == SIBLING_FILE &&
                (content_here(i) || flags & O_TRUNC)) {
         end_create(c, i, flags);

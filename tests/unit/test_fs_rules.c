@@ -125,6 +125,74 @@ static void test_rm_never_drops_a_directory(void **state)
     assert_int_equal(fake_kv_live(&t->k, "d"), 1);
 }
 
+/* Starts an exclusive and a plain create of f at once; the plain one is awaited. */
+static void contend(struct world *t, struct call *excl, struct call *plain)
+{
+    call_init(t->a, excl);
+    call_init(t->a, plain);
+    plain->op.caller.pid++;
+    fs_create(t->a->fs, &excl->op, FS_ROOT, slice_str("f"), 0644, O_WRONLY | O_CREAT | O_EXCL);
+    fs_create(t->a->fs, &plain->op, FS_ROOT, slice_str("f"), 0644, O_WRONLY | O_CREAT | O_TRUNC);
+    assert_int_equal(call_wait(t->a, plain), 0);
+}
+
+static void test_f14_a_write_beside_an_o_excl_that_loses_is_not_lost(void **state)
+{
+    struct world *t = *state;
+    struct call excl, plain;
+    fake_kv_write(&t->k, "f", "theirs", false); /* a has not seen it */
+    contend(t, &excl, &plain);
+    uint64_t node = plain.op.entry.node, fh = plain.op.open.fh;
+    assert_int_equal(do_write(t->a, node, fh, 0, "mine"), 0);
+    assert_int_equal(call_wait(t->a, &excl), EEXIST);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_true(fake_kv_holds(&t->k, "f", "mine"));
+    assert_string_equal(sh_cat(t->a, "f"), "mine");
+}
+
+static void test_f14_a_write_beside_an_o_excl_that_is_withdrawn_is_not_lost(void **state)
+{
+    struct world *t = *state;
+    struct call excl, plain;
+    call_init(t->a, &excl);
+    fs_create(t->a->fs, &excl.op, FS_ROOT, slice_str("f"), 0644, O_WRONLY | O_CREAT | O_EXCL);
+    while (fake_kv_live(&t->k, "f") == 0)
+        fake_kv_run(&t->k, 1, NULL);
+    fake_kv_write(&t->k, "f", "theirs", false); /* the check will find two */
+    call_init(t->a, &plain);
+    plain.op.caller.pid++;
+    fs_create(t->a->fs, &plain.op, FS_ROOT, slice_str("f"), 0644, O_WRONLY | O_CREAT | O_TRUNC);
+    assert_int_equal(call_wait(t->a, &plain), 0);
+    uint64_t node = plain.op.entry.node, fh = plain.op.open.fh;
+    assert_int_equal(do_write(t->a, node, fh, 0, "mine"), 0);
+    assert_int_equal(call_wait(t->a, &excl), EEXIST);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_true(fake_kv_holds(&t->k, "f", "mine"));
+}
+
+static void test_f14_a_write_beside_an_o_excl_that_wins_is_the_same_file(void **state)
+{
+    struct world *t = *state;
+    struct call excl, plain;
+    t->k.hold = true; /* the plain create has looked before anything is stored */
+    call_init(t->a, &plain);
+    plain.op.caller.pid++;
+    fs_create(t->a->fs, &plain.op, FS_ROOT, slice_str("f"), 0644, O_WRONLY | O_CREAT | O_TRUNC);
+    call_init(t->a, &excl);
+    fs_create(t->a->fs, &excl.op, FS_ROOT, slice_str("f"), 0644, O_WRONLY | O_CREAT | O_EXCL);
+    fake_kv_let_go(&t->k);
+    assert_int_equal(call_wait(t->a, &plain), 0);
+    uint64_t node = plain.op.entry.node;
+    assert_int_equal(do_write(t->a, node, plain.op.open.fh, 0, "mine"), 0);
+    assert_int_equal(call_wait(t->a, &excl), 0);
+    assert_int_equal(excl.op.entry.node, node);
+    assert_int_equal(do_write(t->a, node, excl.op.open.fh, 0, "MI"), 0);
+    assert_int_equal(do_close(t->a, node, excl.op.open.fh), 0);
+    assert_int_equal(do_close(t->a, node, plain.op.open.fh), 0);
+    assert_int_equal(fake_kv_live(&t->k, "f"), 1);
+    assert_true(fake_kv_holds(&t->k, "f", "MIne"));
+}
+
 static void test_f28_times_of_1970_are_times(void **state)
 {
     struct world *t = *state;
@@ -371,6 +439,9 @@ int main(void)
         CLAIM(test_mv_of_a_file_that_another_mount_rewrote_finds_it),
         CLAIM(test_f11_rmdir_never_drops_a_file),
         CLAIM(test_rm_never_drops_a_directory),
+        CLAIM(test_f14_a_write_beside_an_o_excl_that_loses_is_not_lost),
+        CLAIM(test_f14_a_write_beside_an_o_excl_that_is_withdrawn_is_not_lost),
+        CLAIM(test_f14_a_write_beside_an_o_excl_that_wins_is_the_same_file),
         CLAIM(test_f28_times_of_1970_are_times),
         CLAIM(test_f28_an_atime_of_1970_is_a_time),
         CLAIM(test_flush_of_an_empty_file_says_when_it_was_not_stored),
