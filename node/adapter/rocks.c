@@ -28,7 +28,13 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-enum { FAMILIES = STORE_FAMILIES + 1, SKIP_MAX = 8192, TIER_MEMORY = 1, HASH_BUCKETS = 16384 };
+enum {
+    FAMILIES = STORE_FAMILIES + 1,
+    SKIP_MAX = 8192,
+    TIER_MEMORY = 1,
+    HASH_BUCKETS = 16384,
+    MERGES_MAX = 32
+};
 
 /* `default` is the one that RocksDB insists on. */
 static const char *const family_names[FAMILIES] = {"meta", "value", "hint",
@@ -130,6 +136,72 @@ static void set_unordered_memtable(rocksdb_options_t *o)
     rocksdb_options_set_hash_skip_list_rep(o, HASH_BUCKETS, 4, 4);
 }
 
+/* ---- merging (store_merge) on RocksDB's threads ---- */
+
+static char *xor_all(const char *const *operands, const size_t *lengths, int n, char *sum)
+{
+    for (int i = 0; i < n; i++) {
+        if (lengths[i] != STORE_MERGE_LEN) {
+            free(sum);
+            return NULL;
+        }
+        store_merge((uint8_t *)sum, (const uint8_t *)operands[i]);
+    }
+    return sum;
+}
+
+static char *merge_all(void *state, const char *key, size_t key_len, const char *existing,
+                       size_t existing_len, const char *const *operands, const size_t *lengths,
+                       int n, unsigned char *success, size_t *len)
+{
+    (void)state;
+    (void)key;
+    (void)key_len;
+    char *sum = mem_zalloc(STORE_MERGE_LEN);
+    if (existing != NULL)
+        sum = xor_all(&existing, &existing_len, 1, sum);
+    if (sum != NULL)
+        sum = xor_all(operands, lengths, n, sum);
+    *success = sum != NULL; /* no: the row reads as corrupt */
+    *len = STORE_MERGE_LEN;
+    return sum;
+}
+
+static char *merge_operands(void *state, const char *key, size_t key_len,
+                            const char *const *operands, const size_t *lengths, int n,
+                            unsigned char *success, size_t *len)
+{
+    return merge_all(state, key, key_len, NULL, 0, operands, lengths, n, success, len);
+}
+
+static void merge_free(void *state, const char *value, size_t len)
+{
+    (void)state;
+    (void)len;
+    free((void *)(uintptr_t)value);
+}
+
+static void merge_forget(void *state)
+{
+    (void)state;
+}
+
+static const char *merge_name(void *state)
+{
+    (void)state;
+    return "dynamount.xor";
+}
+
+/* A row that is merged into again and again is written anew after so many times, or each read of it
+ * would have to go through all of them. */
+static void set_merging(rocksdb_options_t *o)
+{
+    rocksdb_options_set_merge_operator(o, rocksdb_mergeoperator_create(NULL, merge_forget,
+                                                                       merge_all, merge_operands,
+                                                                       merge_free, merge_name));
+    rocksdb_options_set_max_successive_merges(o, MERGES_MAX);
+}
+
 static int make_options(struct rocks *r, const struct rocks_config *config, char **message)
 {
     rocksdb_options_t *plain = rocksdb_options_create();
@@ -147,6 +219,8 @@ static int make_options(struct rocks *r, const struct rocks_config *config, char
             set_blob_options(r->options[f], config, r->cache);
             set_unordered_memtable(r->options[f]);
         }
+        if (f == STORE_TREE)
+            set_merging(r->options[f]);
     }
     rocksdb_options_destroy(plain);
     return fail_with(status, message);
@@ -260,6 +334,12 @@ void rocks_batch_put(struct rocks *r, enum store_family f, struct slice key, str
 void rocks_batch_delete(struct rocks *r, enum store_family f, struct slice key)
 {
     rocksdb_writebatch_delete_cf(r->batch, r->families[f], (const char *)key.data, key.len);
+}
+
+void rocks_batch_merge(struct rocks *r, enum store_family f, struct slice key, struct slice operand)
+{
+    rocksdb_writebatch_merge_cf(r->batch, r->families[f], (const char *)key.data, key.len,
+                                (const char *)operand.data, operand.len);
 }
 
 void rocks_batch_clear(struct rocks *r)

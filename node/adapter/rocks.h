@@ -40,6 +40,8 @@ uint64_t rocks_bytes_used(const struct rocks *r);
  * set *message (caller frees): DYN_ERR_NO_SPACE, DYN_ERR_CORRUPT, DYN_ERR_IO. */
 void rocks_batch_put(struct rocks *r, enum store_family f, struct slice key, struct slice value);
 void rocks_batch_delete(struct rocks *r, enum store_family f, struct slice key);
+void rocks_batch_merge(struct rocks *r, enum store_family f, struct slice key,
+                       struct slice operand); /* the tree's family only */
 void rocks_batch_clear(struct rocks *r);
 int rocks_write(struct rocks *r, char **message); /* to the log, in the page cache */
 int rocks_sync(struct rocks *r, char **message);  /* the log, to the platter */

@@ -70,6 +70,18 @@ static uint64_t disk_bytes(const struct disk *d)
     return sum;
 }
 
+static void merge(struct store_tree *t, struct slice key, struct slice operand)
+{
+    uint8_t row[STORE_MERGE_LEN] = {0};
+    struct store_row *old = store_tree_get(t, key);
+    if (old != NULL) {
+        assert(old->value_len == STORE_MERGE_LEN);
+        memcpy(row, store_row_value(old).data, STORE_MERGE_LEN);
+    }
+    store_merge(row, operand.data);
+    store_tree_put(t, key, slice_of(row, STORE_MERGE_LEN));
+}
+
 static void disk_apply(struct disk *d, const struct store_batch *batch)
 {
     size_t at = 0;
@@ -79,6 +91,8 @@ static void disk_apply(struct disk *d, const struct store_batch *batch)
     while (store_batch_next(batch, &at, &type, &f, &key, &value)) {
         if (type == STORE_PUT)
             store_tree_put(&d->families[f], key, value);
+        else if (type == STORE_MERGE)
+            merge(&d->families[f], key, value);
         else
             store_tree_delete(&d->families[f], key);
     }

@@ -199,6 +199,8 @@ static void turn_add(struct store_rocksdb *s, const struct store_batch *batch)
         }
         if (type == STORE_PUT)
             rocks_batch_put(s->db, f, key, value);
+        else if (type == STORE_MERGE)
+            rocks_batch_merge(s->db, f, key, value);
         else
             rocks_batch_delete(s->db, f, key);
         s->turn_ops++;

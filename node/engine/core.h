@@ -16,6 +16,7 @@
 
 struct hint_ledger;
 struct debt_sweeper;
+struct trees;
 
 struct engine {
     struct engine_config cfg;
@@ -27,6 +28,7 @@ struct engine {
     struct detector *detector;
     struct hint_ledger *hints;
     struct debt_sweeper *sweeper;
+    struct trees *trees;
 
     /* minting (E1, E2) */
     uint64_t boot;

@@ -15,6 +15,7 @@
 #include "engine/peer_frames.h"
 #include "engine/peer_wire.h"
 #include "engine/request.h"
+#include "engine/tree.h"
 
 #define LEASE_SIZE                                                                                 \
     (1u << 20) /* running numbers leased at a time; a start that uses few wastes the rest */
@@ -198,6 +199,7 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->rpc = rpc_new(&e->ports.net, &e->ports.time, ports->timers, e->detector);
     e->hints = hints_new(e);
     e->sweeper = debts_new(e);
+    e->trees = trees_new(e);
     list_init(&e->requests);
     list_init(&e->background);
     timer_init(&e->drain_timer, on_drain_timer, e);
@@ -219,9 +221,18 @@ static void start_ended(struct engine *e, int err)
     e->ready(e->ready_arg, err);
 }
 
-static void on_hints_loaded(void *arg, int err)
+static void on_trees_ready(void *arg, int err)
 {
     start_ended(arg, err);
+}
+
+static void on_hints_loaded(void *arg, int err)
+{
+    struct engine *e = arg;
+    if (err != DYN_OK)
+        start_ended(e, err);
+    else
+        trees_start(e->trees, on_trees_ready, e);
 }
 
 static void on_first_lease(struct store_write *req, int err)
@@ -303,6 +314,7 @@ void engine_free(struct engine *e)
         struct background *b = container_of(list_first(&e->background), struct background, link);
         b->abandon(b);
     }
+    trees_free(e->trees);
     debts_free(e->sweeper);
     hints_free(e->hints);
     timer_cancel(e->ports.timers, &e->drain_timer);

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "engine/delivery.h"
 #include "engine/replication.h"
+#include "engine/tree.h"
 
 #define SLICE 32
 
@@ -258,15 +259,19 @@ static void delete_copy(struct drain_item *it, struct store_batch *b)
 {
     struct engine *e = it->drain->h->e;
     struct buf key = BUF_EMPTY;
+    struct tree_hash was = trees_hash(e->trees, it->kind, it->key, &it->now, NULL, 0);
+    const struct tree_hash none = {0, 0};
     if (it->kind == ROW_ENTRY) {
         struct slice dir = key_parent(it->key);
         struct place at_dir = place_of(e->ring, dir);
         row_entry(&at_dir, dir, key_name(it->key), &key);
         store_batch_delete(b, STORE_META, buf_slice(&key));
+        trees_change(e->trees, b, ROW_ENTRY, &at_dir, it->key, was, none);
     } else {
         struct place at = place_of(e->ring, it->key);
         row_object(&at, it->key, &key);
         store_batch_delete(b, STORE_META, buf_slice(&key));
+        trees_change(e->trees, b, ROW_OBJECT, &at, it->key, was, none);
         for (uint32_t i = 0; i < it->now.n; i++) {
             buf_clear(&key);
             row_value(&at, it->key, &it->now.siblings[i].value_dot, &key);
@@ -287,6 +292,7 @@ static void remove_hint(struct drain_item *it, bool copy_too)
     if (copy_too)
         delete_copy(it, &b);
     int err = e->ports.store.write(e->ports.store.ctx, &b, STORE_BUFFERED, NULL);
+    trees_handed(e->trees, err == DYN_OK);
     store_batch_release(&b);
     if (err != DYN_OK) {
         item_end(it, err);

@@ -6,6 +6,7 @@
 #define DYN_ENGINE_REPLICA_H
 
 #include "engine/core.h"
+#include "engine/tree.h"
 
 /* As what does a node hold a write: as a replica of the object, of its entry in the parent, or
  * both. */
@@ -46,6 +47,7 @@ struct replica_write { /* caller-owned; must stay put until done */
     struct slice dir, name;
     struct keylock key_lock, own_dir_lock, parent_lock;
     struct object stored, entry; /* as read */
+    struct tree_hash entry_was;  /* what the entry counted for in its tree */
     struct epoch mark;
     bool was_live, entry_was_live, orphans, hint_current, handing_over, acknowledged;
     int ack_err;

@@ -175,6 +175,7 @@ static void on_entry(struct store_get *req, int err, struct slice value)
     struct object projection = OBJECT_EMPTY;
     object_project(&w->object, &projection);
     w->entry_was_live = object_live(&w->entry);
+    w->entry_was = trees_hash(w->e->trees, ROW_ENTRY, w->key, &w->entry, NULL, 0);
     if (entry_join(&w->entry, &projection))
         w->changed = true;
     object_release(&projection);
@@ -269,6 +270,9 @@ static void batch_object(struct replica_write *w, struct store_batch *b)
     row_object(&w->at, w->key, &key);
     object_row_encode(w->mark, &w->object, &row);
     store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
+    trees_change(w->e->trees, b, ROW_OBJECT, &w->at, w->key,
+                 trees_hash(w->e->trees, ROW_OBJECT, w->key, &w->stored, NULL, 0),
+                 trees_hash(w->e->trees, ROW_OBJECT, w->key, &w->object, NULL, 0));
     for (uint32_t i = 0; i < w->object.n; i++) {
         const struct sibling *s = &w->object.siblings[i];
         if (s->size == 0 || s->value == NULL ||
@@ -296,6 +300,8 @@ static void batch_entry(struct replica_write *w, struct store_batch *b)
     row_entry(&w->at_dir, w->dir, w->name, &key);
     object_row_encode((struct epoch){0, 0}, &w->entry, &row);
     store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
+    trees_change(w->e->trees, b, ROW_ENTRY, &w->at_dir, w->key, w->entry_was,
+                 trees_hash(w->e->trees, ROW_ENTRY, w->key, &w->entry, NULL, 0));
     if (w->entry_live_changed) {
         uint64_t newest = w->dirstat;
         for (uint32_t i = 0; i < w->entry.n; i++)
@@ -390,6 +396,7 @@ static void write_batch(struct replica_write *w)
         store->sync(store->ctx, &w->write); /* what we vouch for may have been written unsynced */
     else
         on_written(&w->write, DYN_OK);
+    trees_handed(e->trees, err == DYN_OK);
     store_batch_release(&b);
     if (err != DYN_OK) { /* refused: nobody has seen it, nobody will */
         w->handing_over = false;

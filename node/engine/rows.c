@@ -49,6 +49,30 @@ void row_dirstat(const struct place *at_dir, struct slice dir, struct buf *out)
     put_kind(at_dir, ROW_DIRSTAT, dir, out);
 }
 
+int row_meta_parse(struct slice row, struct place *at, enum row_kind *kind, struct buf *key)
+{
+    struct reader r = reader_of(row);
+    struct place p = {0};
+    p.partition = read_u32_be(&r);
+    read_copy(&r, p.pos.bytes, POSITION_LEN);
+    uint8_t k = read_u8(&r);
+    struct slice rest = read_raw(&r, reader_left(&r));
+    if (!reader_ok(&r) || (k != ROW_OBJECT && k != ROW_ENTRY && k != ROW_DIRSTAT))
+        return DYN_ERR_CORRUPT;
+    if (k == ROW_ENTRY) {
+        const uint8_t *nul = rest.len == 0 ? NULL : memchr(rest.data, 0, rest.len);
+        if (nul == NULL)
+            return DYN_ERR_CORRUPT;
+        size_t dir = (size_t)(nul - rest.data);
+        key_join(slice_of(rest.data, dir), slice_of(nul + 1, rest.len - dir - 1), key);
+    } else {
+        buf_put_slice(key, rest);
+    }
+    *at = p;
+    *kind = (enum row_kind)k;
+    return DYN_OK;
+}
+
 void row_value(const struct place *at, struct slice key, const struct dot *value_dot,
                struct buf *out)
 {

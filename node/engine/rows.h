@@ -14,6 +14,7 @@
  *                                                                    its entries (E16)
  *   STORE_LOCAL  "lease"                                          -> first running number not yet
  *                                                                    leased (E2)
+ *   STORE_TREE   see tree.h
  */
 #ifndef DYN_ENGINE_ROWS_H
 #define DYN_ENGINE_ROWS_H
@@ -35,6 +36,8 @@ void row_object(const struct place *at, struct slice key, struct buf *out);
 void row_entry(const struct place *at_dir, struct slice dir, struct slice name, struct buf *out);
 void row_entry_prefix(const struct place *at_dir, struct slice dir, struct buf *out);
 void row_dirstat(const struct place *at_dir, struct slice dir, struct buf *out);
+/* Takes a key of STORE_META apart; of an entry, key is its own, whole. DYN_ERR_CORRUPT. */
+int row_meta_parse(struct slice row, struct place *at, enum row_kind *kind, struct buf *key);
 void row_value(const struct place *at, struct slice key, const struct dot *value_dot,
                struct buf *out);
 void row_hint_prefix(uint64_t target, struct buf *out);

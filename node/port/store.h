@@ -21,7 +21,11 @@
 
 enum store_family { STORE_META, STORE_VALUE, STORE_HINT, STORE_TREE, STORE_LOCAL, STORE_FAMILIES };
 
-enum store_op_type { STORE_PUT, STORE_DELETE };
+/* A merge XORs its operand, of STORE_MERGE_LEN bytes, into the row, which counts as zeros when
+ * absent. So it needs no read, and the order of two merges does not matter (HAZARDS E9). A row is
+ * merged into only if it was made so. */
+enum store_op_type { STORE_PUT, STORE_DELETE, STORE_MERGE };
+#define STORE_MERGE_LEN 16
 
 /* A batch is one buffer of encoded operations, built by the store_batch functions below. */
 struct store_batch {
@@ -33,6 +37,9 @@ void store_batch_release(struct store_batch *b);
 void store_batch_put(struct store_batch *b, enum store_family f, struct slice key,
                      struct slice value);
 void store_batch_delete(struct store_batch *b, enum store_family f, struct slice key);
+void store_batch_merge(struct store_batch *b, enum store_family f, struct slice key,
+                       const uint8_t operand[STORE_MERGE_LEN]);
+void store_merge(uint8_t row[STORE_MERGE_LEN], const uint8_t operand[STORE_MERGE_LEN]);
 /* Walks: *at starts at 0; false at the end. Slices borrowed from the batch. */
 bool store_batch_next(const struct store_batch *b, size_t *at, enum store_op_type *type,
                       enum store_family *f, struct slice *key, struct slice *value);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A batch as bytes: for each operation one byte of type and family, the key, and for a put the
- * value. One allocation for a whole batch, moved (not copied) when it is handed to a store, and
- * replayable by the store that keeps a log of them. */
+/* A batch as bytes: for each operation one byte of type and family, the key, and for all but a
+ * delete the value. One allocation for a whole batch, moved (not copied) when it is handed to a
+ * store, and replayable by the store that keeps a log of them. */
 #include "port/store.h"
 
 #include <assert.h>
@@ -34,6 +34,22 @@ void store_batch_delete(struct store_batch *b, enum store_family f, struct slice
     b->count++;
 }
 
+void store_batch_merge(struct store_batch *b, enum store_family f, struct slice key,
+                       const uint8_t operand[STORE_MERGE_LEN])
+{
+    assert(f < STORE_FAMILIES);
+    buf_put_u8(&b->ops, (uint8_t)(STORE_MERGE << TYPE_SHIFT | f));
+    buf_put_bytes(&b->ops, key);
+    buf_put_bytes(&b->ops, slice_of(operand, STORE_MERGE_LEN));
+    b->count++;
+}
+
+void store_merge(uint8_t row[STORE_MERGE_LEN], const uint8_t operand[STORE_MERGE_LEN])
+{
+    for (int i = 0; i < STORE_MERGE_LEN; i++)
+        row[i] ^= operand[i];
+}
+
 bool store_batch_next(const struct store_batch *b, size_t *at, enum store_op_type *type,
                       enum store_family *f, struct slice *key, struct slice *value)
 {
@@ -45,7 +61,7 @@ bool store_batch_next(const struct store_batch *b, size_t *at, enum store_op_typ
     *type = (enum store_op_type)(head >> TYPE_SHIFT);
     *f = (enum store_family)(head & FAMILY_MASK);
     *key = read_bytes(&r);
-    *value = *type == STORE_PUT ? read_bytes(&r) : slice_of(NULL, 0);
+    *value = *type == STORE_DELETE ? slice_of(NULL, 0) : read_bytes(&r);
     assert(reader_ok(&r)); /* only the functions above write here */
     *at = b->ops.len - reader_left(&r);
     return true;

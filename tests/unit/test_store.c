@@ -97,6 +97,48 @@ static void test_the_operations_of_a_batch_apply_in_their_order(void **state)
     assert_row(s, STORE_META, "y", "2");
 }
 
+static void add(struct store_batch *b, const char *key, uint8_t first, uint8_t last)
+{
+    uint8_t operand[STORE_MERGE_LEN] = {first};
+    operand[STORE_MERGE_LEN - 1] = last;
+    store_batch_merge(b, STORE_TREE, slice_str(key), operand);
+}
+
+static void assert_sum(struct subject *s, const char *key, uint8_t first, uint8_t last)
+{
+    struct buf got = BUF_EMPTY;
+    assert_int_equal(subject_get(s, STORE_TREE, slice_str(key), &got), DYN_OK);
+    assert_int_equal(got.len, STORE_MERGE_LEN);
+    assert_int_equal(got.data[0], first);
+    assert_int_equal(got.data[STORE_MERGE_LEN - 1], last);
+    buf_release(&got);
+}
+
+static void test_merges_add_up(void **state)
+{
+    struct subject *s = *state;
+    struct store_batch b = STORE_BATCH_EMPTY;
+    add(&b, "a", 1, 128);
+    assert_int_equal(subject_write(s, &b, STORE_BUFFERED), DYN_OK);
+    assert_sum(s, "a", 1, 128);
+    for (uint8_t i = 0; i < 100; i++) { /* more than RocksDB lets stand in a row */
+        b = STORE_BATCH_EMPTY;
+        add(&b, "a", i, 0);
+        add(&b, "b", 7, i);
+        assert_int_equal(subject_write(s, &b, STORE_BUFFERED), DYN_OK);
+    }
+    assert_sum(s, "a", 1, 128); /* the numbers from 0 to 99 cancel */
+    assert_sum(s, "b", 0, 0);
+    subject_restart(s);
+    assert_sum(s, "a", 1, 128);
+    b = STORE_BATCH_EMPTY;
+    store_batch_delete(&b, STORE_TREE, slice_str("a"));
+    add(&b, "a", 2, 2);
+    add(&b, "a", 4, 0);
+    assert_int_equal(subject_write(s, &b, STORE_BUFFERED), DYN_OK);
+    assert_sum(s, "a", 6, 2);
+}
+
 static void test_reads_see_what_was_handed_over_before_them(void **state)
 {
     struct subject *s = *state;
@@ -371,6 +413,7 @@ int main(void)
         EACH(test_a_row_that_was_put_is_read_and_one_that_was_deleted_is_not),
         EACH(test_families_are_apart),
         EACH(test_the_operations_of_a_batch_apply_in_their_order),
+        EACH(test_merges_add_up),
         EACH(test_reads_see_what_was_handed_over_before_them),
         EACH(test_a_scan_gives_the_rows_of_a_prefix_in_order),
         EACH(test_values_are_walked_in_order_though_memory_hashes_them),
