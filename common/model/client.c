@@ -14,7 +14,7 @@
 #define ATTEMPT_US 1000000u
 #define REFRESH_US 10000000u
 #define PROBE_US 500000u
-#define PROBE_MAX_US 5000000u
+#define PROBE_MAX_US 2000000u /* less than a probe waits: one is always on its way */
 
 uint64_t client_now(const struct client *c)
 {
@@ -41,6 +41,7 @@ struct client *client_new(const struct client_config *cfg, const struct net_port
     c->detector = detector_new(&detector, time, timers, client_ring_probe, NULL, c);
     list_init(&c->probes);
     list_init(&c->raws);
+    list_init(&c->outages);
     c->n_seeds = cfg->n_seeds;
     c->seeds = mem_zalloc(cfg->n_seeds * sizeof(*c->seeds));
     for (uint32_t i = 0; i < cfg->n_seeds; i++)
@@ -53,6 +54,7 @@ void client_free(struct client *c)
 {
     if (c == NULL)
         return;
+    client_outages_free(c);
     client_ops_free(c);
     list_for_each_safe(it, tmp, &c->raws)
     {

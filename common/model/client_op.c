@@ -14,6 +14,7 @@
 #define PAUSE_US 50000u /* after the first round; doubles */
 #define PAUSE_MAX_US 1000000u
 #define SUSPECT_US 200000u /* silence that says something about the node */
+#define VAIN_US 250000u    /* an operation that failed sooner cost nobody anything */
 
 /* ---- the table of operations ---- */
 
@@ -71,8 +72,22 @@ static void free_op(struct client_op *op)
 
 /* ---- how an operation ends ---- */
 
+/* What was waited for in vain is not waited for by the next one too. */
+static void note_outage(struct client_op *op, int status)
+{
+    struct client *c = op->client;
+    if (!client_is_outage(status) || op->probe || op->overloaded || op->state == CLIENT_OP_HELD ||
+        op->state == CLIENT_OP_REFUSED || client_now(c) - op->started_us < VAIN_US)
+        return;
+    if (c->ring != NULL)
+        client_outage_begin(op, status);
+    else if (c->ringless_us == 0)
+        c->ringless_us = client_now(c);
+}
+
 static void end_failed(struct client_op *op, int status)
 {
+    note_outage(op, status);
     detach(op);
     switch (op->type) {
     case CLIENT_GET: {
@@ -101,6 +116,8 @@ static void end_failed(struct client_op *op, int status)
 
 static void end_answered(struct client_op *op, const struct client_answer *a)
 {
+    if (a->status == DYN_OK && !op->probe)
+        client_outage_over(op);
     detach(op);
     switch (op->type) {
     case CLIENT_GET:
@@ -160,6 +177,7 @@ static int weight_of(int status)
 static void remember_failure(struct client_op *op, int status, uint8_t answered, uint8_t needed)
 {
     int now = weight_of(status), before = weight_of(op->failure);
+    op->overloaded |= status == DYN_ERR_OVERLOAD;
     if (now < before || (now == before && answered < op->answered))
         return;
     op->failure = status;
@@ -186,11 +204,27 @@ static void wait_for(struct client_op *op, uint64_t us)
     timer_set(op->client->timers, &op->timer, when < op->deadline_us ? when : op->deadline_us);
 }
 
+/* Whoever answers says that there is no quorum, and those who have not answered have been down for
+ * a while: nothing will come of waiting, and when they are back the detector's probes will tell. */
+static bool hopeless(const struct client_op *op)
+{
+    struct client *c = op->client;
+    if (op->failure != DYN_ERR_NO_QUORUM)
+        return false;
+    for (uint32_t i = 0; i < CLIENT_ATTEMPTS_MAX; i++) {
+        const struct rpc_call *call = &op->attempts[i].call;
+        uint64_t since = rpc_active(call) ? detector_down_since_us(c->detector, call->node) : 1;
+        if (since == 0 || client_now(c) - since < CLIENT_LOST_US)
+            return false;
+    }
+    return true;
+}
+
 /* Nobody is left to ask. While answers are outstanding, they are waited for. */
 static void round_over(struct client_op *op)
 {
     uint64_t pause = (uint64_t)PAUSE_US << (op->rounds < 5 ? op->rounds : 5);
-    if (active_attempts(op) != 0) {
+    if (active_attempts(op) != 0 && !hopeless(op)) {
         wait_for(op, PAUSE_MAX_US);
         return;
     }
@@ -327,18 +361,57 @@ static void suspect_silent(struct client_op *op)
     }
 }
 
+static void end_refused(struct client_op *op)
+{
+    int status = op->failure != DYN_OK ? op->failure : DYN_ERR_NO_QUORUM;
+    if (op->held_by != NULL)
+        status = client_outage_status(op->held_by, &op->answered, &op->needed);
+    end_failed(op, status);
+}
+
 static void on_timer(struct timer *t, void *arg)
 {
     (void)t;
     struct client_op *op = arg;
-    if (op->state == CLIENT_OP_ASKING)
-        suspect_silent(op);
-    if (client_now(op->client) >= op->deadline_us) {
+    switch (op->state) {
+    case CLIENT_OP_HELD:
+    case CLIENT_OP_REFUSED:
+        end_refused(op);
+        return;
+    case CLIENT_OP_WAITING:
         end_late(op);
         return;
+    case CLIENT_OP_ASKING:
+        suspect_silent(op);
+        break;
+    case CLIENT_OP_PAUSING:
+        break;
     }
-    assert(op->state != CLIENT_OP_WAITING); /* its timer is the deadline */
-    ask_next(op);
+    if (client_now(op->client) >= op->deadline_us)
+        end_late(op);
+    else
+        ask_next(op);
+}
+
+void client_ops_release_held(struct client *c, const struct client_outage *o)
+{
+    for (uint32_t i = 0; i < c->n_slots; i++) {
+        struct client_op *op = c->slots[i];
+        if (op == NULL || op->held_by != o)
+            continue;
+        op->held_by = NULL;
+        if (op->state == CLIENT_OP_HELD)
+            ask_next(op);
+    }
+}
+
+void client_ops_refuse_held(struct client *c, const struct client_outage *o)
+{
+    for (uint32_t i = 0; i < c->n_slots; i++) {
+        struct client_op *op = c->slots[i];
+        if (op != NULL && op->held_by == o && op->state == CLIENT_OP_HELD)
+            end_refused(op);
+    }
 }
 
 void client_ring_known(struct client *c)
@@ -369,6 +442,7 @@ void client_seeds_in_vain(struct client *c, uint32_t rounds)
 static struct client_op *new_op(struct client *c, enum client_op_type type, struct slice key,
                                 const struct request_options *opt, struct request_options *to_node)
 {
+    bool write = type == CLIENT_PUT || type == CLIENT_SYNC;
     struct client_op *op = mem_new(struct client_op);
     uint32_t slot = free_slot(c);
     uint64_t timeout_us = opt->timeout_ms != 0 ? opt->timeout_ms * 1000ull : c->cfg.timeout_us;
@@ -379,7 +453,10 @@ static struct client_op *new_op(struct client *c, enum client_op_type type, stru
     op->id = (uint64_t)c->generation << 32 | slot;
     op->type = type;
     op->n = opt->n;
-    op->deadline_us = client_now(c) + timeout_us;
+    op->need = write ? opt->w : opt->r;
+    op->sloppy = opt->sloppy;
+    op->started_us = client_now(c);
+    op->deadline_us = op->started_us + timeout_us;
     buf_put_slice(&op->key, key);
     timer_init(&op->timer, on_timer, op);
     c->slots[slot] = op;
@@ -395,13 +472,23 @@ static struct client_op *new_op(struct client *c, enum client_op_type type, stru
 
 static uint64_t begin(struct client_op *op)
 {
-    uint64_t id = op->id;
-    if (op->client->ring != NULL) {
-        ask_next(op);
-    } else {
+    struct client *c = op->client;
+    uint64_t id = op->id, until = op->deadline_us;
+    enum client_gate gate =
+        op->probe ? CLIENT_GATE_OPEN : client_outage_gate(op, &op->held_by, &until);
+    until = until < op->deadline_us ? until : op->deadline_us;
+    if (gate == CLIENT_GATE_SHUT) {
+        op->state = CLIENT_OP_REFUSED;
+        until = client_now(c); /* in the next turn: never inside the call */
+    } else if (c->ring == NULL) {
         op->state = CLIENT_OP_WAITING;
-        timer_set(op->client->timers, &op->timer, op->deadline_us);
+    } else if (gate == CLIENT_GATE_HOLD) {
+        op->state = CLIENT_OP_HELD;
+    } else {
+        ask_next(op);
+        return id;
     }
+    timer_set(c->timers, &op->timer, until);
     return id;
 }
 
@@ -409,6 +496,18 @@ static uint64_t kv_get(void *ctx, const struct get_request *req, kv_get_done don
 {
     struct get_request q = *req;
     struct client_op *op = new_op(ctx, CLIENT_GET, req->key, &req->opt, &q.opt);
+    op->done.get = done;
+    op->arg = arg;
+    get_request_encode(&q, &op->body);
+    return begin(op);
+}
+
+uint64_t client_op_probe(struct client *c, const struct get_request *req, kv_get_done done,
+                         void *arg)
+{
+    struct get_request q = *req;
+    struct client_op *op = new_op(c, CLIENT_GET, req->key, &req->opt, &q.opt);
+    op->probe = true;
     op->done.get = done;
     op->arg = arg;
     get_request_encode(&q, &op->body);
@@ -448,13 +547,18 @@ static uint64_t kv_sync(void *ctx, const struct sync_request *req, kv_sync_done 
     return begin(op);
 }
 
-static void kv_cancel(void *ctx, uint64_t id)
+void client_op_cancel(struct client *c, uint64_t id)
 {
-    struct client_op *op = find_op(ctx, id);
+    struct client_op *op = find_op(c, id);
     if (op != NULL) {
         detach(op);
         free_op(op);
     }
+}
+
+static void kv_cancel(void *ctx, uint64_t id)
+{
+    client_op_cancel(ctx, id);
 }
 
 void client_ops_free(struct client *c)

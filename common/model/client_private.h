@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside the client library: client_op.c runs the operations, client_answer.c reads replies,
- * client_ring.c learns the ring and watches the nodes, client_route.c picks whom to ask next. */
+ * client_ring.c learns the ring and watches the nodes, client_route.c picks whom to ask next,
+ * client_outage.c knows where a quorum is missing. */
 #ifndef DYN_MODEL_CLIENT_PRIVATE_H
 #define DYN_MODEL_CLIENT_PRIVATE_H
 
@@ -13,10 +14,14 @@
 #define CLIENT_SEEDS_MAX 64
 #define CLIENT_ATTEMPTS_MAX 4 /* of one operation at the same time */
 #define CLIENT_TRIED_MAX 16   /* different nodes in one round of an operation */
+/* A node that has been down for so long is asked as a last hope only, and not waited for: its
+ * probes tell when it is back. */
+#define CLIENT_LOST_US 1000000u
 
 enum client_op_type { CLIENT_GET, CLIENT_PUT, CLIENT_LIST, CLIENT_SYNC };
 
 struct client_op;
+struct client_outage;
 
 struct client_attempt {
     struct rpc_call call;
@@ -27,12 +32,22 @@ struct client_attempt {
 /* One operation.
  *
  *   WAITING --ring known--> ASKING --a good answer, or a final one--> ended
- *      |                    |    ^
- *      |        round over  v    | pause over
- *      |                    PAUSING
+ *      |                    |    ^  ^
+ *      |        round over  v    |  | a quorum is back
+ *      |                   PAUSING  |
+ *      |                            HELD --no quorum yet--> ended
  *      +------- the deadline ends each of them -------> ended
+ *
+ * It begins in WAITING without a ring, in HELD or REFUSED (ended in the next turn) while a quorum
+ * is known to be out (client_outage.c), else in ASKING.
  */
-enum client_op_state { CLIENT_OP_WAITING, CLIENT_OP_ASKING, CLIENT_OP_PAUSING };
+enum client_op_state {
+    CLIENT_OP_WAITING,
+    CLIENT_OP_HELD,
+    CLIENT_OP_REFUSED,
+    CLIENT_OP_ASKING,
+    CLIENT_OP_PAUSING
+};
 
 struct client_op {
     struct client *client;
@@ -41,6 +56,10 @@ struct client_op {
     enum client_op_state state;
     struct buf key, body; /* whom it concerns; the encoded request, the same for each attempt */
     uint8_t n;            /* replicas that the request asked for, 0: the cluster's */
+    uint8_t need, sloppy; /* R or W as asked for, 0: the cluster's; enum sloppiness */
+    bool probe;           /* looks whether an outage is over */
+    bool overloaded;      /* a node said so: waiting for it is no outage */
+    struct client_outage *held_by;
     union {
         kv_get_done get;
         kv_put_done put;
@@ -48,7 +67,7 @@ struct client_op {
         kv_sync_done sync;
     } done;
     void *arg;
-    uint64_t deadline_us;
+    uint64_t started_us, deadline_us;
     struct timer timer; /* patience with the newest attempt, the end of a pause, or the deadline */
     struct client_attempt attempts[CLIENT_ATTEMPTS_MAX];
     uint64_t tried[CLIENT_TRIED_MAX]; /* this round */
@@ -97,6 +116,10 @@ struct client {
     struct ring *ring;
     struct timer ring_timer;
     uint64_t asked_early_us; /* when a reply's epoch last made us ask before the time */
+
+    struct list outages;
+    uint32_t n_outages;
+    uint64_t ringless_us; /* since when operations fail for want of a ring; 0: none has */
 };
 
 /* client_answer.c */
@@ -122,6 +145,26 @@ void client_ops_free(struct client *c);   /* without callbacks */
 void client_ring_known(struct client *c); /* starts what waits */
 /* All seeds were asked in vain, `rounds` times over: for those who have no patience. */
 void client_seeds_in_vain(struct client *c, uint32_t rounds);
+
+/* For client_outage.c: a get that is never held itself. */
+uint64_t client_op_probe(struct client *c, const struct get_request *q, kv_get_done done,
+                         void *arg);
+void client_op_cancel(struct client *c, uint64_t id);
+void client_ops_release_held(struct client *c, const struct client_outage *o); /* they go on */
+void client_ops_refuse_held(struct client *c, const struct client_outage *o);  /* they fail */
+
+/* client_outage.c */
+enum client_gate { CLIENT_GATE_OPEN, CLIENT_GATE_HOLD, CLIENT_GATE_SHUT };
+/* May this operation be sent? HOLD: not before it is released, nor after *until_us; *which is NULL
+ * where the ring is what is missing. */
+enum client_gate client_outage_gate(const struct client_op *op, struct client_outage **which,
+                                    uint64_t *until_us);
+bool client_is_outage(int status);                                /* of a kind that may add up */
+void client_outage_begin(const struct client_op *op, int status); /* it has waited in vain */
+void client_outage_over(const struct client_op *op);              /* it has succeeded */
+int client_outage_status(const struct client_outage *o, uint8_t *answered, uint8_t *needed);
+void client_outages_clear(struct client *c); /* with another ring all is open */
+void client_outages_free(struct client *c);
 
 /* client_ring.c */
 void client_ring_start(struct client *c);

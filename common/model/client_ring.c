@@ -14,7 +14,7 @@
 
 #define NEXT_SEED_US 200000u  /* before the next seed is asked too */
 #define SEED_ROUND_US 500000u /* between rounds through all of them */
-#define ASK_TIMEOUT_US 2000000u
+#define ASK_TIMEOUT_US 2500000u
 #define RETRY_US 1000000u     /* after a refresh that failed */
 #define EARLY_GAP_US 1000000u /* between refreshes that replies' epochs ask for */
 
@@ -66,6 +66,8 @@ static int adopt_history(struct client *c, const struct history *theirs)
     c->ring = ring;
     publish_addresses(c, old);
     ring_unref(old);
+    c->ringless_us = 0;
+    client_outages_clear(c);
     client_ring_known(c);
     return DYN_OK;
 }

@@ -103,6 +103,9 @@ uint64_t client_patience_us(const struct client_op *op, uint64_t node)
     uint64_t most = op->client->cfg.attempt_us;
     uint64_t least = op->type == CLIENT_PUT ? WRITE_PATIENCE_US : READ_PATIENCE_US;
     uint64_t usual = rtt(op, node);
+    uint64_t since = detector_down_since_us(op->client->detector, node);
+    if (since != 0 && client_now(op->client) - since >= CLIENT_LOST_US)
+        return READ_PATIENCE_US; /* its probes would have told */
     if (usual == 0)
         usual = WRITE_PATIENCE_US / 8;
     uint64_t us = usual > most / 8 ? most : usual * 8;

@@ -20,6 +20,9 @@
 #define LEASE_SIZE                                                                                 \
     (1u << 20) /* running numbers leased at a time; a start that uses few wastes the rest */
 #define LEASE_ROW "lease"
+/* Between probes of a peer that is down. Each waits for longer: so one is always on its way, and a
+ * machine that was only stopped is known to be back as soon as it goes on. */
+#define PROBE_MAX_US 1000000u
 
 void engine_config_defaults(struct engine_config *c)
 {
@@ -148,13 +151,19 @@ static void on_told(struct rpc_call *call, int err, struct slice body)
     telling_free(call->arg);
 }
 
-void engine_tell(struct engine *e, uint64_t node, uint8_t type, struct buf *body)
+static void tell(struct engine *e, uint64_t node, uint8_t type, struct buf *body,
+                 uint64_t timeout_us)
 {
     struct telling *t = mem_new(struct telling);
     t->e = e;
     t->call = (struct rpc_call){.done = on_told, .arg = t};
     background_add(e, &t->background, telling_abandon);
-    rpc_start(e->rpc, &t->call, node, type, body, e->cfg.replica_timeout_us);
+    rpc_start(e->rpc, &t->call, node, type, body, timeout_us);
+}
+
+void engine_tell(struct engine *e, uint64_t node, uint8_t type, struct buf *body)
+{
+    tell(e, node, type, body, e->cfg.replica_timeout_us);
 }
 
 void engine_note_silence(struct engine *e, const struct rpc_call *call)
@@ -166,7 +175,7 @@ void engine_note_silence(struct engine *e, const struct rpc_call *call)
 static void probe_peer(void *arg, uint64_t node)
 {
     struct buf body = BUF_EMPTY;
-    engine_tell(arg, node, FRAME_PING, &body);
+    tell(arg, node, FRAME_PING, &body, PROBE_MAX_US + PROBE_MAX_US / 2);
 }
 
 static void peer_changed(void *arg, uint64_t node, enum peer_state state)
@@ -185,7 +194,7 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
                           struct ring *ring)
 {
     static const struct detector_config detection = {.probe_interval_us = 100000,
-                                                     .probe_max_us = 1000000};
+                                                     .probe_max_us = PROBE_MAX_US};
     struct engine *e = mem_new(struct engine);
     assert(cfg->node != 0 && ring_member_find(ring, cfg->node) != NULL);
     e->cfg = *cfg;
