@@ -120,6 +120,17 @@ static uint64_t hashed_ino(const struct inode *i, uint64_t stored)
     return ino < 1024 ? ino + 1024 : ino;
 }
 
+/* What no filesystem made (a PUT over HTTP, a directory that its entries imply) belongs to whoever
+ * mounts: an ordinary user could not touch it otherwise. It is stored with the first change. */
+static void take_unowned(struct inode *i)
+{
+    struct attrs *a = &i->s.attrs;
+    if (a->ino != 0 || a->uid != 0 || a->gid != 0)
+        return;
+    a->uid = i->fs->cfg.uid;
+    a->gid = i->fs->cfg.gid;
+}
+
 void inode_adopt(struct inode *i, const struct version *v, bool xattrs)
 {
     bool same_dot = cover_same_dots(&i->dots, &v->dots);
@@ -131,6 +142,7 @@ void inode_adopt(struct inode *i, const struct version *v, bool xattrs)
     uint64_t ino = i->s.attrs.ino;
     sibling_release(&i->s);
     sibling_copy(&i->s, &v->s);
+    take_unowned(i);
     if (!xattrs) {
         blob_unref(i->s.attrs.xattrs);
         i->s.attrs.xattrs = kept;

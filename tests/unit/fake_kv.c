@@ -504,6 +504,14 @@ struct dot fake_kv_write(struct fake_kv *k, const char *key, const char *value, 
     return d;
 }
 
+struct dot fake_kv_curl(struct fake_kv *k, const char *key, const char *value)
+{
+    struct put_request q = file_of(k, value);
+    struct cover nothing = COVER_EMPTY;
+    q.attrs.ino = 0;
+    return write_covering(k, key, &q, &nothing);
+}
+
 struct dot fake_kv_write_over(struct fake_kv *k, const char *key, const char *value,
                               const struct dot *over)
 {

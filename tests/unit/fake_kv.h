@@ -57,6 +57,8 @@ void fake_kv_forget_counts(struct fake_kv *k);
 /* Another writer. base: whether it supersedes what is there, as a mount would that had read it, or
  * stands beside it, as one on the other side of a split. */
 struct dot fake_kv_write(struct fake_kv *k, const char *key, const char *value, bool supersedes);
+/* As curl does: a version beside what is there, made by no filesystem. */
+struct dot fake_kv_curl(struct fake_kv *k, const char *key, const char *value);
 /* A write that had seen only one of the siblings. */
 struct dot fake_kv_write_over(struct fake_kv *k, const char *key, const char *value,
                               const struct dot *over);

@@ -316,6 +316,37 @@ static void test_f30_the_inode_number_survives_rename_and_another_mount(void **s
     mount_free(b);
 }
 
+static void as_user(struct fs_config *c)
+{
+    c->uid = 1000;
+    c->gid = 100;
+}
+
+static void assert_owner(struct mount *m, const char *path, uint32_t uid, uint32_t gid)
+{
+    assert_int_not_equal(do_lookup(m, path), 0);
+    assert_int_equal(m->entry.attr.uid, uid);
+    assert_int_equal(m->entry.attr.gid, gid);
+}
+
+static void test_what_no_filesystem_made_belongs_to_who_mounts(void **state)
+{
+    struct world *t = *state;
+    struct mount *m = mount_new(&t->k, 77, as_user);
+    do_getattr(m, FS_ROOT);
+    assert_int_equal(m->entry.attr.uid, 1000);
+    fake_kv_curl(&t->k, "f", "x");
+    sh_echo(t->b, "roots", "r"); /* by a filesystem, and its maker is uid 0 */
+    assert_owner(m, "f", 1000, 100);
+    assert_owner(m, "r", 0, 0);
+    assert_owner(t->a, "f", 0, 0); /* a mount by root */
+    assert_int_equal(sh_mv(m, "f", "g"), 0);
+    assert_owner(m, "g", 1000, 100);
+    later(t->a);
+    assert_owner(t->a, "g", 1000, 100); /* his for good */
+    mount_free(m);
+}
+
 static void test_values_over_the_limit_are_refused_and_nothing_is_lost(void **state)
 {
     struct world *t = *state;
@@ -489,6 +520,7 @@ int main(void)
         T(test_f18_append_ignores_the_kernels_offset),
         T(test_f19_attributes_as_backup_tools_need_them),
         T(test_f30_the_inode_number_survives_rename_and_another_mount),
+        T(test_what_no_filesystem_made_belongs_to_who_mounts),
         T(test_values_over_the_limit_are_refused_and_nothing_is_lost),
         T(test_truncate_without_a_handle_is_published_at_once),
         T(test_f16_chmod_moves_no_bytes_and_keeps_xattrs),
