@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "adapter/caller.h"
 #include "adapter/fuse_channel.h"
@@ -20,12 +21,15 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon.h"
+#include "local_cluster.h"
 #include "model/client.h"
 #include "model/fs.h"
 #include "mount_options.h"
 #include "mount_point.h"
 
-#define GREETING_US 1000000u /* how long the first answer may take before a warning */
+#define GREETING_US 1000000u        /* how long the first answer may take before a warning */
+#define LOCAL_LOOK_US 50000u        /* between looks whether it still runs */
+#define LOCAL_GREETING_US 30000000u /* ... that of a node of our own, which may have to recover */
 
 enum exit_status {
     EXIT_OK = 0,
@@ -36,8 +40,9 @@ enum exit_status {
 
 struct mount {
     struct mount_options o;
-    char *mountpoint; /* absolute */
-    char *log;        /* absolute, NULL: none */
+    char *mountpoint;            /* absolute */
+    char *log;                   /* absolute, NULL: none */
+    struct local_cluster *local; /* NULL: the cluster is somebody else's */
     struct loop *loop;
     struct time_port time;
     struct random_port random;
@@ -54,8 +59,11 @@ struct mount {
 
 static const char usage[] =
     "Usage: dynamount [-f] [-d] [-o OPTION[,OPTION...]] HOST:PORT[,HOST:PORT...][:/SUBDIR] FOLDER\n"
-    "Mounts a Dynamount cluster on a folder, by the address of at least one of its nodes.\n"
+    "       dynamount [-f] [-d] [-o OPTION[,OPTION...]] --local DIR FOLDER\n"
+    "Mounts a Dynamount cluster on a folder, by the address of at least one of its nodes, or for\n"
+    "this machine alone with a node of its own.\n"
     "\n"
+    "  --local DIR     run a node on the data in DIR (made if it is not there) while mounted\n"
     "  -f              stay in the foreground, log to stderr\n"
     "  -d              as -f, and trace each operation\n"
     "  -h, --help      show this text\n"
@@ -95,6 +103,7 @@ static void begin_end(struct mount *m)
     if (m->ending)
         return;
     m->ending = true;
+    local_cluster_ending(m->local);
     uint32_t dirty = fs_dirty_count(m->fs);
     if (dirty > 0)
         log_info("dynamount", "publishing %u changed files before the end", dirty);
@@ -200,6 +209,8 @@ static void connect_cluster(struct mount *m)
         .n_seeds = m->o.n_seeds,
         .timeout_us = m->o.fs.deadline_us,
     };
+    if (m->local != NULL)
+        cfg.seeds = local_cluster_addresses(m->local, &cfg.n_seeds);
     m->client = client_new(&cfg, &net, &m->time, &m->random, loop_timers(m->loop));
     struct net_events events = client_events(m->client);
     net_curl_set_events(m->net, &events);
@@ -210,6 +221,10 @@ static void make_filesystem(struct mount *m)
 {
     m->o.fs.mount_id = random_id(m);
     m->o.fs.root = slice_str(m->o.subdir);
+    if (!m->o.fs.map_uid)
+        m->o.fs.uid = getuid();
+    if (!m->o.fs.map_gid)
+        m->o.fs.gid = getgid();
     struct fs_host host = {
         .ctx = m,
         .inval_attrs = drop_attributes,
@@ -241,14 +256,9 @@ static int make_channel(struct mount *m)
     return fuse_channel_mount(m->channel, m->mountpoint);
 }
 
-/* All that can go wrong before there is a mount: DYN_OK, or an error with *message, or without when
- * libfuse has told stderr already. */
-static int prepare(struct mount *m, char **message)
+static int open_log(struct mount *m, char **message)
 {
-    int err = mount_point_prepare(m->o.mountpoint, &m->mountpoint, message);
-    if (err != DYN_OK || m->o.log == NULL)
-        return err;
-    err = mount_point_absolute(m->o.log, &m->log, message);
+    int err = mount_point_absolute(m->o.log, &m->log, message);
     if (err != DYN_OK)
         return err;
     if (mount_point_contains(m->mountpoint, m->log)) {
@@ -259,6 +269,36 @@ static int prepare(struct mount *m, char **message)
     err = log_open(m->log);
     if (err != DYN_OK)
         *message = mem_printf("cannot write the log %s", m->log);
+    return err;
+}
+
+static int open_local(struct mount *m, char **message)
+{
+    char *folder;
+    int err = mount_point_absolute(m->o.local, &folder, message);
+    if (err != DYN_OK)
+        return err;
+    if (mount_point_contains(m->mountpoint, folder)) {
+        *message = mem_printf("the data in %s must not be inside the mount", folder);
+        err = DYN_ERR_INVALID;
+    } else {
+        err = local_cluster_open(folder, m->mountpoint, &m->local, message);
+        free(m->o.source); /* for mount(8), which may be asked from another folder */
+        m->o.source = mem_printf("local:%s", folder);
+    }
+    free(folder);
+    return err;
+}
+
+/* All that can go wrong before there is a mount: DYN_OK, or an error with *message, or without when
+ * libfuse has told stderr already. */
+static int prepare(struct mount *m, char **message)
+{
+    int err = mount_point_prepare(m->o.mountpoint, &m->mountpoint, message);
+    if (err == DYN_OK && m->o.log != NULL)
+        err = open_log(m, message);
+    if (err == DYN_OK && m->o.local != NULL)
+        err = open_local(m, message);
     return err;
 }
 
@@ -281,38 +321,93 @@ static int start(struct mount *m, char **message)
     return DYN_OK;
 }
 
-/* A mount may come before its cluster (fstab), so nobody answering is no error. But whoever has
- * mistyped an address wants to hear of it now, not when the first program has waited in vain. */
-static void report_mounted(struct mount *m, int report)
+/* What is to be the root of the mount, as the cluster has it. */
+struct root_check {
+    bool pending, known, is_dir, is_other;
+};
+
+static void on_root(void *arg, const struct get_reply *reply)
 {
-    uint64_t until = loop_now_us() + GREETING_US;
-    for (uint64_t now = loop_now_us(); now < until && !m->ending; now = loop_now_us()) {
-        if (client_ring(m->client) != NULL)
-            break;
-        loop_turn(m->loop, until - now);
+    struct root_check *c = arg;
+    c->pending = false;
+    c->known = reply->status == DYN_OK;
+    c->is_dir = reply->implicit_dir;
+    for (uint32_t i = 0; i < reply->object.n && c->known; i++) {
+        enum sibling_type type = reply->object.siblings[i].type;
+        c->is_dir |= type == SIBLING_DIR;
+        c->is_other |= type == SIBLING_FILE || type == SIBLING_SYMLINK;
     }
-    if (client_ring(m->client) == NULL)
-        fprintf(stderr,
-                "dynamount: mounted, but no node at %s has answered yet; until one does, programs "
-                "wait and then see ETIMEDOUT\n",
-                m->o.source);
-    daemon_report(report);
 }
 
-static void serve(struct mount *m, int report)
+/* A file in the place of the root would hide what is written under it, and be in conflict with it
+ * (the directory keeps the name). Nothing there is a directory yet to be made. */
+static int check_root(struct mount *m, uint64_t until)
+{
+    struct root_check c = {.pending = true};
+    struct get_request q = {.key = slice_str(m->o.subdir), .want = GET_META};
+    if (q.key.len == 0)
+        return EXIT_OK;
+    uint64_t id = m->kv.get(m->kv.ctx, &q, on_root, &c);
+    for (uint64_t now = loop_now_us(); now < until && c.pending && !m->ending; now = loop_now_us())
+        loop_turn(m->loop, until - now);
+    if (c.pending)
+        m->kv.cancel(m->kv.ctx, id);
+    if (c.known && c.is_other && !c.is_dir) {
+        fprintf(stderr, "dynamount: %s is no directory in the cluster\n", m->o.subdir);
+        return EXIT_NOT_MOUNTED;
+    }
+    if (c.known && !c.is_dir)
+        fprintf(stderr,
+                "dynamount: there is no directory %s in the cluster yet; the first file makes it\n",
+                m->o.subdir);
+    return EXIT_OK;
+}
+
+/* A mount may come before its cluster (fstab), so nobody answering is no error. But whoever has
+ * mistyped an address wants to hear of it now, not when the first program has waited in vain. */
+static int greet(struct mount *m)
+{
+    uint64_t until = loop_now_us() + (m->local != NULL ? LOCAL_GREETING_US : GREETING_US);
+    char *message = NULL;
+    for (uint64_t now = loop_now_us(); now < until && !m->ending; now = loop_now_us()) {
+        if (client_ring(m->client) != NULL)
+            return check_root(m, until);
+        if (m->local != NULL && local_cluster_failed(m->local, &message)) {
+            fprintf(stderr, "dynamount: %s", message);
+            free(message);
+            return EXIT_NOT_MOUNTED;
+        }
+        loop_turn(m->loop,
+                  m->local != NULL && until - now > LOCAL_LOOK_US ? LOCAL_LOOK_US : until - now);
+    }
+    fprintf(stderr,
+            "dynamount: mounted, but no node at %s has answered yet; until one does, programs "
+            "wait and then see ETIMEDOUT\n",
+            m->o.source);
+    return EXIT_OK;
+}
+
+/* report: negative in the foreground. */
+static int serve(struct mount *m, int report)
 {
     connect_cluster(m);
     make_filesystem(m);
     m->watch = loop_watch_new(m->loop, fuse_channel_fd(m->channel), LOOP_READ, channel_readable, m);
-    if (report >= 0)
-        report_mounted(m, report);
-    log_info("dynamount", "%s is mounted on %s", m->o.source, m->mountpoint);
-    loop_run(m->loop);
+    int status = greet(m);
+    if (status == EXIT_OK) {
+        if (report >= 0)
+            daemon_report(report);
+        if (m->local != NULL)
+            local_cluster_watch(m->local, m->loop);
+        log_info("dynamount", "%s is mounted on %s", m->o.source, m->mountpoint);
+        loop_run(m->loop);
+    }
     loop_watch_free(m->watch);
     fuse_channel_unmount(m->channel);
     if (m->unpublished > 0)
         log_error("dynamount", "%u changed files could not be published and are lost",
                   m->unpublished);
+    return status == EXIT_OK && m->unpublished > 0 ? EXIT_UNPUBLISHED : status;
 }
 
 static void mount_release(struct mount *m)
@@ -321,6 +416,7 @@ static void mount_release(struct mount *m)
     fuse_channel_free(m->channel);
     client_free(m->client);
     net_curl_free(m->net);
+    local_cluster_close(m->local);
     for (int i = 0; i < 3; i++)
         loop_signal_free(m->signals[i]);
     loop_free(m->loop);
@@ -344,8 +440,7 @@ static int run(struct mount *m)
         free(message);
         return EXIT_NOT_MOUNTED;
     }
-    serve(m, report);
-    return m->unpublished > 0 ? EXIT_UNPUBLISHED : EXIT_OK;
+    return serve(m, report);
 }
 
 int main(int argc, char **argv)

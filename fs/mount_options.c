@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "model/key.h"
 
+#define LOCAL_SOURCE "local:" /* in fstab; no node's address, which ends with a port */
 #define DRAIN_US 60000000ull
 #define DURATION_US_MAX (366ull * 86400 * 1000000)
 
@@ -31,6 +32,7 @@ void mount_options_release(struct mount_options *o)
     for (uint32_t i = 0; i < o->n_seeds; i++)
         free(o->seeds[i]);
     free(o->source);
+    free(o->local);
     free(o->subdir);
     free(o->mountpoint);
     free(o->log);
@@ -358,8 +360,23 @@ static int parse_subdir(struct mount_options *o, const char *path, char **messag
     return DYN_OK;
 }
 
+static int parse_local(struct mount_options *o, const char *folder, char **message)
+{
+    if (folder[0] == 0 || o->local != NULL) {
+        *message = mem_strdup(o->local != NULL ? "--local is given twice"
+                                               : "--local wants the folder that holds the data");
+        return DYN_ERR_INVALID;
+    }
+    o->local = mem_strdup(folder);
+    o->subdir = mem_strdup("");
+    o->source = mem_printf("%s%s", LOCAL_SOURCE, folder);
+    return DYN_OK;
+}
+
 int mount_options_source(struct mount_options *o, const char *source, char **message)
 {
+    if (strncmp(source, LOCAL_SOURCE, strlen(LOCAL_SOURCE)) == 0)
+        return parse_local(o, source + strlen(LOCAL_SOURCE), message);
     char *copy = mem_strdup(source), *rest = copy, *seed;
     char *subdir = strstr(copy, ":/"); /* in no HOST:PORT */
     if (subdir != NULL)
@@ -389,17 +406,23 @@ int mount_options_source(struct mount_options *o, const char *source, char **mes
 static int parse_operands(struct mount_options *o, const char *const *operands, int n,
                           char **message)
 {
-    if (n != 2) {
+    if (o->local != NULL && n != 1) {
+        *message = mem_strdup("--local takes the place of the source: what is left is the mount "
+                              "point");
+        return DYN_ERR_INVALID;
+    }
+    if (o->local == NULL && n != 2) {
         *message = mem_printf(n < 2 ? "needs a source and a mount point"
                                     : "takes one source and one mount point");
         return DYN_ERR_INVALID;
     }
-    if (operands[1][0] == 0) {
+    const char *folder = operands[n - 1];
+    if (folder[0] == 0) {
         *message = mem_strdup("the mount point has no name");
         return DYN_ERR_INVALID;
     }
-    o->mountpoint = mem_strdup(operands[1]);
-    return mount_options_source(o, operands[0], message);
+    o->mountpoint = mem_strdup(folder);
+    return o->local != NULL ? DYN_OK : mount_options_source(o, operands[0], message);
 }
 
 int mount_options_parse(struct mount_options *o, int argc, char **argv, char **message)
@@ -424,6 +447,9 @@ int mount_options_parse(struct mount_options *o, int argc, char **argv, char **m
         } else if (strcmp(word, "-d") == 0) {
             o->foreground = o->debug = true;
             o->log_level = LOG_LEVEL_DEBUG;
+        } else if (strcmp(word, "--local") == 0) {
+            i++;
+            err = parse_local(o, i < argc ? argv[i] : "", message);
         } else if (strcmp(word, "-o") == 0 && i + 1 < argc) {
             err = parse_list(o, argv[++i], message);
         } else if (word[1] == 'o' && word[2] != 0) {

@@ -17,6 +17,7 @@ struct mount_options {
     char *source; /* as given, for mount(8) to show */
     char *seeds[MOUNT_SEEDS_MAX];
     uint32_t n_seeds;
+    char *local;  /* the folder of --local, NULL: the cluster is somebody else's */
     char *subdir; /* key of the directory to mount, "" for all */
     char *mountpoint;
     bool help, version;
@@ -38,7 +39,8 @@ void mount_options_release(struct mount_options *o);
  * With help or version the rest may be missing. */
 int mount_options_parse(struct mount_options *o, int argc, char **argv, char **message);
 
-/* HOST:PORT[,HOST:PORT...][:/SUBDIR] into seeds and subdir. Errors as above. */
+/* HOST:PORT[,HOST:PORT...][:/SUBDIR] into seeds and subdir, local:FOLDER into local. Errors as
+ * above. */
 int mount_options_source(struct mount_options *o, const char *source, char **message);
 
 /* "20", "0.5", "500ms", "20s", "2m", "1h"; DYN_ERR_INVALID, also over a year. */

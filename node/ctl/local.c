@@ -1,21 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See local.h: the folder, and which of its nodes run. A pid alone proves nothing, since ids are
- * used again; so the file also keeps when the process started, in the kernel's own ticks, and a
- * pidfd is opened before that is compared: from then on it is this process or none. */
+/* See local.h: the folder, and which of its nodes run (adapter/process_id.h). */
 #include "ctl/local.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "adapter/process_id.h"
 #include "base/config.h"
 #include "base/err.h"
 #include "base/mem.h"
@@ -24,53 +21,14 @@
 #define NODES_MAX 4096
 #define LAST_WORDS 2000
 
-/* Field 22 of /proc/PID/stat: unique to the process together with its id. 0: there is none. */
-static uint64_t start_time(pid_t pid)
-{
-    struct buf text = BUF_EMPTY;
-    char *path = mem_printf("/proc/%ld/stat", (long)pid), *message = NULL;
-    uint64_t time = 0;
-    if (ctl_read_file(path, 4096, &text, &message) == DYN_OK) {
-        buf_put_u8(&text, 0);
-        const char *at = strrchr((const char *)text.data, ')'); /* the name may hold anything */
-        for (unsigned field = 2; at != NULL && field < 22; field++)
-            at = strchr(at + 1, ' ');
-        if (at != NULL)
-            time = strtoull(at + 1, NULL, 10);
-    }
-    buf_release(&text);
-    free(message);
-    free(path);
-    return time;
-}
-
-static bool has_ended(int pidfd)
-{
-    struct pollfd p = {.fd = pidfd, .events = POLLIN};
-    return poll(&p, 1, 0) > 0;
-}
-
-/* A dead process whose parent does not care keeps its entry, so that is looked at too. */
 static void find_process(struct local_node *n)
 {
-    struct buf text = BUF_EMPTY;
-    char *path = mem_printf("%s/pid", n->dir), *message = NULL;
-    long pid;
-    uint64_t started;
-    if (ctl_read_file(path, 100, &text, &message) == DYN_OK) {
-        buf_put_u8(&text, 0);
-        if (sscanf((const char *)text.data, "%ld %" SCNu64, &pid, &started) == 2 && pid > 1) {
-            int fd = pidfd_open((pid_t)pid, 0);
-            if (fd >= 0 && started != 0 && start_time((pid_t)pid) == started && !has_ended(fd)) {
-                n->pid = (pid_t)pid;
-                n->pidfd = fd;
-            } else if (fd >= 0) {
-                close(fd);
-            }
-        }
+    struct process_id found;
+    char *path = mem_printf("%s/pid", n->dir);
+    if (process_id_load(path, &found)) {
+        n->pid = found.pid;
+        n->pidfd = found.pidfd;
     }
-    buf_release(&text);
-    free(message);
     free(path);
 }
 
@@ -184,9 +142,7 @@ static void become(const char *program, const char *config, int output)
 static int record(struct local_node *n, char **message)
 {
     char *path = mem_printf("%s/pid", n->dir);
-    char *text = mem_printf("%ld %" PRIu64 "\n", (long)n->pid, start_time(n->pid));
-    int err = ctl_write_file(path, slice_str(text), 0644, message);
-    free(text);
+    int err = process_id_save(path, n->pid, NULL, message);
     free(path);
     return err;
 }
@@ -223,7 +179,7 @@ bool local_ended(struct local_node *n, int *status)
     if (waitpid(n->pid, status, WNOHANG) == n->pid)
         return true;
     *status = -1;
-    return has_ended(n->pidfd);
+    return process_id_ended(n->pidfd);
 }
 
 void local_forget(struct local_node *n)

@@ -126,6 +126,22 @@ def test_it_is_called_by_mount_as_fstab_has_it(three_nodes, point):
     wait.until(lambda: ended(point), what="the end of dynamount")
 
 
+def test_a_file_is_no_root(three_nodes, point):
+    three_nodes.dynactl("put", "dir/file", stdin=b"text")
+    done = dynamount(f"{three_nodes.addresses[0]}:/dir/file", point)
+    assert done.returncode == 1 and "dir/file is no directory" in done.stderr
+    assert not is_mounted(point)
+
+
+def test_a_root_that_is_not_there_is_said_and_made(three_nodes, point):
+    done = dynamount(f"{three_nodes.addresses[0]}:/not/yet", point)
+    assert done.returncode == 0 and "no directory not/yet in the cluster yet" in done.stderr
+    shell.run(point, "echo 1 > f")
+    assert three_nodes.dynactl("get", "not/yet/f").stdout == b"1\n"
+    assert command("fusermount3", "-u", point).returncode == 0
+    wait.until(lambda: ended(point), what="the end of dynamount")
+
+
 def test_it_mounts_before_any_node_answers(make_cluster, point):
     late = make_cluster(3, start=False)
     assert dynamount(",".join(late.addresses), point).returncode == 0

@@ -160,6 +160,27 @@ static void test_mistakes_in_options_are_named(void **state)
     refused("a:1 /mnt -o durability=", "buffered");
 }
 
+static void test_a_node_of_ones_own(void **state)
+{
+    (void)state;
+    struct parsed p = good("--local /srv/data /mnt -o ro");
+    assert_string_equal(p.o.local, "/srv/data");
+    assert_string_equal(p.o.source, "local:/srv/data");
+    assert_string_equal(p.o.mountpoint, "/mnt");
+    assert_int_equal(p.o.n_seeds, 0);
+    mount_options_release(&p.o);
+    p = good("local:data /mnt"); /* as fstab has it */
+    assert_string_equal(p.o.local, "data");
+    assert_string_equal(p.o.mountpoint, "/mnt");
+    mount_options_release(&p.o);
+    refused("--local", "the folder that holds the data");
+    refused("--local /srv/data", "what is left is the mount point");
+    refused("--local /srv/data a:1 /mnt", "takes the place of the source");
+    refused("--local x --local y /mnt", "twice");
+    refused("--local x local:y /mnt", "takes the place of the source");
+    refused("local: /mnt", "the folder that holds the data");
+}
+
 static void test_help_and_version_need_nothing_else(void **state)
 {
     (void)state;
@@ -204,6 +225,7 @@ int main(void)
         cmocka_unit_test(test_options_of_ours),
         cmocka_unit_test(test_as_mount_8_calls_it),
         cmocka_unit_test(test_mistakes_in_options_are_named),
+        cmocka_unit_test(test_a_node_of_ones_own),
         cmocka_unit_test(test_help_and_version_need_nothing_else),
         cmocka_unit_test(test_after_two_dashes_all_words_are_operands),
         cmocka_unit_test(test_durations),
