@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See store_lane.h. One mutex for all queues: jobs are disk reads and syncs, tens of microseconds
- * at least, so it is never contended for long. */
+ * at least, so it is never contended for long. Nobody is woken under it: who wakes would run into it
+ * and sleep again. */
 #include "adapter/store_lane.h"
 
 #include <assert.h>
@@ -47,8 +48,11 @@ static void *lane_run(void *arg)
         pthread_mutex_lock(&l->lock);
         bool wake = list_empty(&l->done);
         list_append(&l->done, &job->link);
-        if (wake && l->wake != NULL)
+        if (wake && l->wake != NULL) {
+            pthread_mutex_unlock(&l->lock);
             l->wake(l->wake_ctx);
+            pthread_mutex_lock(&l->lock);
+        }
     }
     pthread_mutex_unlock(&l->lock);
     return NULL;
@@ -90,8 +94,8 @@ void store_lanes_submit(struct store_lanes *l, unsigned lane, struct store_job *
     l->active++;
     pthread_mutex_lock(&l->lock);
     list_append(&l->lanes[lane].queue, &job->link);
-    pthread_cond_signal(&l->lanes[lane].filled);
     pthread_mutex_unlock(&l->lock);
+    pthread_cond_signal(&l->lanes[lane].filled);
 }
 
 unsigned store_lanes_poll(struct store_lanes *l)
