@@ -2,7 +2,9 @@
 /* See loop.h. libevent 2.1 has no watchers around its poll, so a turn is one
  * event_base_loop(EVLOOP_ONCE): it waits, handles what is ready (deferred callbacks too) and comes
  * back, and the hooks run here. Deadlines live in a heap of ours (base/timers.h), which sans-I/O
- * code shares with the simulator; libevent holds one timer, for the earliest of them. */
+ * code shares with the simulator. One descriptor of the kernel's rings for the earliest of them:
+ * libevent's own precise timers cost a system call in every turn, this one only when something is
+ * due sooner than before. */
 #include "adapter/loop.h"
 
 #include <assert.h>
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +25,7 @@
 
 struct loop {
     struct event_base *base;
+    int alarm_fd;
     struct event *alarm;
     uint64_t alarm_us; /* when it rings, UINT64_MAX: not set */
     struct timers timers;
@@ -82,9 +86,11 @@ struct random_port loop_random(void)
 
 static void alarm_rang(evutil_socket_t fd, short what, void *arg)
 {
-    (void)fd;
+    struct loop *l = arg;
+    uint64_t count;
     (void)what;
-    ((struct loop *)arg)->alarm_us = UINT64_MAX; /* due timers run after each turn anyway */
+    if (read(fd, &count, sizeof(count)) == (ssize_t)sizeof(count))
+        l->alarm_us = UINT64_MAX; /* due timers run after each turn anyway */
 }
 
 struct loop *loop_new(void)
@@ -96,20 +102,19 @@ struct loop *loop_new(void)
     if (cfg != NULL) {
         event_config_set_flag(cfg, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
         event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
-        event_config_set_flag(cfg, EVENT_BASE_FLAG_PRECISE_TIMER);
         l->base = event_base_new_with_config(cfg);
         event_config_free(cfg);
-    }
-    l->alarm = l->base == NULL ? NULL : evtimer_new(l->base, alarm_rang, l);
-    if (l->alarm == NULL) {
-        if (l->base != NULL)
-            event_base_free(l->base);
-        free(l);
-        return NULL;
     }
     l->alarm_us = UINT64_MAX;
     timers_init(&l->timers);
     list_init(&l->hooks);
+    l->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (l->base != NULL && l->alarm_fd >= 0)
+        l->alarm = event_new(l->base, l->alarm_fd, EV_READ | EV_PERSIST, alarm_rang, l);
+    if (l->alarm == NULL || event_add(l->alarm, NULL) != 0) {
+        loop_free(l);
+        return NULL;
+    }
     return l;
 }
 
@@ -119,8 +124,12 @@ void loop_free(struct loop *l)
         return;
     list_for_each_safe(it, tmp, &l->hooks) list_remove(it);
     timers_release(&l->timers);
-    event_free(l->alarm);
-    event_base_free(l->base);
+    if (l->alarm != NULL)
+        event_free(l->alarm);
+    if (l->alarm_fd >= 0)
+        close(l->alarm_fd);
+    if (l->base != NULL)
+        event_base_free(l->base);
     free(l);
 }
 
@@ -140,11 +149,12 @@ static void alarm_arm(struct loop *l, uint64_t when)
 {
     if (when >= l->alarm_us)
         return;
-    uint64_t now = loop_now_us();
-    uint64_t wait = when > now ? when - now : 0;
-    struct timeval tv = {.tv_sec = (time_t)(wait / 1000000),
-                         .tv_usec = (suseconds_t)(wait % 1000000)};
-    event_add(l->alarm, &tv);
+    uint64_t at = when > 0 ? when : 1; /* 0 would disarm it */
+    const struct itimerspec ring = {.it_value = {.tv_sec = (time_t)(at / 1000000),
+                                                 .tv_nsec = (long)(at % 1000000) * 1000}};
+    int rc = timerfd_settime(l->alarm_fd, TFD_TIMER_ABSTIME, &ring, NULL);
+    assert(rc == 0);
+    (void)rc;
     l->alarm_us = when;
 }
 
