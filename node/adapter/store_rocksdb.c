@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See store_rocksdb.h. RocksDB's calls block; a loop must not.
  *
- * - A read first asks RocksDB for what it has in memory. Only what is incomplete goes to a thread.
+ * - A read looks among the rows used lately (store_cache.h), then asks RocksDB for what it has in
+ *   memory. Only what is incomplete goes to a thread.
  * - A batch waits for the end of the turn. A read of a key that is in a waiting batch writes the
  *   waiting batches first, so reads see them; a scan always does.
  * - Any failed write or sync stops all writing, and the host is told; there is no second attempt,
@@ -111,14 +112,6 @@ static void start_sync(struct store_rocksdb *s)
 
 /* --- the batches of a turn ------------------------------------------------------------------ */
 
-static uint64_t key_hash(enum store_family f, struct slice key)
-{
-    uint64_t h = 0xcbf29ce484222325ull ^ (uint64_t)f << 32; /* FNV-1a */
-    for (size_t i = 0; i < key.len; i++)
-        h = (h ^ key.data[i]) * 0x100000001b3ull;
-    return h ^ h >> 29;
-}
-
 /* Finds the hash's slot. The table is four times larger than what a turn may hold, so a free slot
  * comes soon. */
 static bool turn_has(const struct store_rocksdb *s, uint64_t hash, uint32_t *slot)
@@ -133,11 +126,10 @@ static bool turn_has(const struct store_rocksdb *s, uint64_t hash, uint32_t *slo
     return false;
 }
 
-bool store_rocksdb_turn_may_hold(const struct store_rocksdb *s, enum store_family f,
-                                 struct slice key)
+bool store_rocksdb_turn_may_hold(const struct store_rocksdb *s, uint64_t hash)
 {
     uint32_t slot;
-    return s->turn_ops > 0 && turn_has(s, key_hash(f, key), &slot);
+    return s->turn_ops > 0 && turn_has(s, hash, &slot);
 }
 
 static void turn_clear(struct store_rocksdb *s)
@@ -162,6 +154,8 @@ void store_rocksdb_turn_write(struct store_rocksdb *s)
             err = rocks_write(s->db, &message);
         }
         s->written += err == DYN_OK;
+        if (err != DYN_OK)
+            store_cache_clear(s->rows); /* it knew what was to be written */
         turn_clear(s);
     }
     if (err == DYN_ERR_NO_SPACE) {
@@ -191,7 +185,7 @@ static void turn_add(struct store_rocksdb *s, const struct store_batch *batch)
     enum store_family f;
     struct slice key, value;
     while (store_batch_next(batch, &at, &type, &f, &key, &value)) {
-        uint64_t hash = key_hash(f, key);
+        uint64_t hash = store_cache_hash(f, key);
         uint32_t slot;
         if (s->turn_ops < TURN_OPS_MAX && !turn_has(s, hash, &slot)) {
             s->keys[slot].generation = s->generation;
@@ -203,6 +197,7 @@ static void turn_add(struct store_rocksdb *s, const struct store_batch *batch)
             rocks_batch_merge(s->db, f, key, value);
         else
             rocks_batch_delete(s->db, f, key);
+        store_rocksdb_row_written(s, type, hash, f, key, value);
         s->turn_ops++;
         s->turn_bytes += key.len + value.len;
     }
@@ -374,7 +369,7 @@ static int open_parts(struct store_rocksdb *s, const struct store_rocksdb_config
 {
     char *path = mem_printf("%s/db", config->path);
     struct rocks_config rocks = {.path = path,
-                                 .cache_bytes = config->cache_bytes,
+                                 .cache_bytes = config->cache_bytes / 2,
                                  .write_buffer_bytes = config->write_buffer_bytes,
                                  .blob_bytes = config->blob_bytes};
     int err = DYN_OK;
@@ -400,6 +395,7 @@ static void free_parts(struct store_rocksdb *s)
 {
     rocks_close(s->db);
     store_disk_free(s->disk);
+    store_cache_free(s->rows);
     free(s->failure_message);
     free(s);
 }
@@ -416,6 +412,8 @@ int store_rocksdb_open(const struct store_rocksdb_config *config, const struct s
         return err;
     }
     s->host = *host;
+    s->rows = store_cache_new(config->cache_bytes / 2);
+    list_init(&s->cold_gets);
     s->generation = 1;
     list_init(&s->waiting);
     list_init(&s->unsynced);

@@ -4,6 +4,7 @@
 #define DYN_ADAPTER_STORE_ROCKSDB_PRIVATE_H
 
 #include "adapter/rocks.h"
+#include "adapter/store_cache.h"
 #include "adapter/store_disk.h"
 #include "adapter/store_identity.h"
 #include "adapter/store_lane.h"
@@ -41,6 +42,8 @@ struct store_rocksdb {
     struct store_disk *disk;
     struct store_lanes *lanes;
     struct rocks *db;
+    struct store_cache *rows;
+    struct list cold_gets; /* struct cold_get.link: on their way to a thread and back */
     struct store_identity identity;
     uint64_t lost;
 
@@ -72,9 +75,11 @@ struct store_rocksdb {
 
 /* Writes what waits for the end of the turn, without running a callback. */
 void store_rocksdb_turn_write(struct store_rocksdb *s);
-/* May a batch that waits hold this row? */
-bool store_rocksdb_turn_may_hold(const struct store_rocksdb *s, enum store_family f,
-                                 struct slice key);
+/* May a batch that waits hold the row with this store_cache_hash? */
+bool store_rocksdb_turn_may_hold(const struct store_rocksdb *s, uint64_t hash);
+/* A row was written: what the cache, or a read that is under way, knows of it is no longer so. */
+void store_rocksdb_row_written(struct store_rocksdb *s, enum store_op_type type, uint64_t hash,
+                               enum store_family f, struct slice key, struct slice value);
 
 /* The port's reads. */
 void store_rocksdb_get(void *ctx, struct store_get *req);

@@ -2,7 +2,7 @@
 /* The reads of store_rocksdb.h. Each is tried in memory first, inside the call; only what RocksDB
  * calls incomplete becomes a job for a thread. A scan reads rows in chunks into a buffer of its
  * own, so that the request's callbacks run on the loop's thread and a long scan neither holds much
- * memory nor the thread for long. */
+ * memory nor the thread for long. Scans pass the cache of rows by. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -17,15 +17,50 @@ enum {
 
 struct cold_get {
     struct store_job job;
+    struct list link; /* in store_rocksdb.cold_gets */
     struct store_rocksdb *s;
     struct store_get *req;
     struct rocks_value *value;
+    uint64_t hash;
+    bool stale; /* the row was written since: the cache must not learn what was found */
     int err;
 };
 
-static void answer_get(struct store_get *req, int err, struct rocks_value *value)
+/* Rows of objects and entries are read again and again, and so is their absence: each put of a new
+ * name asks for it. Values never change, so only those that somebody reads are kept. */
+static bool worth_caching(enum store_family f, int err)
 {
-    req->done(req, err, err == DYN_OK ? rocks_value_slice(value) : slice_of(NULL, 0));
+    return (f == STORE_META && (err == DYN_OK || err == DYN_ERR_NOT_FOUND)) ||
+           (f == STORE_VALUE && err == DYN_OK);
+}
+
+void store_rocksdb_row_written(struct store_rocksdb *s, enum store_op_type type, uint64_t hash,
+                               enum store_family f, struct slice key, struct slice value)
+{
+    list_for_each_safe(l, tmp, &s->cold_gets)
+    {
+        struct cold_get *g = container_of(l, struct cold_get, link);
+        g->stale |= g->hash == hash;
+    }
+    if (f == STORE_META && type == STORE_PUT)
+        store_cache_put(s->rows, hash, f, key, value);
+    else if (f == STORE_META && type == STORE_DELETE)
+        store_cache_put_absent(s->rows, hash, f, key);
+    else if (f == STORE_META || f == STORE_VALUE)
+        store_cache_forget(s->rows, hash, f, key);
+}
+
+static void answer_get(struct store_rocksdb *s, struct store_get *req, uint64_t hash, bool keep,
+                       int err, struct rocks_value *value)
+{
+    struct slice row = err == DYN_OK ? rocks_value_slice(value) : slice_of(NULL, 0);
+    if (keep && worth_caching(req->family, err)) {
+        if (err == DYN_OK)
+            store_cache_put(s->rows, hash, req->family, req->key, row);
+        else
+            store_cache_put_absent(s->rows, hash, req->family, req->key);
+    }
+    req->done(req, err, row);
     rocks_value_free(value);
 }
 
@@ -38,20 +73,35 @@ static void cold_get_run(struct store_job *job)
 static void cold_get_finish(struct store_job *job)
 {
     struct cold_get *g = container_of(job, struct cold_get, job);
-    answer_get(g->req, g->err, g->value);
+    list_remove(&g->link);
+    answer_get(g->s, g->req, g->hash, !g->stale, g->err, g->value);
     free(g);
+}
+
+static bool get_from_cache(struct store_rocksdb *s, struct store_get *req, uint64_t hash)
+{
+    struct store_cached *row = store_cache_find(s->rows, hash, req->family, req->key);
+    if (row == NULL)
+        return false;
+    s->stats.reads_memory++;
+    req->done(req, store_cached_absent(row) ? DYN_ERR_NOT_FOUND : DYN_OK, store_cached_value(row));
+    store_cached_unref(row);
+    return true;
 }
 
 void store_rocksdb_get(void *ctx, struct store_get *req)
 {
     struct store_rocksdb *s = ctx;
     struct rocks_value *value = NULL;
-    if (store_rocksdb_turn_may_hold(s, req->family, req->key))
+    uint64_t hash = store_cache_hash(req->family, req->key);
+    if (get_from_cache(s, req, hash))
+        return;
+    if (store_rocksdb_turn_may_hold(s, hash))
         store_rocksdb_turn_write(s);
     int err = rocks_get(s->db, req->family, req->key, true, &value);
     if (err != ROCKS_INCOMPLETE) {
         s->stats.reads_memory++;
-        answer_get(req, err, value);
+        answer_get(s, req, hash, true, err, value);
         return;
     }
     s->stats.reads_disk++;
@@ -59,6 +109,8 @@ void store_rocksdb_get(void *ctx, struct store_get *req)
     g->job = (struct store_job){.run = cold_get_run, .finish = cold_get_finish};
     g->s = s;
     g->req = req;
+    g->hash = hash;
+    list_append(&s->cold_gets, &g->link);
     store_lanes_submit(s->lanes, LANE_READ, &g->job);
 }
 

@@ -279,6 +279,40 @@ static void test_a_read_that_needs_the_disk_completes_later_and_right(void **sta
     subject_close(&s);
 }
 
+static void note_done(struct store_get *req, int err, struct slice value)
+{
+    (void)value;
+    assert_int_equal(err, DYN_OK);
+    *(bool *)req->arg = true;
+}
+
+/* A read is with a thread when its row is written: what the thread finds is no longer so. */
+static void test_a_read_from_disk_does_not_hide_what_was_written_meanwhile(void **state)
+{
+    (void)state;
+    struct subject s;
+    struct store_stats stats;
+    struct store_batch b = STORE_BATCH_EMPTY;
+    struct buf value = BUF_EMPTY;
+    bool done = false;
+    struct store_get req = {
+        .family = STORE_META, .key = slice_str("a"), .done = note_done, .arg = &done};
+    subject_open(&s, SUBJECT_ROCKSDB);
+    assert_int_equal(subject_put(&s, STORE_META, "a", "old"), DYN_OK);
+    subject_restart(&s);
+    s.port.get(s.port.ctx, &req);
+    s.port.stats(s.port.ctx, &stats);
+    assert_true(!done && stats.reads_disk == 1);
+    store_batch_put(&b, STORE_META, slice_str("a"), slice_str("new"));
+    assert_int_equal(s.port.write(s.port.ctx, &b, STORE_BUFFERED, NULL), DYN_OK);
+    s.dirty = false; /* the batch stays in its turn, so the thread finds the old row */
+    subject_run(&s, &done);
+    assert_int_equal(subject_get(&s, STORE_META, slice_str("a"), &value), DYN_OK);
+    assert_true(slice_equal(buf_slice(&value), slice_str("new")));
+    buf_release(&value);
+    subject_close(&s);
+}
+
 static void test_when_room_is_low_new_data_is_refused_and_deleting_goes_on(void **state)
 {
     (void)state;
@@ -318,6 +352,7 @@ int main(void)
         cmocka_unit_test(test_synced_rows_behind_a_bad_record_of_the_log_are_missed),
         cmocka_unit_test(test_a_failed_write_stops_all_writing_but_not_reading),
         cmocka_unit_test(test_a_read_that_needs_the_disk_completes_later_and_right),
+        cmocka_unit_test(test_a_read_from_disk_does_not_hide_what_was_written_meanwhile),
         cmocka_unit_test(test_when_room_is_low_new_data_is_refused_and_deleting_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
