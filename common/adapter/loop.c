@@ -150,8 +150,8 @@ static void alarm_arm(struct loop *l, uint64_t when)
     if (when >= l->alarm_us)
         return;
     uint64_t at = when > 0 ? when : 1; /* 0 would disarm it */
-    const struct itimerspec ring = {.it_value = {.tv_sec = (time_t)(at / 1000000),
-                                                 .tv_nsec = (long)(at % 1000000) * 1000}};
+    const struct itimerspec ring = {
+        .it_value = {.tv_sec = (time_t)(at / 1000000), .tv_nsec = (long)(at % 1000000) * 1000}};
     int rc = timerfd_settime(l->alarm_fd, TFD_TIMER_ABSTIME, &ring, NULL);
     assert(rc == 0);
     (void)rc;

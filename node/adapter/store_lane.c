@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See store_lane.h. One mutex for all queues: jobs are disk reads and syncs, tens of microseconds
- * at least, so it is never contended for long. Nobody is woken under it: who wakes would run into it
- * and sleep again. */
+ * at least, so it is never contended for long. Nobody is woken under it: who wakes would run into
+ * it and sleep again. */
 #include "adapter/store_lane.h"
 
 #include <assert.h>

@@ -17,7 +17,7 @@ struct store_rocksdb;
 struct store_rocksdb_config {
     const char *path;            /* folder; made when missing; borrowed during the open */
     uint64_t cluster, node;      /* refuse a store of others; 0: whatever the store says */
-    uint64_t cache_bytes;        /* half for rows used lately, half for blocks, filters and blobs */
+    uint64_t cache_bytes;        /* half for rows used lately, half for blocks and filters */
     uint64_t write_buffer_bytes; /* all memtables together */
     uint64_t blob_bytes;         /* values from this size on lie in blob files */
     uint64_t ballast_bytes;      /* 0: none */

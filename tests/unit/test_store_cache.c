@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What is remembered is the newest state, and no more of it than the bound allows. */
 #include "adapter/store_cache.h"
 
 #include <stdio.h>
