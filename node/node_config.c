@@ -188,6 +188,9 @@ static int read_limits(struct config *cfg, struct node_config *c, char **message
         (err = config_get_size(cfg, "value_max", 1, 32 * MIB, &e->value_max, message)) != DYN_OK ||
         (err = config_get_size(cfg, "hints_max", 0, UINT64_MAX / 2, &e->hints_max_bytes,
                                message)) != DYN_OK ||
+        (err = u32(cfg, "clock_pairs", 1, 1000, &e->clock_pairs, message)) != DYN_OK ||
+        (err = config_get_ms(cfg, "clock_age", 0, UINT64_MAX / 2, &e->clock_age_ms, message)) !=
+            DYN_OK ||
         (err = u32(cfg, "requests_max", 1, 1000000, &e->requests_max, message)) != DYN_OK ||
         (err = u32(cfg, "connections_max", 8, 100000, &h->connections_max, message)) != DYN_OK ||
         (err = ms32(cfg, "head_timeout", &h->head_timeout_ms, message)) != DYN_OK ||

@@ -190,6 +190,22 @@ void clock_join(struct clock *into, const struct clock *other)
     assert(at == i);
 }
 
+void clock_remove(struct clock *c, uint32_t index)
+{
+    assert(index < c->n);
+    c->n--;
+    memmove(&c->pairs[index], &c->pairs[index + 1], (c->n - index) * sizeof(*c->pairs));
+}
+
+void clock_forget(struct clock *c, uint64_t before_ms)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < c->n; i++)
+        if (c->pairs[i].time_ms > before_ms)
+            c->pairs[kept++] = c->pairs[i];
+    c->n = kept;
+}
+
 bool clock_lacks_own(const struct clock *c, const struct clock *other, const struct actor *a)
 {
     return clock_get(other, a) > clock_get(c, a);

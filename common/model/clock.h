@@ -63,6 +63,11 @@ void clock_advance(struct clock *c, const struct dot *d, uint64_t time_ms); /* p
 void clock_join(struct clock *into,
                 const struct clock *other); /* pairwise max; time goes with its counter */
 
+void clock_remove(struct clock *c, uint32_t index); /* for truncation alone: see object_truncate */
+/* Drops the pairs that were made at before_ms or earlier. What a reader asks to see again may name
+ * pairs that truncation has cut since. */
+void clock_forget(struct clock *c, uint64_t before_ms);
+
 /* Does b know a counter of this node's actor `a` that c does not? Then c forgot own dots: the mark
  * must close (E1). */
 bool clock_lacks_own(const struct clock *c, const struct clock *other, const struct actor *a);

@@ -30,6 +30,10 @@ int context_dots(struct slice token, const struct dot *dots, uint32_t n,
 int context_verify(struct mac *mac, uint64_t cluster, struct slice key, struct slice context,
                    struct cover *cover);
 
+/* The same for whoever has no mac, and no use for one: what a context says, whoever made it. A node
+ * must not act on that. */
+int context_believe(struct slice context, struct cover *cover);
+
 /* Text form for the HTTP header: base64url; several are separated by commas. */
 void context_format(struct slice context, struct buf *out);
 int context_parse(struct slice text,

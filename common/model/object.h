@@ -144,6 +144,21 @@ bool cover_within(const struct cover *c, const struct object *o);
 void object_write(struct object *o, const struct cover *cover, struct sibling *new_sibling,
                   uint64_t time_ms);
 
+/* Clock truncation (E4): what the coordinator of a put may cut. See object_truncate.c. */
+struct truncation {
+    uint32_t keep;               /* pairs that stay in any case; from 1 */
+    uint64_t before_ms;          /* wall clock: only pairs made by then */
+    struct actor open;           /* under which this node mints; epoch.run 0: none */
+    const struct object *before; /* as it was until this put; may be NULL */
+};
+/* Cuts the oldest pairs beyond `keep` that may go, and adds them to cut. Nothing of an object that
+ * holds a delete. For objects only, never for entries. */
+void object_truncate(struct object *o, const struct truncation *t, struct clock *cut);
+/* At a replica that has merged such a put: cuts along, unless it knows more or must keep the pair.
+ * Returns whether the clock changed. Where an epoch's own pair went, the caller must mint under it
+ * no more. */
+bool object_follow_cut(struct object *o, const struct clock *cut);
+
 /* The entry of an object: same clock and siblings, without values and xattrs. */
 void object_project(const struct object *o,
                     struct object *entry); /* entry: initialized; replaced */

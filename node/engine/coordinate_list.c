@@ -118,7 +118,8 @@ static struct slice safe_end(const struct list_op *op)
         if (!p->more || p->n == 0)
             continue;
         struct slice last = p->entries[p->n - 1].name;
-        if (end.data == NULL || slice_compare(last, end) < 0)
+        int order = end.data == NULL ? 0 : slice_compare(last, end);
+        if (end.data == NULL || (op->e->cfg.bug == BUG_PAGE_CUT ? order > 0 : order < 0))
             end = last;
     }
     return end;

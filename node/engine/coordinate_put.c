@@ -37,6 +37,7 @@ struct put_op {
     uint8_t value_hash[DIGEST_LEN];
     struct replica_write write;
     struct object gathered;
+    struct clock cut; /* by truncation (E4) */
     struct gather *gather;
     bool in_flight;  /* write is at work, merging or minting */
     bool write_held; /* write has results to release */
@@ -66,6 +67,7 @@ static void op_free(struct put_op *op)
         replica_write_release(&op->write);
     cover_release(&op->cover);
     object_release(&op->gathered);
+    clock_release(&op->cut);
     blob_unref(op->value);
     free(op->key_bytes);
     free(op);
@@ -157,6 +159,7 @@ static void on_handed(struct replica_write *w)
         return;
     struct replication_params p = {.key = op->key,
                                    .object = &w->object,
+                                   .cut = &op->cut,
                                    .quorum = op->quorum,
                                    .roles = ROLE_OBJECT | ROLE_ENTRY,
                                    .wait_entry =
@@ -329,6 +332,33 @@ static struct dot survivor(const struct object *o, const struct sibling *written
     return later != NULL ? later->dot : written->dot;
 }
 
+/* Who is away keeps versions that only a whole clock covers when it is back. */
+static bool primaries_are_up(const struct put_op *op)
+{
+    const struct engine *e = op->e;
+    uint64_t nodes[N_MAX];
+    uint32_t n = ring_preference_list(e->ring, ring_partition_of(e->ring, op->key), op->quorum.n,
+                                      nodes, op->quorum.n);
+    for (uint32_t i = 0; i < n; i++)
+        if (nodes[i] != e->cfg.node && !detector_up(e->detector, nodes[i]))
+            return false;
+    return true;
+}
+
+static void truncate_clock(struct put_op *op, struct object *o, struct epoch mark)
+{
+    const struct engine *e = op->e;
+    uint64_t now = engine_wall_ms(e), age = e->cfg.clock_age_ms;
+    struct truncation t = {.keep = e->cfg.clock_pairs,
+                           .before_ms = now > age ? now - age : 0,
+                           .open = {e->cfg.node, mark},
+                           .before = &op->write.stored};
+    if (e->cfg.bug == BUG_OWN_PAIR)
+        t.open.epoch = (struct epoch){0, 0};
+    if (o->clock.n > t.keep && !op->is_standin && primaries_are_up(op))
+        object_truncate(o, &t, &op->cut);
+}
+
 static int add_sibling(struct put_op *op, struct object *o, struct epoch *mark,
                        const struct cover *cover)
 {
@@ -350,6 +380,7 @@ static int add_sibling(struct put_op *op, struct object *o, struct epoch *mark,
     uint32_t live = object_live_count(o);
     if (live > SIBLINGS_LIMIT && live > live_before)
         return DYN_ERR_CONFLICT; /* E24; nothing of this is stored */
+    truncate_clock(op, o, *mark);
     return DYN_OK;
 }
 
@@ -454,6 +485,7 @@ static void mint_start(struct put_op *op)
                                .key = op->key,
                                .roles = roles | ROLE_OBJECT,
                                .mutate = mint,
+                               .cut = &op->cut,
                                .hint_for = op->is_standin ? first_primary(r) : 0,
                                .owe_entry = !replication_same_nodes(e, op->key, r->quorum.n),
                                .sync = local_sync(r),

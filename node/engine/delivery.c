@@ -101,6 +101,7 @@ static void send(struct delivery *d)
                                           .incoming = object,
                                           .hint_for = d->hint_for,
                                           .owe_entry = d->owe_entry,
+                                          .cut = d->cut,
                                           .sync = d->sync ? STORE_SYNCED : STORE_BUFFERED,
                                           .done = on_local,
                                           .arg = d};
@@ -115,6 +116,8 @@ static void send(struct delivery *d)
                          .owe_entry = d->owe_entry,
                          .key = d->key,
                          .object = *object};
+    if (d->cut != NULL)
+        m.cut = *d->cut;
     struct buf body = BUF_EMPTY;
     peer_put_encode(&m, &body);
     d->call.done = on_reply;

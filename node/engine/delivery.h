@@ -14,6 +14,7 @@ struct delivery { /* caller-owned; must stay put until done */
     uint64_t node;               /* may be this node */
     unsigned roles;
     uint64_t hint_for;
+    const struct clock *cut; /* see struct replica_write; borrowed until done; may be NULL */
     bool sync, owe_entry;
     uint64_t holders[READ_QUORUM_NODES]; /* who may have values that this node lacks */
     uint32_t n_holders;

@@ -36,6 +36,8 @@ void engine_config_defaults(struct engine_config *c)
         .owed_delay_us = 10000000,
         .owed_sweep_us = 1000000,
         .requests_max = 4096,
+        .clock_pairs = 10,
+        .clock_age_ms = 24ull * 3600 * 1000,
     };
 }
 

@@ -28,6 +28,9 @@ enum engine_bug {
     BUG_NO_HINT,       /* sloppy acknowledgements without a hint */
     BUG_SKIPPED_SYNC,  /* acknowledges durable writes from the page cache */
     BUG_NO_ENTRY_OWED, /* E17 */
+    BUG_OWN_PAIR,      /* E4: cuts the pair of an epoch that is still open */
+    BUG_FORGED,        /* E3: takes a context for what it says, whoever made it */
+    BUG_PAGE_CUT,      /* E21: ends a merged page at the largest last name */
 };
 
 struct engine_config {
@@ -43,6 +46,8 @@ struct engine_config {
     uint64_t owed_delay_us;   /* 10 s (E17) */
     uint64_t owed_sweep_us;   /* how often debts are looked at: 1 s */
     uint32_t requests_max;    /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
+    uint32_t clock_pairs;     /* clocks longer than this are truncated at puts (E4) */
+    uint64_t clock_age_ms;    /* of their pairs that are at least this old */
     enum engine_bug bug;
 };
 void engine_config_defaults(struct engine_config *c);

@@ -63,6 +63,7 @@ static void reply_put(struct serving *s, int status)
                                .parent_dead = s->write.parent_dead,
                                .missing = s->write.missing,
                                .n_missing = s->write.n_missing};
+    object_follow_cut(&s->put.object, &s->put.cut);
     if (status == DYN_OK && s->writing && (s->put.roles & ROLE_OBJECT))
         m.differs = !object_equal(&s->write.object, &s->put.object);
     struct buf body = BUF_EMPTY;
@@ -94,6 +95,7 @@ static void serve_put(struct serving *s)
                                       .incoming = &s->put.object,
                                       .hint_for = s->put.hint_for,
                                       .owe_entry = s->put.owe_entry,
+                                      .cut = &s->put.cut,
                                       .sync = s->put.sync ? STORE_SYNCED : STORE_BUFFERED,
                                       .done = on_put,
                                       .arg = s};

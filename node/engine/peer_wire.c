@@ -95,6 +95,7 @@ void peer_put_encode(const struct peer_put *m, struct buf *out)
     buf_put_bytes(out, m->key);
     object_encode(&m->object, out);
     object_values_encode(&m->object, out);
+    clock_encode(&m->cut, out);
 }
 
 int peer_put_decode(struct slice body, struct peer_put *m)
@@ -113,9 +114,10 @@ int peer_put_decode(struct slice body, struct peer_put *m)
         reader_fail(&r);
     object_decode(&r, &t.object);
     object_values_decode(&r, &t.object);
+    clock_decode(&r, &t.cut);
     int err = closed(&r);
     if (err != DYN_OK) {
-        object_release(&t.object);
+        peer_put_release(&t);
         return err;
     }
     *m = t;
@@ -125,6 +127,7 @@ int peer_put_decode(struct slice body, struct peer_put *m)
 void peer_put_release(struct peer_put *m)
 {
     object_release(&m->object);
+    clock_release(&m->cut);
 }
 
 enum { REPLY_PARENT_DEAD = 1, REPLY_DIFFERS = 2 };

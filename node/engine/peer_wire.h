@@ -15,6 +15,7 @@ struct peer_put {
     bool owe_entry;
     struct slice key;
     struct object object; /* with the values that travel */
+    struct clock cut;     /* pairs that the put's coordinator cut (E4) */
 };
 void peer_put_encode(const struct peer_put *m, struct buf *out);
 int peer_put_decode(struct slice body, struct peer_put *m);

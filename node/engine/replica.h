@@ -27,6 +27,8 @@ struct replica_write { /* caller-owned; must stay put until done */
     replica_mutate mutate;         /* instead of incoming, ROLE_OBJECT only or both */
     uint64_t hint_for;             /* not 0: held for this node, which must get it later */
     bool owe_entry;                /* record that the entry has not reached its replicas (E17) */
+    const struct clock *cut;       /* what the put's coordinator cut (E4), incoming still has it;
+                                      borrowed; may be NULL */
     enum store_sync sync;
     /* The new state has been handed to the store: object, parent_dead and the rest are known, the
      * acknowledgement is not. May be NULL; runs before done, without locks. */

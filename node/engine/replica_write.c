@@ -131,6 +131,18 @@ static void keep_mine(struct replica_write *w)
         qsort(w->object.siblings, w->object.n, sizeof(struct sibling), by_dot);
 }
 
+/* An epoch whose pair goes is closed: a counter must not begin again at 1 (E4). A stand-in keeps
+ * the whole clock, for the node that it stands in for has not seen this put. */
+static void follow_cut(struct replica_write *w)
+{
+    struct actor own = {w->e->cfg.node, w->mark};
+    if (w->cut == NULL || w->hint_for != 0 || !object_follow_cut(&w->object, w->cut))
+        return;
+    w->changed = true;
+    if (clock_get(&w->object.clock, &own) == 0 && w->e->cfg.bug != BUG_OWN_PAIR)
+        w->mark = (struct epoch){0, 0};
+}
+
 static void merge_or_mutate(struct replica_write *w)
 {
     w->was_live = object_live(&w->stored);
@@ -148,6 +160,7 @@ static void merge_or_mutate(struct replica_write *w)
         w->changed = object_join(&w->object, w->incoming);
         if (w->e->cfg.bug == BUG_KEEP_MINE)
             keep_mine(w);
+        follow_cut(w);
     } else {
         object_copy(&w->object, w->incoming);
     }
@@ -174,6 +187,8 @@ static void on_entry(struct store_get *req, int err, struct slice value)
     }
     struct object projection = OBJECT_EMPTY;
     object_project(&w->object, &projection);
+    if (w->cut != NULL)
+        clock_join(&projection.clock, w->cut); /* no pair of an entry is ever cut (E4) */
     w->entry_was_live = object_live(&w->entry);
     w->entry_was = trees_hash(w->e->trees, ROW_ENTRY, w->key, &w->entry, NULL, 0);
     if (entry_join(&w->entry, &projection))

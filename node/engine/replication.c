@@ -46,6 +46,7 @@ struct replication {
     struct replication_params p;
     uint8_t *key;
     struct object object;
+    struct clock cut;
     uint8_t state_hash[DIGEST_LEN];
     struct preference lists[2]; /* by role_index */
     struct target *targets[TARGETS_MAX];
@@ -73,6 +74,7 @@ static void replication_free(struct replication *r)
         free(r->targets[i]);
     }
     object_release(&r->object);
+    clock_release(&r->cut);
     free(r->key);
     free(r);
 }
@@ -184,6 +186,7 @@ static void target_start(struct replication *r, uint64_t node, unsigned roles, u
                                     .node = node,
                                     .roles = roles,
                                     .hint_for = hint_for,
+                                    .cut = &r->cut,
                                     .sync = wants_sync(r),
                                     .owe_entry = r->p.owe_entry && (roles & ROLE_OBJECT),
                                     .timeout_us = r->p.quorum.timeout_us,
@@ -378,6 +381,10 @@ struct replication *replication_start(struct engine *e, const struct replication
     object_copy(&r->object, p->object);
     if (p->owe_entry)
         object_hash(&r->object, r->state_hash);
+    if (p->cut != NULL) { /* receivers join all that was covered, and then cut along */
+        clock_copy(&r->cut, p->cut);
+        clock_join(&r->object.clock, p->cut);
+    }
     r->self_pending = p->self_roles != 0;
     if (r->p.key.len == 0)
         r->p.roles &= ~(unsigned)ROLE_ENTRY;

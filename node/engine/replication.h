@@ -13,6 +13,7 @@ struct replication_params {
     struct slice key; /* copied */
     const struct object
         *object; /* copied; its loaded values travel at once, others when a replica asks */
+    const struct clock *cut; /* copied; what this put has cut (E4); may be NULL */
     struct quorum quorum;
     unsigned roles;         /* what to spread: ROLE_OBJECT, ROLE_ENTRY or both */
     bool wait_entry;        /* W entries too, before it is settled (creates and deletes) */

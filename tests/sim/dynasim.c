@@ -30,8 +30,9 @@ struct tally {
     uint64_t done, failed, events, acked, reads, simulated_us, first_failed;
 };
 
-static const char *const bug_names[] = {"none",    "no_mark",      "keep_mine",
-                                        "no_hint", "skipped_sync", "entry_not_owed"};
+static const char *const bug_names[] = {"none",     "no_mark",      "keep_mine",
+                                        "no_hint",  "skipped_sync", "entry_not_owed",
+                                        "own_pair", "forged",       "page_cut"};
 
 static const char usage[] =
     "usage: dynasim [--seeds COUNT] [--from S] [--jobs J] [--time-limit SECONDS] [--plant BUG]\n"
@@ -48,7 +49,8 @@ static const char usage[] =
     "  --time-limit SECONDS  begin no seed after that\n"
     "  --seed S              this one, and print its trace hash\n"
     "  --trace               with every event, readable, on standard output\n"
-    "  --plant BUG           no_mark, keep_mine, no_hint, skipped_sync or entry_not_owed\n";
+    "  --plant BUG           no_mark, keep_mine, no_hint, skipped_sync, entry_not_owed, own_pair,\n"
+    "                        forged or page_cut\n";
 
 static uint64_t number(const char *text)
 {

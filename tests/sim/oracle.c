@@ -31,6 +31,16 @@ static void key_release(struct oracle_key *k)
     buf_release(&k->name);
 }
 
+void oracle_allow_false_conflicts(struct oracle *o)
+{
+    o->false_conflicts = true;
+}
+
+bool oracle_false_conflicts(const struct oracle *o)
+{
+    return o->false_conflicts;
+}
+
 void oracle_free(struct oracle *o)
 {
     if (o == NULL)

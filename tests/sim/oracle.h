@@ -61,6 +61,11 @@ struct slice oracle_key_name(const struct oracle *o, uint32_t key);
 /* Directories that the cluster may make by itself, above every key that was ever written (E16). */
 bool oracle_may_be_directory(const struct oracle *o, struct slice key);
 
+/* Clocks are truncated on purpose, sooner than anybody should: what was covered may come back, as a
+ * conflict (E4). Then only what is lost, made up or mixed up is judged, not what is too much. */
+void oracle_allow_false_conflicts(struct oracle *o);
+bool oracle_false_conflicts(const struct oracle *o);
+
 /* A put goes out; cover: what its contexts name, copied. The defaults of r and w are the request's
  * own: options must be explicit. The write is the oracle's, and stays. */
 struct oracle_write *oracle_put(struct oracle *o, const struct put_request *q,

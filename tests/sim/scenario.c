@@ -14,10 +14,18 @@ static void gone(void *arg, struct sim_node *node)
 
 void scenario_begin(struct scenario *s, uint32_t nodes, uint32_t n, uint32_t r, uint32_t w)
 {
-    struct sim_cluster_config cfg = {.nodes = nodes, .q = 16, .n = n, .r = r, .w = w};
+    struct engine_config engine;
+    engine_config_defaults(&engine);
+    scenario_begin_with(s, nodes, n, r, w, &engine);
+}
+
+void scenario_begin_with(struct scenario *s, uint32_t nodes, uint32_t n, uint32_t r, uint32_t w,
+                         const struct engine_config *engine)
+{
+    struct sim_cluster_config cfg = {
+        .nodes = nodes, .q = 16, .n = n, .r = r, .w = w, .engine = *engine};
     *s = (struct scenario){0};
     sim_world_init(&s->world, 42, NULL);
-    engine_config_defaults(&cfg.engine);
     s->cluster = sim_cluster_new(&s->world, &cfg);
     sim_client_init(&s->client, s->cluster, SIM_NODES_MAX);
     s->cluster->gone = gone;

@@ -30,6 +30,9 @@ struct answer {
 };
 
 void scenario_begin(struct scenario *s, uint32_t nodes, uint32_t n, uint32_t r, uint32_t w);
+/* The same with settings of the engine's own; they begin as engine_config_defaults. */
+void scenario_begin_with(struct scenario *s, uint32_t nodes, uint32_t n, uint32_t r, uint32_t w,
+                         const struct engine_config *engine);
 void scenario_end(struct scenario *s); /* fails the test when there was a violation */
 
 /* A top-level file key whose first primaries are these nodes, in any order among n; static storage

@@ -255,8 +255,23 @@ void sim_faults_free(struct sim_faults *f)
     free(f);
 }
 
+/* Writes to one node are lost and its reads go on: it falls behind, and nobody takes it for down
+ * before a replica timeout. The node is another one every few seconds. */
+static enum sim_fate deafen(void *arg, uint32_t from, uint32_t to, uint8_t type, struct slice body)
+{
+    struct sim_faults *f = arg;
+    uint64_t turn = f->cluster->world->now_us / (3 * (uint64_t)SIM_SECOND);
+    (void)from;
+    (void)body;
+    if (type != FRAME_REPLICA_PUT || to != turn % f->plan.nodes)
+        return FATE_CHANCE;
+    return sim_random_chance(&f->random, f->plan.deaf_permille) ? FATE_DROP : FATE_CHANCE;
+}
+
 void sim_faults_start(struct sim_faults *f)
 {
+    if (f->plan.deaf_permille > 0)
+        sim_net_set_judge(f->cluster->net, deafen, f);
     if (total_weight(f) > 0)
         arm_next(f);
 }
@@ -267,6 +282,7 @@ void sim_faults_heal(struct sim_faults *f)
     struct sim_net_config good = {.delay_min_us = 100, .delay_max_us = 2000};
     disarm(f);
     sim_net_tripwire(c->net, 0, 0, 0, NULL, NULL);
+    sim_net_set_judge(c->net, NULL, NULL);
     sim_net_heal(c->net);
     sim_net_configure(c->net, &good);
     for (uint32_t i = 0; i < c->cfg.nodes; i++) {

@@ -102,6 +102,34 @@ static void plan_net(struct sim_plan *p, struct sim_random *r)
     p->net.reset_permille = sim_random_chance(r, 600) ? 0 : (uint32_t)sim_random_range(r, 1, 30);
 }
 
+/* Many files in one directory, read in short pages by quorums that must meet, while replicas miss a
+ * message here and there: what a merged page leaves out shows only here (E21). */
+static void plan_listing(struct sim_plan *p, struct sim_random *r)
+{
+    p->n = 3;
+    p->r = p->w = 2;
+    p->strict_permille = 1000;
+    p->vary_permille = p->same_value_permille = p->mount_permille = p->retry_permille = 0;
+    p->files = 60;
+    p->dirs = 1;
+    p->ops = 500;
+    p->users = 5;
+    p->page = 3;
+    p->library_permille = 0;
+    p->think_us = sim_random_range(r, 2, 20) * 1000;
+    for (int k = 0; k < OP_KINDS; k++)
+        p->op_weight[k] = 0;
+    p->op_weight[OP_GET] = 20;
+    p->op_weight[OP_BLIND] = 20;
+    p->op_weight[OP_DELETE] = 30;
+    p->op_weight[OP_LIST] = 40;
+    for (int k = 0; k < FAULT_KINDS; k++)
+        p->fault_weight[k] = 0;
+    p->deaf_permille = (uint32_t)sim_random_range(r, 400, 900);
+    p->net.loss_permille = p->net.reset_permille = p->net.tail_permille = p->net.dup_permille = 0;
+    p->replica_timeout_us = 3 * SIM_SECOND;
+}
+
 void sim_plan_make(struct sim_plan *p, uint64_t seed)
 {
     struct sim_random r;
@@ -115,8 +143,15 @@ void sim_plan_make(struct sim_plan *p, uint64_t seed)
     p->ops = (uint32_t)sim_random_range(&r, 60, 180);
     p->files = (uint32_t)sim_random_range(&r, 1, 6);
     p->dirs = (uint32_t)sim_random_range(&r, 1, 4);
+    p->page = 6;
     p->think_us = sim_random_range(&r, 50, 1500) * 1000;
     p->disk_us = sim_random_chance(&r, 300) ? 0 : sim_random_range(&r, 10, 5000);
     p->owed_delay_us = sim_random_range(&r, 1, 10) * SIM_SECOND;
     p->replica_timeout_us = sim_random_range(&r, 100, 700) * 1000;
+    if (sim_random_chance(&r, 250)) {
+        p->clock_pairs = (uint32_t)sim_random_range(&r, 1, 4);
+        p->clock_age_ms = sim_random_chance(&r, 300) ? 0 : sim_random_range(&r, 1, 8000);
+    }
+    if (p->clock_pairs == 0 && sim_random_chance(&r, 150))
+        plan_listing(p, &r);
 }

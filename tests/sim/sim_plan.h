@@ -53,6 +53,7 @@ struct sim_plan {
     uint32_t fault_weight[FAULT_KINDS]; /* all 0: a calm seed */
     uint64_t fault_every_us, fault_lasts_us;
     uint64_t think_us;
+    uint32_t page;                 /* entries of a listing's page, at most */
     bool ends_in_kill;             /* of all nodes at once, while the last requests are under way */
     uint32_t strict_permille;      /* of requests; the others are sloppy */
     uint32_t vary_permille;        /* of requests with an r and w of their own */
@@ -63,9 +64,12 @@ struct sim_plan {
     uint32_t kv_permille, library_permille; /* of requests; the others as bare frames */
     uint32_t away_permille;                 /* of requests that do not go to the user's own node */
     struct sim_net_config net;
-    uint64_t disk_us; /* a disk call takes up to this */
+    uint32_t deaf_permille; /* of the writes to one node after the other that are lost */
+    uint64_t disk_us;       /* a disk call takes up to this */
     uint64_t owed_delay_us;
     uint64_t replica_timeout_us;
+    uint32_t clock_pairs; /* truncation (E4); 0: as configured by default, so never */
+    uint64_t clock_age_ms;
 };
 
 void sim_plan_make(struct sim_plan *p, uint64_t seed);

@@ -43,6 +43,9 @@ static void log_plan(struct run *run)
     sim_log(&run->world, "durability weights %u %u %u, %u users, %u ops, %u files, %u dirs",
             p->durability_weight[1], p->durability_weight[2], p->durability_weight[3], p->users,
             p->ops, p->files, p->dirs);
+    if (p->clock_pairs != 0)
+        sim_log(&run->world, "clocks over %u are cut after %llu ms", p->clock_pairs,
+                (unsigned long long)p->clock_age_ms);
 }
 
 static void begin(struct run *run, uint64_t seed, enum engine_bug bug, FILE *log)
@@ -58,9 +61,15 @@ static void begin(struct run *run, uint64_t seed, enum engine_bug bug, FILE *log
     engine_config_defaults(&cfg.engine);
     cfg.engine.owed_delay_us = run->plan.owed_delay_us;
     cfg.engine.replica_timeout_us = run->plan.replica_timeout_us;
+    if (run->plan.clock_pairs != 0) {
+        cfg.engine.clock_pairs = run->plan.clock_pairs;
+        cfg.engine.clock_age_ms = run->plan.clock_age_ms;
+    }
     cfg.engine.bug = bug;
     run->cluster = sim_cluster_new(&run->world, &cfg);
     run->oracle = oracle_new(&run->world);
+    if (run->plan.clock_pairs != 0)
+        oracle_allow_false_conflicts(run->oracle);
     run->workload = sim_workload_new(run->cluster, &run->plan, run->oracle);
     run->faults = sim_faults_new(run->cluster, &run->plan, power_lost, run);
     sim_client_init(&run->judge, run->cluster, SIM_ENDPOINTS_MAX - 2);

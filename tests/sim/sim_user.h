@@ -5,7 +5,7 @@
 
 #include "sim_workload.h"
 
-#define USER_KEYS_MAX 16
+#define USER_KEYS_MAX 64
 
 /* What an user remembers of a key: the last reply to a read or a write of its own. */
 struct memory {
