@@ -11,6 +11,8 @@
 #include "model/wire.h"
 
 #define ROUND_US 1000000u
+#define FRAMES_MAX                                                                                 \
+    4096u /* in a batch, all of which are handled in one turn; senders stop at 1,024 */
 #define BATCH_TYPE "application/octet-stream"
 
 struct asker {
@@ -155,14 +157,16 @@ static void refuse(struct http_request *r, int err, const char *message)
 }
 
 /* What the frames ask: how many replies, and whether they may leave the receiver open. */
-static uint32_t count_frames(struct slice frames, bool *only_ring)
+static uint32_t count_frames(struct slice frames, uint32_t *n, bool *only_ring)
 {
     uint32_t expected = 0;
     uint8_t type;
     uint64_t rid;
     struct slice body;
     *only_ring = true;
+    *n = 0;
     while (frame_take(&frames, &type, &rid, &body) == 1) {
+        ++*n;
         expected += rid != 0;
         *only_ring = *only_ring && type == FRAME_RING;
     }
@@ -202,7 +206,11 @@ void batch_server_take(struct batch_server *b, struct http_request *r, bool peer
                                      : "the body is not a batch of frames");
         return;
     }
-    uint32_t missing = count_frames(frames, &only_ring);
+    uint32_t n, missing = count_frames(frames, &n, &only_ring);
+    if (n > FRAMES_MAX) {
+        refuse(r, DYN_ERR_PROTOCOL, "the batch holds more than 4096 frames");
+        return;
+    }
     if (!meant_for_us(b, &h, only_ring)) {
         refuse(r, DYN_ERR_REFUSED, "the batch is meant for another node or cluster");
         return;

@@ -14,6 +14,9 @@
 
 #define DIRECT_MIN 8192u       /* what is left of a body when it pays to read past libevent */
 #define DIRECT_TURN (1u << 20) /* bytes of one connection in a turn */
+#define RESERVE_MAX (9u << 20) /* of a body that is announced, made room for at once */
+#define WINDOW_US 1000000u     /* over which a body's speed is looked at */
+#define SLOW_RATE (64u << 10)  /* who is slower, bytes a second, gives way */
 #define VECTORS 8
 
 static const char refusal[] = "GET /refused HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n";
@@ -24,10 +27,45 @@ static bool is_batch(const struct http_framing *f)
     return strncmp(f->target, "/internal/", 10) == 0 || strncmp(f->target, "/v1/batch", 9) == 0;
 }
 
-static void settle_announced(struct http_gate *g)
+void http_gates_init(struct http_gates *all, const struct http_gate_config *cfg)
 {
-    g->all->bodies -= g->announced;
-    g->announced = 0;
+    *all = (struct http_gates){.cfg = cfg};
+    list_init(&all->open);
+}
+
+/* The body has ended, one way or the other. */
+static void settle_body(struct http_gate *g)
+{
+    g->all->bodies -= g->body_read;
+    g->body_read = 0;
+    list_remove(&g->link);
+}
+
+static struct http_gate *slowest(const struct http_gate *except)
+{
+    struct http_gate *found = NULL;
+    uint64_t now = loop_now_us();
+    for (struct list *l = except->all->open.next; l != &except->all->open; l = l->next) {
+        struct http_gate *g = container_of(l, struct http_gate, link);
+        if (g == except || g->rate >= SLOW_RATE || now - g->body_us < 2 * WINDOW_US)
+            continue;
+        if (found == NULL || g->body_read > found->body_read)
+            found = g;
+    }
+    return found;
+}
+
+static bool make_room(struct http_gate *g)
+{
+    while (g->all->bodies > g->all->cfg->bodies_max) {
+        struct http_gate *other = slowest(g);
+        if (other == NULL)
+            return false;
+        other->gave_way = true;
+        settle_body(other);
+        evbuffer_drain(other->hold, evbuffer_get_length(other->hold));
+    }
+    return true;
 }
 
 /* Takes all input after its first `keep` bytes, which are messages that evhttp has yet to read,
@@ -52,7 +90,7 @@ static void take_tail(struct evbuffer *input, size_t keep, struct evbuffer *to)
 static void refuse(struct http_gate *g, enum http_framing_error e)
 {
     g->refused = e;
-    settle_announced(g);
+    settle_body(g);
     evbuffer_drain(g->hold, evbuffer_get_length(g->hold));
     evbuffer_add(bufferevent_get_input(g->bev), refusal, sizeof(refusal) - 1);
 }
@@ -63,15 +101,13 @@ static enum http_framing_error head_read(struct http_gate *g, bool body_follows)
     const struct http_gate_config *cfg = g->all->cfg;
     struct http_framing *f = &g->framing;
     f->limits.body_max = is_batch(f) ? cfg->batch_max : cfg->body_max;
-    g->body_us = loop_now_us();
-    g->body_read = 0;
+    g->body_us = g->grace_us = g->window_us = loop_now_us();
+    g->grace_read = g->window_read = g->rate = 0;
     uint64_t size = f->has_coding ? f->limits.body_max : f->length;
     if (size > f->limits.body_max)
         return HTTP_BODY_TOO_LARGE;
-    if (g->all->bodies + size > cfg->bodies_max)
-        return HTTP_BODIES_TOO_MANY;
-    g->all->bodies += size;
-    g->announced = size;
+    if (size > 0)
+        list_append(&g->all->open, &g->link);
     /* Straight to the socket, and only when no answer is under way: evhttp would take a write of
      * ours for the end of its own. */
     if (size > 0 && f->has_expect && !body_follows && g->passed == g->answered)
@@ -99,8 +135,10 @@ static void scan_bytes(struct http_gate *g, struct scan *s, struct slice in, boo
         s->at += used;
         if (!was_open)
             g->since_us = loop_now_us();
-        if (in_body)
+        if (in_body) {
             g->body_read += used;
+            g->all->bodies += used;
+        }
         if (e == HTTP_BAD) {
             s->error = f->error;
         } else if (e == HTTP_HEAD) {
@@ -108,8 +146,10 @@ static void scan_bytes(struct http_gate *g, struct scan *s, struct slice in, boo
         } else if (e == HTTP_DONE) {
             s->clean = s->at;
             g->passed++;
-            settle_announced(g);
+            settle_body(g);
             f->limits = g->all->cfg->limits;
+        } else if (in_body && !make_room(g)) {
+            s->error = HTTP_BODIES_TOO_MANY;
         }
     } while (s->error == HTTP_CLEAN && (in.len > 0 || e == HTTP_HEAD));
 }
@@ -158,7 +198,9 @@ static void sort_input(struct http_gate *g, struct evbuffer *input, size_t old)
 static uint64_t direct_left(const struct http_gate *g)
 {
     const struct http_framing *f = &g->framing;
-    return g->refused == HTTP_CLEAN && !http_framing_in_head(f) && !f->has_coding ? f->left : 0;
+    return g->refused == HTTP_CLEAN && !g->gave_way && !http_framing_in_head(f) && !f->has_coding
+               ? f->left
+               : 0;
 }
 
 static void read_direct(struct http_gate *g, struct evbuffer *input)
@@ -167,7 +209,8 @@ static void read_direct(struct http_gate *g, struct evbuffer *input)
     while (turn > 0 && direct_left(g) >= DIRECT_MIN) {
         struct evbuffer_iovec v;
         struct scan s = {0};
-        if (evbuffer_reserve_space(g->hold, (ev_ssize_t)direct_left(g), &v, 1) != 1)
+        uint64_t room = direct_left(g) < RESERVE_MAX ? direct_left(g) : DIRECT_TURN;
+        if (evbuffer_reserve_space(g->hold, (ev_ssize_t)room, &v, 1) != 1)
             abort(); /* as any allocation */
         v.iov_len = v.iov_len < direct_left(g) ? v.iov_len : (size_t)direct_left(g);
         ssize_t n = recv(bufferevent_getfd(g->bev), v.iov_base, v.iov_len, MSG_DONTWAIT);
@@ -178,7 +221,10 @@ static void read_direct(struct http_gate *g, struct evbuffer *input)
         if (n <= 0)
             break; /* nothing now, or an end that libevent will see too */
         turn -= (size_t)n < turn ? (size_t)n : turn;
-        assert(s.error == HTTP_CLEAN);
+        if (s.error != HTTP_CLEAN) {
+            refuse(g, s.error);
+            break;
+        }
         if (s.clean > 0)
             evbuffer_add_buffer(input, g->hold);
     }
@@ -190,7 +236,7 @@ static void input_changed(struct evbuffer *input, const struct evbuffer_cb_info 
     if (info->n_added == 0 || g->busy)
         return;
     g->busy = true;
-    if (g->refused != HTTP_CLEAN) {
+    if (g->refused != HTTP_CLEAN || g->gave_way) {
         take_tail(input, info->orig_size, NULL);
     } else {
         sort_input(g, input, info->orig_size);
@@ -203,6 +249,7 @@ void http_gate_init(struct http_gate *g, struct http_gates *all, struct bufferev
 {
     *g = (struct http_gate){.all = all, .bev = bev, .since_us = loop_now_us()};
     g->hold = evbuffer_new();
+    list_init(&g->link);
     http_framing_init(&g->framing, &all->cfg->limits);
     evbuffer_add_cb(bufferevent_get_input(bev), input_changed, g);
 }
@@ -210,7 +257,7 @@ void http_gate_init(struct http_gate *g, struct http_gates *all, struct bufferev
 void http_gate_release(struct http_gate *g)
 {
     evbuffer_remove_cb(bufferevent_get_input(g->bev), input_changed, g);
-    settle_announced(g);
+    settle_body(g);
     evbuffer_free(g->hold);
     g->hold = NULL;
 }
@@ -225,11 +272,36 @@ static void refuse_late(struct http_gate *g, enum http_framing_error e)
     g->busy = false;
 }
 
+/* Stretch by stretch, not since its begin: what came fast once must not stand still for hours. */
+static bool body_too_slow(struct http_gate *g, uint64_t now_us)
+{
+    const struct http_gate_config *cfg = g->all->cfg;
+    uint64_t window = now_us - g->window_us, grace = now_us - g->grace_us;
+    if (window >= WINDOW_US) {
+        g->rate = (g->body_read - g->window_read) * 1000000u / window;
+        g->window_us = now_us;
+        g->window_read = g->body_read;
+    }
+    if (grace <= cfg->body_grace_us)
+        return false;
+    if ((g->body_read - g->grace_read) * 1000000u / grace < cfg->body_rate) {
+        refuse_late(g, HTTP_BODY_TOO_SLOW);
+        return true;
+    }
+    g->grace_us = now_us;
+    g->grace_read = g->body_read;
+    return false;
+}
+
 enum http_gate_state http_gate_check(struct http_gate *g, uint64_t now_us)
 {
     const struct http_gate_config *cfg = g->all->cfg;
     if (g->refused != HTTP_CLEAN)
         return HTTP_GATE_FINE;
+    if (g->gave_way) {
+        refuse_late(g, HTTP_BODIES_TOO_MANY);
+        return HTTP_GATE_REFUSED;
+    }
     if (!http_framing_open(&g->framing))
         return now_us - g->since_us > cfg->idle_timeout_us ? HTTP_GATE_IDLE_TOO_LONG
                                                            : HTTP_GATE_FINE;
@@ -239,9 +311,5 @@ enum http_gate_state http_gate_check(struct http_gate *g, uint64_t now_us)
         refuse_late(g, HTTP_HEAD_TOO_SLOW);
         return HTTP_GATE_REFUSED;
     }
-    uint64_t took = now_us - g->body_us;
-    if (took <= cfg->body_grace_us || g->body_read * 1000000u / took >= cfg->body_rate)
-        return HTTP_GATE_FINE;
-    refuse_late(g, HTTP_BODY_TOO_SLOW);
-    return HTTP_GATE_REFUSED;
+    return body_too_slow(g, now_us) ? HTTP_GATE_REFUSED : HTTP_GATE_FINE;
 }

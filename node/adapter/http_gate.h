@@ -24,18 +24,22 @@ struct http_gate_config {
     struct http_limits limits; /* body_max: the larger of the next two */
     uint64_t body_max;         /* bytes of a body */
     uint64_t batch_max;        /* ... of a batch */
-    uint64_t bodies_max;       /* bytes of all bodies being received at a time */
+    uint64_t bodies_max;       /* bytes held of all bodies being received at a time */
     uint64_t head_timeout_us;  /* from a request's first byte to its empty line */
     uint64_t idle_timeout_us;  /* between requests */
-    uint64_t body_grace_us;    /* then a body must have come at body_rate or more */
+    uint64_t body_grace_us;    /* in each stretch of this length a body must come at body_rate */
     uint64_t body_rate;        /* bytes a second */
 };
 
-/* Shared by all gates of a server. */
+/* Shared by all gates of a server. What counts against bodies_max is what has come, not what was
+ * announced, which costs a client nothing. When that is used up, the slowest gives way: to hold
+ * memory for long, one has to go on sending. */
 struct http_gates {
     const struct http_gate_config *cfg;
-    uint64_t bodies; /* bytes announced by messages being received */
+    uint64_t bodies;  /* bytes held of bodies being received */
+    struct list open; /* gates that receive one */
 };
+void http_gates_init(struct http_gates *all, const struct http_gate_config *cfg);
 
 struct http_gate {
     struct http_gates *all;
@@ -44,12 +48,16 @@ struct http_gate {
     struct http_framing framing;
     uint64_t since_us;  /* the message's first byte; when none is open, the last answer */
     uint64_t body_us;   /* the end of its head */
-    uint64_t body_read; /* bytes of its body so far */
-    uint64_t announced; /* its part of all->bodies */
-    uint64_t passed;    /* messages given to evhttp, not counting a refusal */
-    uint64_t answered;  /* ... whose answers have left; counted by the server */
-    enum http_framing_error refused; /* nothing after this is read */
-    bool busy;                       /* the gate itself is changing the input */
+    uint64_t body_read; /* bytes of its body so far: its part of all->bodies */
+    struct list link;   /* in all->open while it receives a body */
+    /* How fast it comes: since when, and how much had come by then. */
+    uint64_t grace_us, grace_read;
+    uint64_t window_us, window_read, rate; /* rate: bytes a second in the last window */
+    bool gave_way;                         /* what it held is gone, the refusal is due */
+    uint64_t passed;                       /* messages given to evhttp, not counting a refusal */
+    uint64_t answered;                     /* ... whose answers have left; counted by the server */
+    enum http_framing_error refused;       /* nothing after this is read */
+    bool busy;                             /* the gate itself is changing the input */
 };
 
 void http_gate_init(struct http_gate *g, struct http_gates *all, struct bufferevent *bev);

@@ -4,7 +4,10 @@
  * its rounds, for those that evhttp has let go; it reads on while it writes an answer, so reading
  * is switched off until the answer is out (a client that half-closed still gets it, and nobody can
  * fill the input meanwhile); it closes at once after a refusal, so that connection stays for a
- * moment and swallows what still comes, or the reset would overtake the answer. */
+ * moment and swallows what still comes, or the reset would overtake the answer.
+ *
+ * Answers wait in memory for their readers. All of them together have a bound: past it requests are
+ * refused, and who hardly reads loses his connection. */
 #include "adapter/http_server.h"
 
 #include <assert.h>
@@ -28,6 +31,9 @@
 #define ROUND_US 250000u   /* between looks at deadlines */
 #define LINGER_US 2000000u /* of a refused connection */
 #define BACKLOG 1024
+#define READ_WINDOW_US 1000000u /* over which a reader's speed is looked at */
+#define READ_SLOW_RATE                                                                             \
+    (64u << 10)        /* who takes less, bytes a second, is cut off when memory is short */
 #define COPY_MAX 4096u /* answers up to this are copied, larger ones are referenced */
 
 struct http_conn {
@@ -36,9 +42,11 @@ struct http_conn {
     struct http_gate gate;
     struct bufferevent *bev; /* referenced */
     struct http_request *active;
-    uint64_t handled;   /* requests handed over by evhttp */
-    uint64_t linger_us; /* evhttp is done with it, it is freed then */
-    bool ended;         /* evhttp is done with it */
+    uint64_t handled;                        /* requests handed over by evhttp */
+    uint64_t linger_us;                      /* evhttp is done with it, it is freed then */
+    bool ended;                              /* evhttp is done with it */
+    uint64_t output;                         /* bytes of answers that wait for the reader */
+    uint64_t taken, window_taken, window_us; /* how fast he takes them */
 };
 
 struct http_request {
@@ -66,7 +74,8 @@ struct http_server {
     struct timer round;
     struct http_server_stats stats;
     uint16_t port;
-    bool full; /* not accepting: too many connections or descriptors */
+    uint64_t output; /* of all connections */
+    bool full;       /* not accepting: too many connections or descriptors */
 };
 
 void http_server_config_defaults(struct http_server_config *c)
@@ -78,6 +87,7 @@ void http_server_config_defaults(struct http_server_config *c)
         .body_max = 1u << 20,
         .batch_max = 66u << 20,
         .bodies_max = 256u << 20,
+        .answers_max = 256u << 20,
         .head_timeout_ms = 10000,
         .idle_timeout_ms = 60000,
         .body_grace_ms = 10000,
@@ -104,6 +114,19 @@ static void set_accepting(struct http_server *s, bool on)
         evconnlistener_disable(listener(s));
 }
 
+static void output_changed(struct evbuffer *output, const struct evbuffer_cb_info *info, void *arg)
+{
+    struct http_conn *c = arg;
+    (void)output;
+    if (c->output == 0) { /* the first bytes: from now on he is looked at */
+        c->window_us = loop_now_us();
+        c->window_taken = c->taken;
+    }
+    c->taken += info->n_deleted;
+    c->output += info->n_added - info->n_deleted;
+    c->server->output += info->n_added - info->n_deleted;
+}
+
 static struct bufferevent *connection_new(struct event_base *base, void *arg)
 {
     struct http_server *s = arg;
@@ -116,6 +139,7 @@ static struct bufferevent *connection_new(struct event_base *base, void *arg)
     bufferevent_incref(c->bev);
     bufferevent_set_timeouts(c->bev, NULL, &write_timeout);
     c->server = s;
+    evbuffer_add_cb(bufferevent_get_output(c->bev), output_changed, c);
     http_gate_init(&c->gate, &s->gates, c->bev);
     list_append(&s->conns, &c->link);
     s->stats.accepted++;
@@ -131,6 +155,8 @@ static void connection_free(struct http_conn *c)
     if (fd >= 0 && (size_t)fd < s->n_by_fd && s->by_fd[fd] == c)
         s->by_fd[fd] = NULL;
     http_gate_release(&c->gate);
+    evbuffer_remove_cb(bufferevent_get_output(c->bev), output_changed, c);
+    s->output -= c->output;
     bufferevent_decref(c->bev); /* closes, once evhttp has let go too */
     list_remove(&c->link);
     s->stats.connections--;
@@ -196,11 +222,27 @@ static bool connection_ended(const struct http_conn *c)
     return c->ended || event_cb == NULL; /* evhttp's own is set for as long as it cares */
 }
 
+/* Only when memory is short; else the write timeout is all that a reader has to keep. */
+static bool reads_too_slowly(struct http_conn *c, uint64_t now)
+{
+    uint64_t window = now - c->window_us;
+    if (c->output <= READ_SLOW_RATE || window < READ_WINDOW_US)
+        return false;
+    uint64_t rate = (c->taken - c->window_taken) * 1000000u / window;
+    c->window_us = now;
+    c->window_taken = c->taken;
+    return rate < READ_SLOW_RATE && c->server->output > c->server->cfg.answers_max / 2;
+}
+
 static void connection_check(struct http_conn *c, uint64_t now)
 {
     if (connection_ended(c)) {
         if (now >= c->linger_us)
             connection_free(c);
+        return;
+    }
+    if (reads_too_slowly(c, now)) {
+        bufferevent_trigger_event(c->bev, BEV_EVENT_WRITING | BEV_EVENT_TIMEOUT, 0);
         return;
     }
     if (c->gate.passed != c->gate.answered)
@@ -265,8 +307,14 @@ static void handle_request(struct evhttp_request *req, void *arg)
         http_reply_error(r, status, code, http_framing_message(e));
         return;
     }
-    s->stats.requests++;
     evhttp_request_set_on_complete_cb(req, answered, c);
+    if (s->output > s->cfg.answers_max) {
+        s->stats.refused++;
+        http_reply_error(r, 503, dyn_err_code(DYN_ERR_OVERLOAD),
+                         "too many answers wait for their readers, try again later");
+        return;
+    }
+    s->stats.requests++;
     s->handle(s->arg, r);
 }
 
@@ -522,7 +570,7 @@ static void gate_config(struct http_server *s)
         .body_grace_us = c->body_grace_ms * 1000ull,
         .body_rate = c->body_rate,
     };
-    s->gates.cfg = &s->gate_cfg;
+    http_gates_init(&s->gates, &s->gate_cfg);
 }
 
 int http_server_new(struct loop *l, const struct http_server_config *cfg,
@@ -590,4 +638,5 @@ void http_server_stats(const struct http_server *s, struct http_server_stats *ou
 {
     *out = s->stats;
     out->bytes_in_bodies = s->gates.bodies;
+    out->bytes_in_answers = s->output;
 }

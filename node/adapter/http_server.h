@@ -16,11 +16,12 @@ struct http_server_config {
     uint32_t headers_max;     /* fields; default 64 */
     uint64_t body_max;        /* bytes; default 1 MiB */
     uint64_t batch_max;       /* bytes, for /internal/ and /v1/batch; default 66 MiB */
-    uint64_t bodies_max;      /* bytes of all bodies being received; default 256 MiB */
+    uint64_t bodies_max;      /* bytes held of all bodies being received; default 256 MiB */
+    uint64_t answers_max;     /* ... of all answers that their readers have yet to take; 256 MiB */
     uint32_t head_timeout_ms; /* default 10 s */
     uint32_t idle_timeout_ms; /* default 60 s */
     uint32_t body_grace_ms;   /* default 10 s */
-    uint32_t body_rate;       /* least bytes a second after the grace; default 1024 */
+    uint32_t body_rate;       /* least bytes a second in each stretch of that; default 1024 */
     uint32_t
         write_timeout_ms; /* a reader that takes nothing for so long is cut off; default 30 s */
 };
@@ -44,7 +45,7 @@ uint16_t http_server_port(const struct http_server *s);
 void http_server_stop_listening(struct http_server *s); /* for a drain */
 
 struct http_server_stats {
-    uint64_t connections, accepted, requests, refused, bytes_in_bodies;
+    uint64_t connections, accepted, requests, refused, bytes_in_bodies, bytes_in_answers;
 };
 void http_server_stats(const struct http_server *s, struct http_server_stats *out);
 

@@ -5,6 +5,7 @@ contexts, bad framing, bodies over the limit, garbage to the batch endpoints."""
 import json
 import os
 import socket
+import struct
 
 import pytest
 
@@ -165,3 +166,24 @@ def test_names_that_are_not_utf8_come_back_percent_encoded(node):
     entries = json.loads(node.request("GET", "/v1/dir/odd").body)["entries"]
     assert [entry["name"] for entry in entries] == ["%FF%FE%20x"]
     assert node.request("GET", "/v1/kv/odd/%FF%FE%20x").body == b"1"
+
+
+def test_a_batch_of_very_many_frames_is_refused(node):
+    """They would all be handled in one turn of the loop, and be answered with much more than they are."""
+    ring = struct.Struct("<BIQ")
+    frames = b"".join(ring.pack(36, 0, rid) for rid in range(1, 5001))
+    header = b"DYN1" + bytes(24) + bytes(16)
+    answer = node.request("POST", "/v1/batch", header + frames)
+    assert answer.status == 400 and "4096 frames" in error_of(answer)["message"]
+    assert node.request("POST", "/v1/batch", header + frames[:1000 * ring.size]).status == 200
+
+
+def test_clients_that_announce_much_and_send_little_keep_nobody_out(node):
+    host, _, port = node.address.rpartition(":")
+    slow = [socket.create_connection((host, int(port)), timeout=15) for _ in range(8)]
+    for connection in slow:
+        connection.sendall(b"POST /v1/batch HTTP/1.1\r\nHost: h\r\n"
+                           b"Content-Length: 69000000\r\n\r\nx")
+    assert node.request("PUT", "/v1/kv/large", bytes(1 << 20)).status == 204
+    for connection in slow:
+        connection.close()

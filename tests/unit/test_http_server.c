@@ -71,7 +71,7 @@ static void dial(struct fixture *f)
     f->eof = false;
 }
 
-static int setup(void **state)
+static int start(void **state, uint32_t body_grace_ms)
 {
     struct fixture *f = mem_new(struct fixture);
     struct http_server_config cfg;
@@ -83,15 +83,26 @@ static int setup(void **state)
     cfg.head_max = 1000;
     cfg.body_max = 100000;
     cfg.bodies_max = 400000;
+    cfg.answers_max = 12u << 20;
     cfg.batch_max = 300000;
     cfg.connections_max = 3;
     cfg.head_timeout_ms = 300;
     cfg.idle_timeout_ms = 900;
-    cfg.body_grace_ms = 300;
+    cfg.body_grace_ms = body_grace_ms;
     assert_int_equal(http_server_new(f->loop, &cfg, handle, f, &f->http, &message), DYN_OK);
     dial(f);
     *state = f;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return start(state, 300);
+}
+
+static int setup_patient(void **state)
+{
+    return start(state, 20000);
 }
 
 static int teardown(void **state)
@@ -111,6 +122,8 @@ static void say_n(struct fixture *f, const char *text, size_t len)
         if (n > 0) {
             text += n;
             len -= (size_t)n;
+        } else if (n < 0 && errno != EAGAIN) {
+            return; /* the server has had enough */
         }
         loop_turn(f->loop, 0);
     }
@@ -229,22 +242,94 @@ static void test_a_body_over_its_limit_is_refused_at_the_head(void **state)
     hear(f, "100 Continue"); /* batches may be larger */
 }
 
+/* A batch of 300,000 bytes, of which so many come. Leaves the connection open and gives it. */
+static int begin_batch(struct fixture *f, size_t come)
+{
+    char *bytes = mem_zalloc(come);
+    f->fd = -1;
+    dial(f);
+    say(f, "POST /v1/batch" H "Content-Length: 300000\r\n\r\n");
+    say_n(f, bytes, come);
+    free(bytes);
+    int fd = f->fd;
+    f->fd = -1;
+    return fd;
+}
+
 static void test_all_bodies_together_are_limited(void **state)
 {
     struct fixture *f = *state;
     struct http_server_stats s;
-    say(f, "POST /v1/batch" H "Content-Length: 300000\r\n\r\nx");
-    loop_turn(f->loop, 1000);
-    int first = f->fd;
-    f->fd = -1;
-    dial(f);
-    say(f, "POST /v1/batch" H "Content-Length: 300000\r\n\r\nx");
-    hear(f, "503 Service Unavailable");
+    close(f->fd);
+    int first = begin_batch(f, 290000);
+    f->fd = begin_batch(f, 290000);
+    hear(f, "503 Service Unavailable"); /* the first one is fast, as far as can be told */
     close(first);
     dial(f);
     hear_end(f); /* idle, while the first one's end is noticed */
     http_server_stats(f->http, &s);
     assert_int_equal(s.bytes_in_bodies, 0);
+}
+
+static void test_bodies_that_are_only_announced_keep_nobody_out(void **state)
+{
+    struct fixture *f = *state;
+    close(f->fd);
+    int others[] = {begin_batch(f, 1), begin_batch(f, 1)}; /* 600,000 bytes of 400,000 */
+    dial(f);
+    say(f, "PUT /a" H "Content-Length: 3\r\n\r\nabc");
+    hear(f, "</a 3>");
+    close(others[0]);
+    close(others[1]);
+}
+
+/* Tries until the server has seen for long enough that the first stands still. */
+static void test_who_stands_still_gives_way(void **state)
+{
+    struct fixture *f = *state;
+    char rest[10000] = {0};
+    close(f->fd);
+    int first = begin_batch(f, 290000);
+    uint64_t give_up = loop_now_us() + 15000000;
+    do {
+        f->fd = begin_batch(f, 290000);
+        say_n(f, rest, sizeof(rest));
+        hear(f, "\r\n\r\n");
+    } while (strstr(f->in, "503 Service Unavailable") != NULL && loop_now_us() < give_up);
+    hear(f, "</v1/batch 300000>");
+    close(f->fd);
+    f->fd = first;
+    f->len = 0;
+    hear(f, "503 Service Unavailable");
+    hear_end(f);
+}
+
+static void test_answers_that_nobody_reads_are_limited(void **state)
+{
+    struct fixture *f = *state;
+    struct http_server_stats s;
+    int others[2];
+    for (int i = 0; i < 2; i++) {
+        say(f, "GET /big" H "\r\n");
+        others[i] = f->fd;
+        f->fd = -1;
+        dial(f);
+    }
+    uint64_t give_up = loop_now_us() + 10000000;
+    bool refused = false;
+    do { /* who does not read is cut off, and then there is room again */
+        say(f, "GET /a" H "\r\n");
+        f->len = 0;
+        hear(f, "\r\n\r\n");
+        refused |= strstr(f->in, "503 Service Unavailable") != NULL;
+        http_server_stats(f->http, &s);
+    } while (s.bytes_in_answers > 8u << 20 && loop_now_us() < give_up);
+    assert_true(refused);
+    f->len = 0;
+    say(f, "GET /a" H "\r\n");
+    hear(f, "</a 0>");
+    close(others[0]);
+    close(others[1]);
 }
 
 static void test_a_client_that_waits_for_100_continue_gets_it(void **state)
@@ -375,6 +460,9 @@ int main(void)
         HTTP_TEST(test_a_large_body_arrives_whole_and_in_order_with_what_follows),
         HTTP_TEST(test_a_body_over_its_limit_is_refused_at_the_head),
         HTTP_TEST(test_all_bodies_together_are_limited),
+        HTTP_TEST(test_bodies_that_are_only_announced_keep_nobody_out),
+        cmocka_unit_test_setup_teardown(test_who_stands_still_gives_way, setup_patient, teardown),
+        HTTP_TEST(test_answers_that_nobody_reads_are_limited),
         HTTP_TEST(test_a_client_that_waits_for_100_continue_gets_it),
         HTTP_TEST(test_slow_heads_and_bodies_get_408_and_idle_connections_end),
         HTTP_TEST(test_a_client_that_shuts_its_side_still_gets_the_answer),
