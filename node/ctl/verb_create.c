@@ -27,7 +27,7 @@
 #define PORT_LAST 32767
 
 static const struct args_option options[] = {
-    {"nodes", "COUNT", "how many nodes (default: 3)", 0},
+    {"nodes", "COUNT", "how many nodes (default: 3, or as many as --listen names)", 0},
     {"n", "N", "replicas of each key (default: 3, or the nodes there are)", 0},
     {"r", "R", "answers that a read waits for (default: N/2 + 1)", 0},
     {"w", "W", "answers that a write waits for (default: N/2 + 1)", 0},
@@ -64,14 +64,20 @@ static void plan_release(struct plan *p)
     free(p);
 }
 
+static unsigned pieces(const char *list)
+{
+    unsigned n = 1;
+    for (const char *p = list; *p != '\0'; p++)
+        n += *p == ',';
+    return n;
+}
+
 /* The i-th piece of a list with commas, i counted modulo its length if `around`. Empty: none. */
 static struct slice piece(const char *list, unsigned i, bool around)
 {
-    unsigned n = 1, at = 0;
-    for (const char *p = list; *p != '\0'; p++)
-        n += *p == ',';
+    unsigned at = 0;
     if (around)
-        i %= n;
+        i %= pieces(list);
     while (at < i && *list != '\0')
         at += *list++ == ',';
     return slice_of(list, at == i ? strcspn(list, ",") : 0);
@@ -128,12 +134,19 @@ static int choose_addresses(const struct ctl *c, struct plan *p, char **message)
         *message = mem_strdup("--listen gives more addresses than there are nodes");
         return DYN_ERR_INVALID;
     }
+    for (unsigned i = 0; i < p->nodes; i++)
+        for (unsigned k = 0; k < i; k++)
+            if (strcmp(p->addresses[i], p->addresses[k]) == 0) {
+                *message = mem_printf("--listen gives %s to two nodes", p->addresses[i]);
+                return DYN_ERR_INVALID;
+            }
     return DYN_OK;
 }
 
 static int take_numbers(const struct ctl *c, struct plan *p, char **message)
 {
-    p->nodes = 3;
+    const char *listen = args_value(&c->args, "listen");
+    p->nodes = listen == NULL ? 3 : pieces(listen);
     p->q = 256;
     if (args_u64(&c->args, "nodes", 1, NODES_MAX, &p->nodes, message) != DYN_OK)
         return DYN_ERR_INVALID;
@@ -292,6 +305,17 @@ static int write_all(struct plan *p, const char *dir, char **message)
     return err;
 }
 
+static bool leaves_this_machine(const struct plan *p)
+{
+    for (unsigned i = 0; i < p->nodes; i++) {
+        const char *a = p->addresses[i];
+        if (strncmp(a, "127.", 4) != 0 && strncmp(a, "[::1]", 5) != 0 &&
+            strncmp(a, "localhost:", 10) != 0)
+            return true;
+    }
+    return false;
+}
+
 static int report(const struct ctl *c, const struct plan *p)
 {
     struct buf text = BUF_EMPTY;
@@ -310,6 +334,10 @@ static int report(const struct ctl *c, const struct plan *p)
         for (unsigned i = 0; i < p->nodes; i++)
             buf_printf(&text, " %s", p->addresses[i]);
         buf_printf(&text, "\nstart them with: dynactl cluster up %s\n", p->dir);
+        if (leaves_this_machine(p))
+            buf_put_str(&text, "other machines reach these addresses: until there is TLS, each "
+                               "dynanode.conf must say 'insecure = yes', on a network that you "
+                               "trust\n");
     }
     return ctl_print(&text);
 }

@@ -190,6 +190,29 @@ static int run_put(struct ctl *c)
     return status;
 }
 
+/* What lies in a directory would stay, and bring it back without its mode and owner. */
+static int check_empty(struct session *s, const struct put_request *q)
+{
+    struct list_request list = {.opt = {.r = q->opt.r, .n = q->opt.n}, .dir = q->key, .limit = 100};
+    struct buf cursor = BUF_EMPTY;
+    int status = CTL_OK;
+    for (bool more = true; more && status == CTL_OK;) {
+        struct session_list l;
+        session_list(s, &list, &l);
+        if (l.status != DYN_OK)
+            status = ctl_failed("rm", q->key, l.status, l.answered, l.needed);
+        else if (l.n > 0)
+            status = ctl_failed("rm", q->key, DYN_ERR_NOT_EMPTY, 0, 0);
+        more = l.more;
+        buf_clear(&cursor);
+        buf_put_slice(&cursor, buf_slice(&l.cursor));
+        list.after = buf_slice(&cursor);
+        session_list_release(&l);
+    }
+    buf_release(&cursor);
+    return status;
+}
+
 /* What rm removes when no context was given: what a read finds now. */
 static int find_context(const struct ctl *c, struct session *s, const struct put_request *q,
                         struct buf *context)
@@ -201,10 +224,13 @@ static int find_context(const struct ctl *c, struct session *s, const struct put
     int status = CTL_OK;
 
     session_get(s, &get, &g);
+    const struct sibling *newest = object_newest(&g.object);
     if (g.status != DYN_OK)
         status = ctl_failed("rm", q->key, g.status, g.answered, g.needed);
-    else if (!object_live(&g.object))
+    else if (newest == NULL)
         status = ctl_failed("rm", q->key, DYN_ERR_NOT_FOUND, 0, 0);
+    else if (which == NULL && newest->type == SIBLING_DIR && (status = check_empty(s, q)) != CTL_OK)
+        ;
     else if (which == NULL)
         context_all(buf_slice(&g.token), context);
     else if (dot_parse(slice_str(which), &dot) != DYN_OK)

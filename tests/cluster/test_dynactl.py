@@ -57,6 +57,17 @@ def test_a_file_brings_its_mode(ctl, tmp_path):
     assert ctl.json("get", "other")["versions"][0]["mode"] == "0600"
 
 
+def test_a_directory_with_something_in_it_is_not_removed(ctl, mnt):
+    (mnt / "dir").mkdir(mode=0o700)
+    (mnt / "dir" / "f").write_text("1")
+    refused = ctl.run("rm", "dir", status=1)
+    assert b"not empty" in refused.stderr
+    assert (mnt / "dir").stat().st_mode & 0o777 == 0o700
+    ctl.run("rm", "dir/f")
+    ctl.run("rm", "dir")
+    assert os.listdir(mnt) == []
+
+
 def test_a_key_that_is_not_there_is_status_4(ctl):
     done = ctl.run("get", "nothing", status=4)
     assert done.stdout == b"" and b"no such key" in done.stderr

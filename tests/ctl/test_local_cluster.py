@@ -97,6 +97,10 @@ def test_addresses_can_be_given(ctl, tmp_path):
     ctl.create("--nodes", 2, "--listen", "127.0.0.2:7000,[::1]:7001")
     assert [ctl.conf(f"node{i}")["listen"] for i in (1, 2)] == ["127.0.0.2:7000", "[::1]:7001"]
     ctl.folder = tmp_path / "other"
+    made = ctl.create("--listen", "10.0.0.1:7000,10.0.0.2:7000")  # as many nodes as addresses
+    assert [ctl.conf(f"node{i}")["listen"] for i in (1, 2)] == ["10.0.0.1:7000", "10.0.0.2:7000"]
+    assert "insecure = yes" in made.stdout
+    ctl.folder = tmp_path / "third"
     ctl.create("--nodes", 2, "--base-port", 7100)
     assert [ctl.conf(f"node{i}")["listen"] for i in (1, 2)] == ["127.0.0.1:7100", "127.0.0.1:7101"]
 
@@ -113,7 +117,7 @@ def test_names_sort_as_their_numbers_do(ctl):
     ["--nodes", "0"], ["--nodes", "2", "--n", "3"], ["--r", "4"], ["--w", "0"], ["--q", "100"],
     ["--nodes", "2", "--listen", "127.0.0.1:1"], ["--nodes", "1", "--listen", "127.0.0.1:1,h:2"],
     ["--nodes", "1", "--listen", "nowhere"], ["--zones", "a,,b"], ["--base-port", "65534"],
-    ["--base-port", "7000", "--listen", "a:1,b:2,c:3"], ["--unknown"],
+    ["--base-port", "7000", "--listen", "a:1,b:2,c:3"], ["--listen", "a:1,b:1,a:1"], ["--unknown"],
 ])
 def test_wrong_options_are_refused_and_leave_nothing(ctl, options):
     done = ctl.create(*options, status=2)
