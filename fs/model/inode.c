@@ -261,6 +261,11 @@ static int64_t later_of(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+int64_t inode_entries_changed(const struct inode *i)
+{
+    return later_of(i->seen->dir_mtime_ns, i->changed_ns);
+}
+
 void inode_attr(const struct inode *i, struct fs_attr *out)
 {
     const struct attrs *a = &i->s.attrs;
@@ -290,8 +295,10 @@ void inode_attr(const struct inode *i, struct fs_attr *out)
     if (a->mtime_ns == 0 && a->ctime_ns == 0) /* made by no filesystem; 1970 is a time too */
         out->mtime_ns = out->ctime_ns = out->atime_ns = (int64_t)i->s.time_ns;
     if (dir) { /* F29 */
-        int64_t entries = later_of(i->seen->dir_mtime_ns, i->changed_ns);
-        out->mtime_ns = later_of(out->mtime_ns, entries);
+        int64_t entries = inode_entries_changed(i);
+        /* What was set afterwards stands: cp -a, tar and rsync set a directory's times last. */
+        if (entries > a->ctime_ns)
+            out->mtime_ns = later_of(entries, a->ctime_ns == 0 ? out->mtime_ns : 0);
         out->ctime_ns = later_of(out->ctime_ns, entries);
     }
 }

@@ -99,6 +99,8 @@ bool inode_busy(const struct inode *i);
 bool inode_published(const struct inode *i);
 uint64_t inode_size(const struct inode *i);
 void inode_attr(const struct inode *i, struct fs_attr *out);
+/* When something in a directory was last made or removed, as far as this mount knows. */
+int64_t inode_entries_changed(const struct inode *i);
 /* Fills op->entry; counts the lookup and what the kernel then holds. */
 void inode_entry(struct inode *i, struct fs_entry *out);
 void inode_count_lookup(struct inode *i);

@@ -121,12 +121,26 @@ static void materialize(struct inode *i)
     i->s.attrs.ino = i->st_ino;
 }
 
+/* What is set on a directory stands until something in it changes (F29). So the time of the last
+ * such change becomes its own now, and what is set counts as later than that, whatever the clocks
+ * of those who made the entries say. */
+static int64_t settle_dir(struct inode *i, int64_t now)
+{
+    struct fs_attr shown;
+    inode_attr(i, &shown);
+    i->s.attrs.mtime_ns = shown.mtime_ns;
+    int64_t entries = inode_entries_changed(i);
+    return now > entries ? now : entries + 1;
+}
+
 static int apply(struct setting *s)
 {
     struct inode *i = s->inode;
     struct attrs *a = &i->s.attrs;
     int64_t now = fs_wall_ns(i->fs);
     materialize(i);
+    if (i->s.type == SIBLING_DIR)
+        now = settle_dir(i, now);
     i->written = true;
     if (s->name.len != 0) {
         int err = apply_xattr(s);
@@ -181,6 +195,8 @@ static bool ready(const struct setting *s)
     bool size = s->name.len == 0 && s->set & FS_SET_SIZE && s->attr.size != 0;
     if (size && !content_here(i))
         return false;
+    if (i->s.type == SIBLING_DIR && !s->read && seen_key(i->seen).len != 0 && !inode_busy(i))
+        return false; /* when its entries changed must be known afresh */
     return s->name.len == 0 || i->xattrs_known || i->unlinked;
 }
 
@@ -198,6 +214,7 @@ static void on_read(struct task *t, const struct get_reply *p)
         task_end(t, fs_errno(p->status));
         return;
     }
+    s->read = true;
     seen_got(i->seen, p);
     struct versions v;
     versions_of(i->seen, &v);

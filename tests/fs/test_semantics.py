@@ -294,6 +294,18 @@ def test_a_file_that_is_made_changes_the_time_of_its_directory(pair):
     assert (pair.two / "d").stat().st_mtime_ns > before
 
 
+def test_a_time_that_was_set_on_a_directory_stands_until_something_in_it_comes_or_goes(pair):
+    (pair.one / "d").mkdir()
+    (pair.one / "d" / "f").write_text("")
+    os.utime(pair.one / "d", ns=(0, 1000000007))
+    assert (pair.one / "d").stat().st_mtime_ns == (pair.two / "d").stat().st_mtime_ns == 1000000007
+    (pair.two / "d" / "f").write_text("changed")
+    wait.until(lambda: (pair.one / "d" / "f").stat().st_size == 7, what="the change")
+    assert (pair.one / "d").stat().st_mtime_ns == 1000000007
+    (pair.two / "d" / "f").unlink()
+    wait.until(lambda: (pair.one / "d").stat().st_mtime_ns > 1000000007, what="a newer time")
+
+
 def test_times_are_kept_to_the_nanosecond(pair):
     (pair.one / "f").write_text("")
     os.utime(pair.one / "f", ns=(123456789, 987654321012345678))

@@ -24,6 +24,29 @@ def headers(tmp_path):
     return source
 
 
+TIMES = "find . -not -type l -printf '%P %y %m %T@\\n' | sort"
+
+
+@pytest.mark.limit(180)
+def test_a_copy_keeps_all_times_those_of_directories_too(mnt, headers):
+    old = shell.run(headers, f"touch -d 2001-02-03T04:05:06.789 linux . empty; {TIMES}")
+    shell.run(mnt, f"cp -a {headers} copy; mkdir out; tar c --format=posix -C {headers} . | tar xp -C out", 120)
+    assert shell.run(mnt / "copy", TIMES) == old
+    assert shell.run(mnt / "out", TIMES) == old
+
+
+@pytest.mark.limit(180)
+def test_rsync_has_nothing_to_do_the_second_time(mnt, headers):
+    first = shell.run(mnt, f"rsync -ai {headers}/ copy", 120)
+    assert len(first.splitlines()) > 800
+    assert shell.run(mnt, f"rsync -ai {headers}/ copy", 120) == ""
+    shell.run(headers, "echo changed >> linux/fs.h; rm -r arpa")
+    again = shell.run(mnt, f"rsync -ai --delete {headers}/ copy; rsync -ai --delete {headers}/ copy")
+    assert ">f.st...... linux/fs.h" in again and "*deleting   arpa/" in again
+    assert again.count("linux/fs.h") == 1
+    assert shell.run(mnt, f"diff -r --no-dereference {headers} copy", 60) == ""
+
+
 @pytest.mark.limit(180)
 def test_a_tree_is_copied_and_compared(mnt, headers):
     shell.run(mnt, f"cp -a {headers} copy", 120)

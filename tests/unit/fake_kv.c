@@ -154,6 +154,16 @@ static bool has_live_below(const struct fake_kv *k, struct slice dir)
     return false;
 }
 
+static int64_t dir_mtime(const struct fake_kv *k, struct slice dir)
+{
+    uint64_t newest = 0;
+    for (size_t i = 0; i < k->n; i++)
+        if (k->rows[i].key.len > 0 && slice_equal(key_parent(buf_slice(&k->rows[i].key)), dir) &&
+            k->rows[i].changed_ns > newest)
+            newest = k->rows[i].changed_ns;
+    return (int64_t)newest;
+}
+
 static void unload(struct sibling *s)
 {
     blob_unref(s->value);
@@ -186,6 +196,7 @@ static uint64_t do_get(void *ctx, const struct get_request *q, kv_get_done done,
     }
     if (k->refuse != DYN_OK)
         return r->id;
+    r->get.dir_mtime_ns = dir_mtime(k, q->key);
     r->get.implicit_dir = (o == NULL || !object_live(o)) && has_live_below(k, q->key);
     if (q->want == GET_DOT && (o == NULL || object_find_value(o, &q->value_dot) == NULL)) {
         r->get.status = DYN_ERR_STALE;
@@ -245,7 +256,10 @@ static int add(struct fake_kv *k, const struct put_request *q, struct object *o,
     s.time_ns = order_time(k, q, o, cover);
     *out = s.dot;
     struct sibling written = s;
+    bool was_live = object_live(o);
     object_write(o, cover, &s, k->now_us / 1000);
+    if (object_live(o) != was_live)
+        container_of(o, struct fake_row, object)->changed_ns = written.time_ns;
     if (object_find(o, out) == NULL)
         for (uint32_t i = 0; i < o->n; i++)
             if (sibling_same_content(&o->siblings[i], &written))

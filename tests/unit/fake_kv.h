@@ -12,6 +12,7 @@
 struct fake_row {
     struct buf key;
     struct object object; /* values loaded */
+    uint64_t changed_ns;  /* when it last came or went */
 };
 
 struct fake_kv {

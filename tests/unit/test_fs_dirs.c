@@ -72,6 +72,33 @@ static void test_f29_a_create_changes_the_mtime_of_its_directory(void **state)
     assert_true(t->a->entry.attr.mtime_ns > before);
 }
 
+static int64_t mtime_of(struct mount *m, const char *path)
+{
+    later(m);
+    assert_int_not_equal(do_lookup(m, path), 0);
+    return m->entry.attr.mtime_ns;
+}
+
+static void test_f29_a_time_that_was_set_stands_until_an_entry_changes(void **state)
+{
+    struct world *t = *state;
+    const struct fs_attr old = {.mtime_ns = 1000000007, .atime_ns = 5};
+    assert_int_equal(sh_mkdir(t->a, "d"), 0);
+    assert_int_equal(sh_echo(t->a, "x", "d/f"), 0);
+    int64_t made = mtime_of(t->b, "d");
+    assert_int_equal(do_setattr(t->a, "d", &old, FS_SET_MTIME | FS_SET_ATIME), 0); /* cp -a, last */
+    assert_int_equal(mtime_of(t->a, "d"), old.mtime_ns);
+    assert_int_equal(mtime_of(t->b, "d"), old.mtime_ns);
+    assert_int_equal(sh_echo(t->b, "more", "d/f"), 0); /* no entry comes or goes */
+    assert_int_equal(mtime_of(t->a, "d"), old.mtime_ns);
+    assert_int_equal(sh_rm(t->b, "d/f"), 0);
+    assert_true(mtime_of(t->a, "d") > made);
+    int64_t removed = mtime_of(t->a, "d");
+    assert_int_equal(sh_chmod(t->a, "d", 0700), 0); /* sets no time but ctime */
+    assert_int_equal(mtime_of(t->a, "d"), removed);
+    assert_int_equal(mtime_of(t->b, "d"), removed);
+}
+
 /* Reads a directory one entry an answer. */
 struct slow_reader {
     char name[64];
@@ -272,6 +299,7 @@ int main(void)
         T(test_a_listing_of_2000_files_is_a_few_requests),
         T(test_f29_a_walk_by_name_fetches_the_listing),
         T(test_f29_a_create_changes_the_mtime_of_its_directory),
+        T(test_f29_a_time_that_was_set_stands_until_an_entry_changes),
         T(test_removing_while_reading_skips_nothing),
         T(test_a_directory_with_an_unpublished_file_is_not_empty),
         T(test_f11_rmdir_asks_the_objects_behind_stale_entries),
