@@ -334,13 +334,17 @@ void fs_getattr(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
         op_end(fs, op, ESTALE);
         return;
     }
+    /* The root of all has no attributes in the cluster, and is the way to .dynamount/status, which
+     * says that the cluster cannot be reached. */
+    bool unreached = i->id == FS_ROOT && seen_key(i->seen).len == 0 && fs->host.replicas != NULL &&
+                     fs->host.replicas(fs->host.ctx) == 0;
     uint64_t age = fs_now_us(fs) - i->learnt_us;
     bool local = inode_busy(i) || i->n_open != 0 || i->unlinked || list_empty(&i->in_seen) ||
                  (i->learnt_us != 0 && age < fs->cfg.attr_us);
     struct getattr *g = task_new(fs, op, sizeof(*g), release_getattr);
     g->t.abandonable = true;
     g->inode = inode_hold(i);
-    if (local && (i->s.type != SIBLING_DIR || i->learnt_us != 0 || i->unlinked))
+    if (unreached || (local && (i->s.type != SIBLING_DIR || i->learnt_us != 0 || i->unlinked)))
         end_getattr(g);
     else
         task_get(&g->t, seen_key(i->seen), GET_META, NULL, on_attr);

@@ -162,6 +162,16 @@ def test_without_a_cluster_an_operation_ends_in_time(point):
     wait.until(lambda: ended(point), what="the end of dynamount")
 
 
+def test_the_status_says_that_no_cluster_answers(point):
+    assert dynamount("-o", "deadline=30s", DEAD, point).returncode == 0
+    begun = time.monotonic()
+    status = (point / ".dynamount" / "status").read_text()
+    assert f"source: {DEAD}" in status and "cluster: not reached yet" in status
+    assert time.monotonic() - begun < 10
+    assert command("fusermount3", "-u", point).returncode == 0
+    wait.until(lambda: ended(point), what="the end of dynamount")
+
+
 def test_a_dead_mount_point_is_mended(three_nodes, point):
     first = three_nodes.mount(point)
     shell.run(point, "echo 1 > f")
