@@ -28,6 +28,7 @@
 #include "mount_point.h"
 
 #define GREETING_US 1000000u        /* how long the first answer may take before a warning */
+#define PROGRESS_US 1000000u        /* between reports on what is still to be published */
 #define LOCAL_LOOK_US 50000u        /* between looks whether it still runs */
 #define LOCAL_GREETING_US 30000000u /* ... that of a node of our own, which may have to recover */
 
@@ -54,6 +55,8 @@ struct mount {
     struct loop_watch *watch;
     struct loop_signal *signals[3];
     bool ending;
+    uint32_t dirty_at_end; /* what progress is told against */
+    struct timer progress;
     uint32_t unpublished;
 };
 
@@ -98,15 +101,26 @@ static void drained(void *arg, uint32_t still_dirty)
     loop_stop(m->loop);
 }
 
+static void tell_progress(struct timer *t, void *arg)
+{
+    struct mount *m = arg;
+    uint32_t dirty = fs_dirty_count(m->fs);
+    if (dirty > 0)
+        log_info("dynamount", "%u of %u changed files are still to be published", dirty,
+                 m->dirty_at_end > dirty ? m->dirty_at_end : dirty);
+    timer_set(loop_timers(m->loop), t, loop_now_us() + PROGRESS_US);
+}
+
 static void begin_end(struct mount *m)
 {
     if (m->ending)
         return;
     m->ending = true;
     local_cluster_ending(m->local);
-    uint32_t dirty = fs_dirty_count(m->fs);
-    if (dirty > 0)
-        log_info("dynamount", "publishing %u changed files before the end", dirty);
+    m->dirty_at_end = fs_dirty_count(m->fs);
+    if (m->dirty_at_end > 0)
+        log_info("dynamount", "publishing %u changed files before the end", m->dirty_at_end);
+    timer_set(loop_timers(m->loop), &m->progress, loop_now_us() + PROGRESS_US);
     fs_drain(m->fs, m->o.drain_us, drained, m);
 }
 
@@ -161,7 +175,9 @@ static void report_peers(void *arg, struct buf *out)
     buf_printf(out, "source: %s\nmounted on: %s\n", m->o.source, m->mountpoint);
     const struct ring *ring = client_ring(m->client);
     if (ring == NULL) {
-        buf_put_str(out, "cluster: not reached yet\n");
+        const char *why = net_curl_last_failure(m->net);
+        buf_printf(out, "cluster: not reached yet\n%s%s%s", why != NULL ? "last failure: " : "",
+                   why != NULL ? why : "", why != NULL ? "\n" : "");
         return;
     }
     buf_printf(out, "cluster: %016llx\n", (unsigned long long)ring_cluster(ring));
@@ -380,16 +396,19 @@ static int greet(struct mount *m)
         loop_turn(m->loop,
                   m->local != NULL && until - now > LOCAL_LOOK_US ? LOCAL_LOOK_US : until - now);
     }
-    fprintf(stderr,
-            "dynamount: mounted, but no node at %s has answered yet; until one does, programs "
-            "wait and then see ETIMEDOUT\n",
-            m->o.source);
+    const char *why = net_curl_last_failure(m->net);
+    fprintf(
+        stderr,
+        "dynamount: mounted, but no node at %s has answered yet%s%s%s; until one does, programs "
+        "wait and then see ETIMEDOUT\n",
+        m->o.source, why != NULL ? " (" : "", why != NULL ? why : "", why != NULL ? ")" : "");
     return EXIT_OK;
 }
 
 /* report: negative in the foreground. */
 static int serve(struct mount *m, int report)
 {
+    timer_init(&m->progress, tell_progress, m);
     connect_cluster(m);
     make_filesystem(m);
     m->watch = loop_watch_new(m->loop, fuse_channel_fd(m->channel), LOOP_READ, channel_readable, m);
@@ -402,6 +421,7 @@ static int serve(struct mount *m, int report)
         log_info("dynamount", "%s is mounted on %s", m->o.source, m->mountpoint);
         loop_run(m->loop);
     }
+    timer_cancel(loop_timers(m->loop), &m->progress);
     loop_watch_free(m->watch);
     fuse_channel_unmount(m->channel);
     if (m->unpublished > 0)

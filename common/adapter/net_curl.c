@@ -48,6 +48,7 @@ struct net_curl {
     struct list readable; /* posts with bytes not yet handed on */
     CURL *idle[EASY_IDLE_MAX];
     uint32_t n_idle;
+    char *last_failure; /* for people */
 };
 
 void net_curl_config_defaults(struct net_curl_config *c)
@@ -281,6 +282,30 @@ static void post_deliver(struct post *p)
     buf_release(&in);
 }
 
+static void note_failure(struct post *p, CURLcode result, long status)
+{
+    struct net_curl *n = p->net;
+    const char *url = NULL, *scheme = "://";
+    long os_error = 0;
+    curl_easy_getinfo(p->easy, CURLINFO_EFFECTIVE_URL, &url);
+    curl_easy_getinfo(p->easy, CURLINFO_OS_ERRNO, &os_error);
+    const char *host = url == NULL ? NULL : strstr(url, scheme);
+    host = host == NULL ? "" : host + strlen(scheme);
+    const char *reason = p->err == DYN_ERR_PROTOCOL || status == 404 ? "what answers is no node"
+                         : p->err == DYN_ERR_REFUSED || status == 421
+                             ? "another node or cluster answers"
+                         : result == CURLE_OK ? "it refuses what it is asked"
+                         : os_error != 0      ? strerror((int)os_error)
+                                              : curl_easy_strerror(result);
+    free(n->last_failure);
+    n->last_failure = mem_printf("%.*s: %s", (int)strcspn(host, "/"), host, reason);
+}
+
+const char *net_curl_last_failure(const struct net_curl *n)
+{
+    return n->last_failure;
+}
+
 static void post_finished(struct post *p, CURLcode result)
 {
     struct net_curl *n = p->net;
@@ -291,6 +316,8 @@ static void post_finished(struct post *p, CURLcode result)
     curl_easy_getinfo(p->easy, CURLINFO_RESPONSE_CODE, &status);
     if (result == CURLE_OK && status != 200)
         err = status_error(status); /* an answer without a body */
+    if (result != CURLE_OK || status != 200 || p->err != DYN_OK)
+        note_failure(p, result, status);
     p->batch = (struct net_batch){0};
     post_free(p);
     for (uint32_t i = 0; i < batch.n; i++)
@@ -468,5 +495,6 @@ void net_curl_free(struct net_curl *n)
     loop_hook_cancel(&n->hook);
     net_queue_release(&n->queue);
     mac_free(n->mac);
+    free(n->last_failure);
     free(n);
 }

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program dynamount: its command line, how a mount begins and how it ends."""
 
+import contextlib
 import errno
+import http.server
 import os
 import pathlib
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -126,6 +129,36 @@ def test_it_is_called_by_mount_as_fstab_has_it(three_nodes, point):
     wait.until(lambda: ended(point), what="the end of dynamount")
 
 
+@contextlib.contextmanager
+def other_service():
+    """The address of something that speaks HTTP and is no node."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_error(404)
+
+        def log_message(self, *words):
+            pass
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_why_no_node_answers_is_said(point):
+    with other_service() as address:
+        for source, reason in ((DEAD, "Connection refused"), (address, "what answers is no node")):
+            done = dynamount("-o", "deadline=1s,drain=0", source, point)
+            assert done.returncode == 0 and reason in done.stderr, done.stderr
+            assert reason in (point / ".dynamount" / "status").read_text()
+            assert command("fusermount3", "-u", point).returncode == 0
+            wait.until(lambda: ended(point), what="the end of dynamount")
+
+
 def test_a_file_is_no_root(three_nodes, point):
     three_nodes.dynactl("put", "dir/file", stdin=b"text")
     done = dynamount(f"{three_nodes.addresses[0]}:/dir/file", point)
@@ -222,7 +255,9 @@ def test_what_cannot_be_published_shows_in_the_exit_status(three_nodes, tmp_path
     except OSError as error:
         os_error = error
     assert status == 3 and not mount.mounted
-    assert "could not be published" in mount.process.output() or os_error
+    said = mount.process.output()
+    assert "could not be published" in said or os_error
+    assert "1 of 1 changed files are still to be published" in said
 
 
 def test_hangup_opens_the_log_again(three_nodes, point, tmp_path):
