@@ -49,6 +49,13 @@ int key_check(struct slice key, const char **rule)
     return DYN_OK;
 }
 
+bool key_internal(struct slice key)
+{
+    const size_t len = sizeof(KEY_INTERNAL) - 1;
+    return key.len >= len && memcmp(key.data, KEY_INTERNAL, len) == 0 &&
+           (key.len == len || key.data[len] == '/');
+}
+
 /* Offset of the last component. */
 static size_t name_start(struct slice key)
 {

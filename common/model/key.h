@@ -24,6 +24,12 @@ int key_check(struct slice key, const char **rule);
 /* One path component: the same rules without '/'. */
 int key_name_check(struct slice name, const char **rule);
 
+/* Below this directory the cluster keeps what is its own (the chunks of large files, and who refers
+ * to them). Such keys are in no directory's listing: they are found by name alone. Users may not
+ * write them. */
+#define KEY_INTERNAL ".dynamount"
+bool key_internal(struct slice key);
+
 struct slice key_parent(struct slice key); /* "" for a top-level key; borrowed */
 struct slice key_name(struct slice key);   /* last component; borrowed */
 void key_join(struct slice dir, struct slice name,

@@ -10,6 +10,7 @@
 void sibling_release(struct sibling *s)
 {
     blob_unref(s->attrs.xattrs);
+    blob_unref(s->uploads);
     blob_unref(s->value);
     *s = (struct sibling){0};
 }
@@ -18,12 +19,18 @@ void sibling_copy(struct sibling *to, const struct sibling *from)
 {
     *to = *from;
     blob_ref(to->attrs.xattrs);
+    blob_ref(to->uploads);
     blob_ref(to->value);
 }
 
 bool sibling_live(const struct sibling *s)
 {
     return s->type != SIBLING_DELETE;
+}
+
+uint64_t sibling_value_len(const struct sibling *s)
+{
+    return s->manifest_len != 0 ? s->manifest_len : s->size;
 }
 
 int sibling_order(const struct sibling *a, const struct sibling *b)
@@ -53,7 +60,8 @@ bool sibling_same_content(const struct sibling *a, const struct sibling *b)
         return false;
     if (a->type == SIBLING_DELETE)
         return true;
-    return a->size == b->size && a->attrs.mode == b->attrs.mode && a->attrs.uid == b->attrs.uid &&
+    return a->size == b->size && a->manifest_len == b->manifest_len &&
+           a->attrs.mode == b->attrs.mode && a->attrs.uid == b->attrs.uid &&
            a->attrs.gid == b->attrs.gid &&
            (a->size == 0 || memcmp(a->value_hash, b->value_hash, DIGEST_LEN) == 0) &&
            same_xattrs(&a->attrs, &b->attrs);
@@ -176,6 +184,8 @@ void object_project(const struct object *o, struct object *entry)
         struct sibling *s = &copy.siblings[i];
         blob_unref(s->value);
         s->value = NULL;
+        blob_unref(s->uploads);
+        s->uploads = NULL;
         if (s->attrs.xattrs != NULL) {
             xattrs_digest(s->attrs.xattrs, s->attrs.xattrs_hash);
             blob_unref(s->attrs.xattrs);

@@ -19,6 +19,8 @@
 #define VALUE_LEN_MAX                                                                              \
     (8u << 20) /* bytes of one value; larger ones need chunks, which are not there yet */
 #define XATTRS_LEN_MAX 65536
+#define UPLOAD_ID_LEN 16
+#define UPLOADS_MAX 1024 /* that one version's chunks come from */
 
 enum sibling_type { SIBLING_DELETE = 0, SIBLING_FILE = 1, SIBLING_DIR = 2, SIBLING_SYMLINK = 3 };
 
@@ -49,10 +51,15 @@ struct sibling {
     enum sibling_type type;
     struct attrs attrs;
     struct origin origin;
-    uint64_t size; /* bytes of value; for a symlink the length of its target */
+    uint64_t size; /* bytes of the file; for a symlink the length of its target */
     uint8_t
         value_hash[DIGEST_LEN]; /* digest_sha256 of the value; zeros for a directory or a delete */
-    struct blob *value;         /* NULL: not loaded (or size 0) */
+    /* A large file's value is its manifest (manifest.h): the chunks that its bytes lie in. */
+    uint32_t manifest_len; /* bytes of that; 0: the value is the file's bytes themselves */
+    uint64_t allocated;    /* with a manifest: bytes that are no holes */
+    struct blob *uploads;  /* with a manifest: the uploads whose chunks it names, UPLOAD_ID_LEN
+                              bytes each (E8); NULL: none. Kept out of entries */
+    struct blob *value;    /* NULL: not loaded (or size 0) */
 };
 
 struct object {
@@ -65,8 +72,9 @@ struct object {
 
 void sibling_release(struct sibling *s);
 void sibling_copy(struct sibling *to,
-                  const struct sibling *from); /* to: uninitialized; shares blobs */
-bool sibling_live(const struct sibling *s);    /* not a delete */
+                  const struct sibling *from);       /* to: uninitialized; shares blobs */
+bool sibling_live(const struct sibling *s);          /* not a delete */
+uint64_t sibling_value_len(const struct sibling *s); /* bytes of what is stored as its value */
 
 /* Appends s, taken, without collapse; its dot must be new to the siblings and covered by the clock
  * already. For decoding and tests: everything else goes through object_write and object_join. */

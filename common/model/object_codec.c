@@ -9,7 +9,12 @@
  * [fields] fields  := { varint:tag bytes } varint:0
  *
  * Later versions append tagged fields, to a sibling or to the object: an odd tag is essential, and
- * who does not know it refuses the object; an even one is skipped. This version knows none. */
+ * who does not know it refuses the object; an even one is skipped. Tags are in ascending order.
+ * Known ones, of a sibling:
+ *
+ *   1  its value is a manifest: varint:length varint:allocated
+ *   3  with 1: the uploads that the manifest names
+ */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -27,6 +32,8 @@ enum flag {
     FLAG_INO = 64,        /* not zero */
     FLAG_FIELDS = 128,    /* tagged fields follow */
 };
+
+enum tag { TAG_END = 0, TAG_MANIFEST = 1, TAG_UPLOADS = 3 };
 
 /* What one sibling takes at least: index, counter, type, flags, time, size. */
 #define SIBLING_ENCODED_MIN 13
@@ -112,6 +119,8 @@ static uint8_t flags_of(const struct sibling *s)
         flags |= FLAG_ORIGIN;
     if (a->ino != 0)
         flags |= FLAG_INO;
+    if (s->manifest_len != 0)
+        flags |= FLAG_FIELDS;
     return (uint8_t)flags;
 }
 
@@ -161,6 +170,21 @@ static void attrs_decode(struct reader *r, unsigned flags, struct sibling *s)
         a->ino = read_u64(r);
 }
 
+static void manifest_fields_encode(const struct sibling *s, struct buf *out)
+{
+    struct buf field = BUF_EMPTY;
+    buf_put_varint(&field, s->manifest_len);
+    buf_put_varint(&field, s->allocated);
+    buf_put_varint(out, TAG_MANIFEST);
+    buf_put_bytes(out, buf_slice(&field));
+    buf_release(&field);
+    if (s->uploads != NULL) {
+        buf_put_varint(out, TAG_UPLOADS);
+        buf_put_bytes(out, slice_of(s->uploads->data, s->uploads->len));
+    }
+    buf_put_varint(out, TAG_END);
+}
+
 static void sibling_encode(const struct clock *c, const struct sibling *s, struct buf *out)
 {
     uint32_t index = 0;
@@ -186,6 +210,8 @@ static void sibling_encode(const struct clock *c, const struct sibling *s, struc
         buf_put_varint(out, s->origin.stream);
         buf_put_varint(out, s->origin.seq);
     }
+    if (flags & FLAG_FIELDS)
+        manifest_fields_encode(s, out);
 }
 
 /* No bytes, one hash: not worth a place on the wire. */
@@ -206,6 +232,46 @@ static void fields_skip(struct reader *r)
         if (tag % 2 != 0)
             reader_fail(r);
         read_bytes(r);
+    }
+}
+
+static void manifest_field_decode(struct slice field, struct sibling *s, struct reader *r)
+{
+    struct reader in = reader_of(field);
+    s->manifest_len = read_u32_varint(&in, VALUE_LEN_MAX);
+    s->allocated = read_varint(&in);
+    if (!reader_ok(&in) || s->manifest_len == 0 || s->type != SIBLING_FILE || s->size == 0)
+        reader_fail(r);
+}
+
+static void uploads_decode(struct slice field, struct sibling *s, struct reader *r)
+{
+    if (s->manifest_len == 0 || field.len == 0 || field.len % UPLOAD_ID_LEN != 0 ||
+        field.len > (size_t)UPLOADS_MAX * UPLOAD_ID_LEN)
+        reader_fail(r);
+    else
+        s->uploads = blob_new(field.data, field.len);
+}
+
+static void sibling_fields_decode(struct reader *r, struct sibling *s)
+{
+    uint64_t last = 0;
+    for (;;) {
+        uint64_t tag = read_varint(r);
+        if (tag == TAG_END)
+            return; /* the end, or a failed reader */
+        if (tag <= last)
+            reader_fail(r);
+        last = tag;
+        struct slice field = read_bytes(r);
+        if (!reader_ok(r))
+            return;
+        if (tag == TAG_MANIFEST)
+            manifest_field_decode(field, s, r);
+        else if (tag == TAG_UPLOADS)
+            uploads_decode(field, s, r);
+        else if (tag % 2 != 0)
+            reader_fail(r);
     }
 }
 
@@ -250,7 +316,7 @@ static void sibling_decode(struct reader *r, const struct clock *c, struct sibli
         s->origin.seq = read_varint(r);
     }
     if (flags & FLAG_FIELDS)
-        fields_skip(r);
+        sibling_fields_decode(r, s);
 }
 
 void object_encode(const struct object *o, struct buf *out)
@@ -310,7 +376,7 @@ void object_values_encode(const struct object *o, struct buf *out)
     size_t bytes = 0;
     for (uint32_t i = 0; i < o->n; i++) {
         if (value_to_send(o, i)) {
-            assert(o->siblings[i].value->len == o->siblings[i].size);
+            assert(o->siblings[i].value->len == sibling_value_len(&o->siblings[i]));
             assert(!dot_is_none(&o->siblings[i].value_dot));
             n++;
             bytes += 48 + o->siblings[i].value->len;
@@ -339,7 +405,7 @@ static void value_attach(struct reader *r, struct object *o, const struct dot *d
             digest_sha256(v, hash);
             blob = blob_new(v.data, v.len);
         }
-        if (s->size != v.len || !digest_equal(s->value_hash, hash))
+        if (sibling_value_len(s) != v.len || !digest_equal(s->value_hash, hash))
             reader_fail(r);
         else if (s->value == NULL)
             s->value = blob_ref(blob);

@@ -96,6 +96,7 @@ static int compare_by_content(const void *left, const void *right)
     if (!sibling_same_content(a, b)) {
         COMPARE(a->type, b->type);
         COMPARE(a->size, b->size);
+        COMPARE(a->manifest_len, b->manifest_len);
         int c = a->size == 0 ? 0 : memcmp(a->value_hash, b->value_hash, DIGEST_LEN);
         if (c != 0)
             return c;
@@ -114,6 +115,7 @@ static int compare_by_content(const void *left, const void *right)
 static void adopt_value(struct sibling *to, const struct sibling *from)
 {
     if (to->value == NULL && from->value != NULL && to->size == from->size &&
+        to->manifest_len == from->manifest_len &&
         memcmp(to->value_hash, from->value_hash, DIGEST_LEN) == 0)
         to->value = blob_ref(from->value);
 }

@@ -117,6 +117,7 @@ void read_quorum_attach(struct read_quorum *q, const struct object *from)
         struct sibling *s = &q->merged.siblings[i];
         const struct sibling *other = object_find_value(from, &s->value_dot);
         if (s->value == NULL && other != NULL && other->value != NULL && other->size == s->size &&
+            other->manifest_len == s->manifest_len &&
             digest_equal(other->value_hash, s->value_hash))
             s->value = blob_ref(other->value);
     }

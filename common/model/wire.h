@@ -90,10 +90,13 @@ struct request_options {
 };
 
 enum get_want {
-    GET_META = 0,   /* no values */
-    GET_NEWEST = 1, /* the newest live sibling's value */
-    GET_ALL = 2,    /* every live sibling's value */
-    GET_DOT = 3,    /* the value made by value_dot; DYN_ERR_STALE when gone */
+    GET_META = 0,    /* no values */
+    GET_NEWEST = 1,  /* the newest live sibling's value */
+    GET_ALL = 2,     /* every live sibling's value */
+    GET_DOT = 3,     /* the value made by value_dot; DYN_ERR_STALE when gone */
+    GET_PRESENT = 4, /* as GET_NEWEST, of what is written once (a chunk): one copy is enough,
+                        whatever r says, and only all replicas and the stand-ins that can be reached
+                        together say that there is none: DYN_ERR_NOT_FOUND (E23) */
 };
 
 struct get_request {
@@ -128,6 +131,7 @@ enum put_flag {
     PUT_DROP_ONLY = 16,   /* drop the covered siblings; a delete is written only if nothing live is
                              left (rm name.conflict.N) */
     PUT_IMPLICIT = 32, /* a directory owed to its entries (E16): no-op where a live directory is */
+    PUT_MANIFEST = 64, /* the value is a manifest (manifest.h): the file's bytes lie in chunks */
 };
 
 struct put_request {

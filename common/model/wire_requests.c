@@ -11,7 +11,8 @@
 #include "model/wire_codec.h"
 
 #define PUT_FLAGS_ALL                                                                              \
-    (PUT_CURRENT | PUT_IF_ABSENT | PUT_KEEP_VALUE | PUT_INHERIT_TIME | PUT_DROP_ONLY | PUT_IMPLICIT)
+    (PUT_CURRENT | PUT_IF_ABSENT | PUT_KEEP_VALUE | PUT_INHERIT_TIME | PUT_DROP_ONLY |             \
+     PUT_IMPLICIT | PUT_MANIFEST)
 
 /* The root directory is a key for requests, though not for puts from outside (the engine's rule).
  */
@@ -56,7 +57,7 @@ int get_request_decode(struct slice body, struct get_request *q)
     wire_read_options(&r, &got.opt);
     got.key = wire_read_bytes(&r, KEY_LEN_MAX);
     uint8_t want = read_u8(&r);
-    if (want > GET_DOT)
+    if (want > GET_PRESENT)
         reader_fail(&r);
     got.want = (enum get_want)want;
     read_optional_dot(&r, &got.value_dot);

@@ -73,7 +73,8 @@ void coordinate_get(struct request *r)
     static const enum value_choice choices[] = {[GET_META] = VALUE_NONE,
                                                 [GET_NEWEST] = VALUE_NEWEST,
                                                 [GET_ALL] = VALUE_ALL,
-                                                [GET_DOT] = VALUE_DOT};
+                                                [GET_DOT] = VALUE_DOT,
+                                                [GET_PRESENT] = VALUE_NEWEST};
     const struct get_request *q = &r->q.get;
     struct cover at_least;
     int err = coordinate_cover(r->e, q->key, q->at_least, q->n_at_least, &at_least);
@@ -87,10 +88,15 @@ void coordinate_get(struct request *r)
                               .quorum = r->quorum,
                               .values = choices[q->want],
                               .value_dot = q->value_dot,
-                              .dir_info = true,
+                              .dir_info = q->want != GET_PRESENT,
+                              .present = q->want == GET_PRESENT,
                               .at_least = &at_least,
                               .done = on_gathered,
                               .arg = r};
+    if (p.present) {
+        p.quorum.r = 1;
+        p.quorum.sloppy = true;
+    }
     r->coordinator_free = forget;
     r->coordinator = gather_start(r->e, &p);
 }

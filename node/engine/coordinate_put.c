@@ -20,6 +20,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/hints.h"
+#include "model/key.h"
+#include "model/manifest.h"
 
 #define NEED_READ 1          /* from mint(): this node must read R first */
 #define SIBLINGS_LIMIT 1000u /* E24 */
@@ -161,7 +163,7 @@ static void on_handed(struct replica_write *w)
                                    .object = &w->object,
                                    .cut = &op->cut,
                                    .quorum = op->quorum,
-                                   .roles = ROLE_OBJECT | ROLE_ENTRY,
+                                   .roles = ROLE_OBJECT,
                                    .wait_entry =
                                        op->repeat || w->was_live != object_live(&w->object),
                                    .self_roles = w->roles,
@@ -169,6 +171,8 @@ static void on_handed(struct replica_write *w)
                                    .owe_entry = w->owe_entry,
                                    .settled = on_settled,
                                    .arg = op};
+    if (engine_has_entry(op->key))
+        p.roles |= ROLE_ENTRY;
     op->spreading = true;
     op->replication = replication_start(op->e, &p);
 }
@@ -311,11 +315,16 @@ static int fill_value(const struct put_op *op, const struct object *o, struct si
         s->value_dot = src->value_dot;
         s->base_dot = src->value_dot;
         s->size = src->size;
+        s->manifest_len = src->manifest_len;
+        s->allocated = src->allocated;
+        s->uploads = blob_ref(src->uploads);
         memcpy(s->value_hash, src->value_hash, DIGEST_LEN);
     } else if (s->type == SIBLING_FILE || s->type == SIBLING_SYMLINK) {
         s->size = q->value.len;
         memcpy(s->value_hash, op->value_hash, DIGEST_LEN);
         s->value = blob_ref(op->value);
+        if (q->flags & PUT_MANIFEST)
+            return manifest_describe(q->value, s); /* checked when the request came */
     }
     return DYN_OK;
 }

@@ -297,6 +297,22 @@ static bool standins_left(const struct gather *g)
     return g->p.quorum.sloppy && g->next_standin < g->n_list && g->n_asks < READ_QUORUM_NODES;
 }
 
+static bool complete(const struct gather *g)
+{
+    return read_quorum_complete(&g->quorum) && (!g->p.present || object_live(&g->quorum.merged));
+}
+
+/* Nobody is left to ask. */
+static int why_incomplete(const struct gather *g)
+{
+    uint32_t primaries = 0;
+    for (uint32_t i = 0; i < g->quorum.n; i++)
+        primaries += g->quorum.copies[i].primary;
+    if (g->p.present && primaries == g->p.quorum.n)
+        return DYN_ERR_NOT_FOUND;
+    return g->p.present || g->quorum.n < g->p.quorum.r ? DYN_ERR_NO_QUORUM : DYN_ERR_TIMEOUT;
+}
+
 static void check(struct gather *g)
 {
     struct dot missing;
@@ -310,11 +326,11 @@ static void check(struct gather *g)
     if (g->state != ASKING)
         return; /* on_fetched comes back here */
     /* R may have answered without having seen what the reader has (E22) */
-    while (!read_quorum_complete(&g->quorum) && g->n_active == 0 && standins_left(g))
+    while (!complete(g) && g->n_active == 0 && standins_left(g))
         ask_standin_quietly(g);
-    if (!read_quorum_complete(&g->quorum)) {
+    if (!complete(g)) {
         if (g->n_active == 0)
-            answer(g, g->quorum.n < p->quorum.r ? DYN_ERR_NO_QUORUM : DYN_ERR_TIMEOUT);
+            answer(g, why_incomplete(g));
     } else if (p->values == VALUE_DOT &&
                object_find_value(&g->quorum.merged, &p->value_dot) == NULL) {
         if (g->n_active == 0)
@@ -492,7 +508,7 @@ struct gather *gather_start(struct engine *e, const struct gather_params *p)
     g->next_standin = p->quorum.n;
     background_add(e, &g->background, abandon);
     ask_primaries(g);
-    if (read_quorum_complete(&g->quorum) || g->n_active == 0)
+    if (complete(g) || g->n_active == 0)
         timer_set(e->ports.timers, &g->first_check, engine_now(e));
     return g;
 }

@@ -9,7 +9,8 @@
 #include "model/read_quorum.h"
 
 struct gather_result { /* borrowed during done */
-    int status; /* DYN_OK, DYN_ERR_NO_QUORUM, DYN_ERR_TIMEOUT, DYN_ERR_STALE (GET_DOT: gone) */
+    int status;        /* DYN_OK, DYN_ERR_NO_QUORUM, DYN_ERR_TIMEOUT, DYN_ERR_STALE (GET_DOT: gone),
+                   DYN_ERR_NOT_FOUND (present: nobody has any) */
     uint32_t answered, needed;
     const struct object *object;
     bool implicit_dir;
@@ -24,6 +25,7 @@ struct gather_params {
     enum value_choice values;
     struct dot value_dot;
     bool dir_info;
+    bool present;           /* GET_PRESENT: a copy without a live version is no answer */
     struct cover *at_least; /* taken; NULL: nothing */
     /* Runs once; never inside gather_start. The gather lives on for repair and frees itself. */
     void (*done)(void *arg, const struct gather_result *result);

@@ -143,7 +143,7 @@ static uint64_t bytes_held(struct slice key, enum row_kind kind, const struct ob
 {
     uint64_t bytes = key.len + 64;
     for (uint32_t i = 0; i < o->n; i++)
-        bytes += 128 + (kind == ROW_OBJECT ? o->siblings[i].size : 0);
+        bytes += 128 + (kind == ROW_OBJECT ? sibling_value_len(&o->siblings[i]) : 0);
     return bytes;
 }
 

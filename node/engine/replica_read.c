@@ -118,7 +118,7 @@ static void on_value(struct store_get *req, int err, struct slice value)
 {
     struct replica_read *r = req->arg;
     struct sibling *s = &r->object.siblings[r->next_sibling];
-    if (err == DYN_OK && value.len == s->size)
+    if (err == DYN_OK && value.len == sibling_value_len(s))
         s->value = blob_new(value.data, value.len);
     else if (err == DYN_OK)
         err = DYN_ERR_CORRUPT;

@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "engine/debts.h"
 #include "engine/delivery.h"
+#include "model/key.h"
 
 #define LIST_MAX 64
 #define TARGETS_MAX 48
@@ -469,6 +470,11 @@ uint32_t replication_holders(const struct replication *r, uint64_t *nodes, uint3
     return n;
 }
 
+bool engine_has_entry(struct slice key)
+{
+    return key.len != 0 && !key_internal(key);
+}
+
 unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, uint32_t n)
 {
     uint64_t nodes[N_MAX];
@@ -477,7 +483,7 @@ unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, u
     for (uint32_t i = 0; i < have; i++)
         if (nodes[i] == node)
             roles |= ROLE_OBJECT;
-    if (key.len == 0)
+    if (!engine_has_entry(key))
         return roles;
     have = ring_preference_list(e->ring, ring_partition_of(e->ring, key_parent(key)), n, nodes, n);
     for (uint32_t i = 0; i < have; i++)
@@ -489,7 +495,7 @@ unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, u
 bool replication_same_nodes(const struct engine *e, struct slice key, uint32_t n)
 {
     uint64_t object[N_MAX], entry[N_MAX];
-    if (key.len == 0)
+    if (!engine_has_entry(key))
         return true;
     uint32_t a = ring_preference_list(e->ring, ring_partition_of(e->ring, key), n, object, n);
     uint32_t b =

@@ -42,6 +42,9 @@ uint32_t replication_holders(const struct replication *r, uint64_t *nodes, uint3
  * ever owed between them. */
 bool replication_same_nodes(const struct engine *e, struct slice key, uint32_t n);
 
+/* Is the key in some directory's listing? Not the root, nor what the cluster keeps for itself. */
+bool engine_has_entry(struct slice key);
+
 /* The roles that this node has for a key as one of the first n. */
 unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, uint32_t n);
 

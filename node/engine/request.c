@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/coordinate.h"
+#include "model/manifest.h"
 
 #define FORWARD_EXTRA_US                                                                           \
     100000u /* beyond one replica timeout: the primary has its own to wait for */
@@ -209,6 +210,16 @@ static void route_put(struct request *r)
 
 /* ---- arrival ----------------------------------------------------------------------------- */
 
+static int check_manifest(const struct put_request *q)
+{
+    struct manifest m = MANIFEST_EMPTY;
+    if (q->type != SIBLING_FILE || (q->flags & PUT_KEEP_VALUE))
+        return DYN_ERR_INVALID;
+    int err = manifest_decode(q->value, &m);
+    manifest_release(&m);
+    return err;
+}
+
 static int check_put(const struct request *r)
 {
     const struct put_request *q = &r->q.put;
@@ -220,7 +231,7 @@ static int check_put(const struct request *r)
         return DYN_ERR_INVALID;
     if (q->time_ns > engine_wall_ns(r->e) + AHEAD_MAX_NS)
         return DYN_ERR_INVALID; /* it would be the newest for ever */
-    return DYN_OK;
+    return q->flags & PUT_MANIFEST ? check_manifest(q) : DYN_OK;
 }
 
 static int check_key(struct slice key)

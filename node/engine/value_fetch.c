@@ -26,7 +26,8 @@ static const struct sibling *find_loaded(const struct object *o, const struct si
     for (uint32_t i = 0; i < o->n; i++) {
         const struct sibling *s = &o->siblings[i];
         if (s->value != NULL && dot_equal(&s->value_dot, &like->value_dot) &&
-            s->size == like->size && digest_equal(s->value_hash, like->value_hash))
+            s->size == like->size && s->manifest_len == like->manifest_len &&
+            digest_equal(s->value_hash, like->value_hash))
             return s;
     }
     return NULL;

@@ -9,6 +9,7 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "model/key.h"
+#include "model/manifest.h"
 
 #define CLUSTER 77
 
@@ -175,7 +176,8 @@ static void keep_wanted(struct object *o, const struct get_request *q)
     const struct sibling *newest = object_newest(o);
     for (uint32_t i = 0; i < o->n; i++) {
         struct sibling *s = &o->siblings[i];
-        bool wanted = q->want == GET_ALL || (q->want == GET_NEWEST && s == newest) ||
+        bool newest_too = q->want == GET_NEWEST || q->want == GET_PRESENT;
+        bool wanted = q->want == GET_ALL || (newest_too && s == newest) ||
                       (q->want == GET_DOT && dot_equal(&s->value_dot, &q->value_dot));
         if (!wanted)
             unload(s);
@@ -202,6 +204,8 @@ static uint64_t do_get(void *ctx, const struct get_request *q, kv_get_done done,
         r->get.status = DYN_ERR_STALE;
         return r->id;
     }
+    if (q->want == GET_PRESENT && (o == NULL || !object_live(o)))
+        r->get.status = DYN_ERR_NOT_FOUND;
     if (o == NULL)
         return r->id;
     object_copy(&r->get.object, o);
@@ -244,6 +248,9 @@ static int add(struct fake_kv *k, const struct put_request *q, struct object *o,
             return DYN_ERR_STALE;
         s.value_dot = s.base_dot = src->value_dot;
         s.size = src->size;
+        s.manifest_len = src->manifest_len;
+        s.allocated = src->allocated;
+        s.uploads = blob_ref(src->uploads);
         memcpy(s.value_hash, src->value_hash, DIGEST_LEN);
         s.value = blob_ref(src->value);
     } else if (q->type == SIBLING_FILE || q->type == SIBLING_SYMLINK) {
@@ -251,6 +258,10 @@ static int add(struct fake_kv *k, const struct put_request *q, struct object *o,
         s.size = q->value.len;
         digest_sha256(q->value, s.value_hash);
         s.value = blob_new(q->value.data, q->value.len);
+        if (q->flags & PUT_MANIFEST && manifest_describe(q->value, &s) != DYN_OK) {
+            blob_unref(s.value);
+            return DYN_ERR_INVALID;
+        }
     }
     blob_ref(s.attrs.xattrs);
     s.time_ns = order_time(k, q, o, cover);
