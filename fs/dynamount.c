@@ -88,6 +88,7 @@ static const char usage[] =
     "  attr_timeout=TIME, entry_timeout=TIME\n"
     "                           how long the kernel may keep attributes and names (1)\n"
     "  drain=TIME               longest wait for the cluster when unmounting (60s)\n"
+    "  staging=SIZE             memory for what is written to large files and not yet sent (64M)\n"
     "  log=FILE                 where to log; reopened on SIGHUP\n"
     "  log_level=LEVEL          debug, info, warn or error\n"
     "and those of mount(8). Unmount with umount or fusermount3 -u. See dynamount(1).\n";

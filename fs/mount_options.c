@@ -152,6 +152,24 @@ static int set_drain(struct mount_options *o, const char *value)
     return mount_options_duration(value, &o->drain_us);
 }
 
+/* Room for what is sent at a time, at least. */
+static int set_staging(struct mount_options *o, const char *value)
+{
+    char *end;
+    if (value[0] < '0' || value[0] > '9')
+        return DYN_ERR_INVALID;
+    errno = 0;
+    unsigned long long mib = strtoull(value, &end, 10);
+    if (errno != 0 || mib > 1u << 20 || (strcmp(end, "M") != 0 && strcmp(end, "G") != 0))
+        return DYN_ERR_INVALID;
+    if (*end == 'G')
+        mib *= 1024;
+    if (mib < 16 || mib > 1u << 20)
+        return DYN_ERR_INVALID;
+    o->fs.staging_max = mib << 20;
+    return DYN_OK;
+}
+
 /* The value's place in a list of names that ends with NULL. */
 static int choose(const char *value, const char *const *names, int *out)
 {
@@ -237,6 +255,7 @@ static const struct rule {
     {"entry_timeout", VALUE, set_entry_timeout, "a time such as 1, 0.5 or 500ms"},
     {"deadline", VALUE, set_deadline, "a time of at least 1ms, such as 20s"},
     {"drain", VALUE, set_drain, "a time such as 60s"},
+    {"staging", VALUE, set_staging, "a size of at least 16M, such as 64M or 1G"},
     {"conflicts", VALUE, set_conflicts, "show or hide"},
     {"resolve", VALUE, set_resolve, "shown, read or explicit"},
     {"durability", VALUE, set_durability, "buffered, one or quorum"},

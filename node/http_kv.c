@@ -11,6 +11,8 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "http_query.h"
+#include "http_range.h"
+#include "http_stream.h"
 #include "model/context.h"
 
 struct op {
@@ -163,20 +165,46 @@ static void put_value(struct buf *out, const struct sibling *s)
         buf_put(out, s->value->data, s->value->len);
 }
 
+/* The bytes that are asked for: as they are here, or chunk by chunk. */
+static void answer_bytes(const struct http_kv_config *cfg, struct http_request *r,
+                         const struct sibling *s, const struct http_range *range)
+{
+    struct buf body = BUF_EMPTY;
+    if (range->status == 416) {
+        http_reply_error(r, 416, "range", "the range begins behind the end of the value");
+    } else if (s->manifest_len != 0 && s->value != NULL) {
+        int err = http_stream_file(cfg, r, range->status, slice_of(s->value->data, s->value->len),
+                                   range->from, range->to);
+        if (err != DYN_OK)
+            http_reply_failure(r, err, NULL, 0, 0);
+    } else {
+        if (s->value != NULL && s->manifest_len == 0)
+            buf_put(&body, s->value->data + range->from, (size_t)(range->to - range->from));
+        http_reply(r, range->status, "application/octet-stream", &body);
+    }
+}
+
 static void answer_one(struct op *o, const struct get_reply *reply, const struct sibling *s,
                        struct slice context)
 {
+    const struct http_kv_config *cfg = o->cfg;
     struct http_request *r = op_end(o, 200);
-    struct buf body = BUF_EMPTY;
+    char dot[DOT_TEXT_MAX], etag[DOT_TEXT_MAX + 2];
     if (context.len > 0)
         header_context(r, NULL, context);
     else
         headers_token(r, reply->token);
     headers_sibling(r, NULL, s);
-    if (http_request_method(r) == HTTP_HEADERS) /* values were not asked for */
+    dot_format(&s->value_dot, dot);
+    snprintf(etag, sizeof(etag), "\"%s\"", dot);
+    struct http_range range = http_range_take(r, s->size, etag);
+    if (http_request_method(r) == HTTP_HEADERS) { /* values were not asked for */
+        struct buf none = BUF_EMPTY;
         header_number(r, NULL, "Content-Length", s->size, false);
-    put_value(&body, s);
-    http_reply(r, 200, "application/octet-stream", &body);
+        http_reply(r, 200, "application/octet-stream", &none);
+        return;
+    }
+    answer_bytes(cfg, r, s, &range);
 }
 
 static int by_order(const void *a, const void *b)
@@ -188,11 +216,17 @@ static void one_part(struct buf *body, const char *boundary, struct slice token,
                      const struct sibling *s)
 {
     struct buf context = BUF_EMPTY;
+    char dot[DOT_TEXT_MAX];
     buf_printf(body, "--%s\r\nContent-Type: application/octet-stream\r\n", boundary);
     if (context_dots(token, &s->dot, 1, &context) == DYN_OK)
         header_context(NULL, body, buf_slice(&context));
     buf_release(&context);
     headers_sibling(NULL, body, s);
+    if (s->manifest_len != 0) { /* too large for a part: to be had by itself */
+        dot_format(&s->dot, dot);
+        buf_printf(body, "Content-Location: ?sibling=%s\r\nContent-Length: 0\r\n\r\n\r\n", dot);
+        return;
+    }
     buf_printf(body, "Content-Length: %llu\r\n\r\n", (unsigned long long)s->size);
     put_value(body, s);
     buf_put_str(body, "\r\n");
@@ -217,7 +251,8 @@ static void answer_siblings(struct op *o, const struct get_reply *reply, uint32_
     qsort(sorted, n, sizeof(*sorted), by_order);
     for (uint32_t i = 0; i < n; i++) {
         one_part(&body, boundary, reply->token, sorted[i]);
-        not_loaded += sorted[i]->size - (sorted[i]->value == NULL ? 0 : sorted[i]->value->len);
+        if (sorted[i]->manifest_len == 0 && sorted[i]->value == NULL)
+            not_loaded += sorted[i]->size;
     }
     free(sorted);
     buf_printf(&body, "--%s--\r\n", boundary);

@@ -169,6 +169,10 @@ int http_key_parse(struct slice text, bool empty_ok, struct buf *key, char **mes
         *message = mem_strdup("the key is not percent-encoded");
     else if (k.len > 0 || !empty_ok)
         err = key_check(buf_slice(&k), &rule);
+    if (err == DYN_OK && key_internal(buf_slice(&k))) {
+        err = DYN_ERR_INVALID;
+        rule = "what is below " KEY_INTERNAL " is the cluster's own";
+    }
     if (rule != NULL)
         *message = mem_strdup(rule);
     if (err != DYN_OK) {

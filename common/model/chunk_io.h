@@ -2,11 +2,11 @@
 /* Chunks and uploads through a struct kv_port, for whoever streams large values: the filesystem,
  * dynactl, a node's HTTP front. What is here is the protocol that keeps a chunk alive (E8, E23):
  *
- *   An upload has a record, an object whose siblings are references: each names a key whose versions
- *   may use the upload's chunks, and how many chunk numbers there are. Adding one covers nothing, so
- *   the set is add-wins. It is there before a manifest is put that names the upload.
- *   A node collects an upload's chunks only when each reference is older than UPLOAD_LEASE_S, none of
- *   the keys has a version that lists the upload, and both have been so for UPLOAD_GRACE_S.
+ *   An upload has a record, an object whose siblings are references: each names a key whose
+ *   versions may use the upload's chunks, and how many chunk numbers there are. Adding one covers
+ *   nothing, so the set is add-wins. It is there before a manifest is put that names the upload.
+ *   A node collects an upload's chunks only when each reference is older than UPLOAD_LEASE_S, none
+ *   of the keys has a version that lists the upload, and both have been so for UPLOAD_GRACE_S.
  *
  * So whoever has added a reference, or read a version that lists the upload, may rely on its chunks
  * for UPLOAD_SAFE_S from when it asked; then it adds one again, or sends the bytes again. */
@@ -30,7 +30,8 @@ struct chunk_io {
     uint32_t timeout_ms; /* of each request; 0: the port's */
 };
 
-/* The requests are caller-owned; id is not 0 while one is on its way. Each done runs once, later. */
+/* The requests are caller-owned; id is not 0 while one is on its way. Each done runs once,
+ * later. */
 struct chunk_get {
     void (*done)(struct chunk_get *g, int err, struct blob *bytes /* borrowed */);
     void *arg;

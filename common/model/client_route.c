@@ -108,7 +108,7 @@ uint64_t client_patience_us(const struct client_op *op, uint64_t node)
     if (since != 0 && client_now(op->client) - since >= CLIENT_LOST_US)
         return READ_PATIENCE_US; /* its probes would have told */
     if (key_internal(buf_slice(&op->key)))
-        return most; /* a chunk is a megabyte: to move it twice makes everything later */
+        return 2 * most; /* a chunk is a megabyte: to move it twice makes everything later */
     if (usual == 0)
         usual = WRITE_PATIENCE_US / 8;
     uint64_t us = usual > most / 8 ? most : usual * 8;

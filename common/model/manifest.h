@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A large file is many chunks and a manifest that names them. The manifest is what the file's
  * sibling has for a value, so versions, conflicts, repair and hints treat it like any other; the
- * chunks are objects of their own below KEY_INTERNAL, each written once, so that they have replicas,
- * hints and repair too, without a second machinery for those.
+ * chunks are objects of their own below KEY_INTERNAL, each written once, so that they have
+ * replicas, hints and repair too, without a second machinery for those.
  *
  * A chunk is named by the upload that wrote it, a random number, and its number within it; never by
  * its place in a file. So an edit of a few bytes makes one chunk and a manifest that shares all the
@@ -13,8 +13,8 @@
  *               varint:bytes of each  varint:count  digest[16]*count
  *
  * What no run covers is a hole. A chunk may be named for its first bytes only (after a truncate);
- * the rest of its place reads as zeros. 16 bytes a chunk: a file of 100 GB has a manifest of 1.6 MB,
- * and the limit on values makes about 500 GB the largest that is not sparse. */
+ * the rest of its place reads as zeros. 16 bytes a chunk: a file of 100 GB has a manifest of
+ * 1.6 MB, and the limit on values makes about 500 GB the largest that is not sparse. */
 #ifndef DYN_MODEL_MANIFEST_H
 #define DYN_MODEL_MANIFEST_H
 

@@ -7,8 +7,8 @@
 #define DYN_FS_CORE_H
 
 #include "base/list.h"
+#include "model/chunk_cache.h"
 #include "model/fs.h"
-#include "model/table.h"
 
 struct seen;
 struct inode;
@@ -16,6 +16,7 @@ struct inode;
 struct fs_counters {
     uint64_t operations, gets, puts, lists, syncs;
     uint64_t published, publish_failures, rebased, value_bytes_put;
+    uint64_t chunk_gets, chunk_puts;
     uint64_t names_from_memory; /* lookups answered without a request */
 };
 
@@ -44,6 +45,17 @@ struct fs {
     uint64_t memory;      /* bytes of content held, staged or loaded */
     struct list owed;     /* owed.h */
     uint32_t n_owed;
+
+    /* large files (large.h) */
+    struct chunk_io io;
+    struct chunk_cache chunks;
+    struct list slots_dirty, slots_queued; /* oldest first */
+    uint32_t sending;                      /* chunks on their way */
+    uint64_t staging;                      /* bytes of chunks that W do not have yet */
+    struct list room_waits;                /* writers that wait for that to become less */
+    struct timer room_timer;
+    int room_err; /* enum dyn_err: why the last chunk did not leave */
+
     struct list drains;
     uint64_t next_node, next_stream;
     struct fs_counters counters;

@@ -7,6 +7,7 @@
 
 #include "model/content.h"
 #include "model/control.h"
+#include "model/large_private.h"
 #include "model/open.h"
 #include "model/owed.h"
 #include "model/place.h"
@@ -20,7 +21,10 @@ void fs_config_defaults(struct fs_config *c)
                             .entry_us = 1000000,
                             .resolve = FS_RESOLVE_SHOWN,
                             .deadline_us = 20000000,
-                            .value_max = VALUE_LEN_MAX,
+                            .value_max = FILE_LEN_MAX,
+                            .inline_max = CHUNK_LEN,
+                            .staging_max = 64u << 20,
+                            .cache_max = 32u << 20,
                             .dirty_us = 30000000,
                             .memory_max = 256u << 20,
                             .durability = DURABILITY_BUFFERED};
@@ -61,6 +65,16 @@ struct fs *fs_new(const struct fs_config *cfg, const struct kv_port *kv,
     list_init(&fs->contents);
     list_init(&fs->owed);
     list_init(&fs->drains);
+    list_init(&fs->slots_dirty);
+    list_init(&fs->slots_queued);
+    list_init(&fs->room_waits);
+    timer_init(&fs->room_timer, large_room, fs);
+    chunk_cache_init(&fs->chunks, random_u64(random), cfg->cache_max);
+    fs->io = (struct chunk_io){.kv = *kv,
+                               .time = *time,
+                               .random = *random,
+                               .writer = cfg->mount_id,
+                               .timeout_ms = (uint32_t)(cfg->deadline_us / 1000)};
     fs->next_stream = 1;
     make_root(fs);
     return fs;
@@ -112,6 +126,8 @@ void fs_free(struct fs *fs)
     owed_free_all(fs);
     dir_free_all(fs);
     inode_free_all(fs);
+    timer_cancel(fs->timers, &fs->room_timer);
+    chunk_cache_release(&fs->chunks);
     seen_free_all(fs);
     table_release(&fs->inodes);
     table_release(&fs->seens);

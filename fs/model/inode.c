@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "model/content.h"
+#include "model/large.h"
 #include "model/publish.h"
 
 #define BLOCK_SIZE (1u << 20) /* st_blksize: the chunk size (F19) */
@@ -233,6 +234,8 @@ bool inode_busy(const struct inode *i)
 
 uint64_t inode_size(const struct inode *i)
 {
+    if (i->large != NULL)
+        return large_size(i->large);
     return i->staged ? i->stage.len : i->s.size;
 }
 
@@ -287,7 +290,10 @@ void inode_attr(const struct inode *i, struct fs_attr *out)
     if (cfg->map_umask && i->s.type != SIBLING_SYMLINK)
         out->mode &= ~(cfg->umask & 0777);
     out->size = dir ? 4096 : inode_size(i);
-    out->blocks = (out->size + 511) / 512;
+    uint64_t allocated = i->large != NULL         ? large_allocated(i->large)
+                         : i->s.manifest_len != 0 ? i->s.allocated
+                                                  : out->size;
+    out->blocks = (allocated + 511) / 512; /* F19 */
     out->nlink = i->unlinked ? 0 : 1;
     out->mtime_ns = a->mtime_ns;
     out->ctime_ns = a->ctime_ns;

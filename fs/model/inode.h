@@ -9,6 +9,7 @@
 #include "model/projection.h"
 
 struct publication;
+struct large;
 
 struct handle {
     struct list link;    /* fs->handles */
@@ -47,9 +48,11 @@ struct inode {
     struct blob *loaded; /* the bytes of s.value_dot; NULL: not here */
     struct buf stage;
     bool staged;
+    struct large *large; /* then neither loaded nor stage: what does not fit one value (large.h) */
     struct list in_contents;
     uint64_t counted; /* of fs->memory */
     uint32_t n_open, n_writers;
+    uint32_t read_next, read_ahead; /* large: the chunk after the last read, and how many more */
 
     /* To publish. */
     struct list in_dirty;

@@ -8,6 +8,7 @@
 #include "model/content.h"
 #include "model/control.h"
 #include "model/open.h"
+#include "model/ops_large.h"
 #include "model/publish.h"
 
 struct io {
@@ -35,6 +36,23 @@ static struct slice window(struct slice all, uint64_t off, uint32_t size)
     return slice_of(all.data + off, left < size ? (size_t)left : size);
 }
 
+void io_note_write(struct inode *i, const struct handle *h, uint64_t before, uint64_t asked,
+                   bool first_append)
+{
+    bool append = (h->flags & O_APPEND) != 0;
+    if (first_append) {
+        i->appended_only = true;
+        i->appended_from = before;
+    } else if (!append) {
+        i->appended_only = false;
+    }
+    i->written = true;
+    i->s.attrs.mtime_ns = i->s.attrs.ctime_ns = fs_wall_ns(i->fs);
+    publish_mark(i, true);
+    if (append && before != asked && i->fs->host.inval_attrs != NULL)
+        i->fs->host.inval_attrs(i->fs->host.ctx, i->id);
+}
+
 static int stage(struct inode *i, const struct handle *h, uint64_t off, struct slice data)
 {
     uint64_t size = inode_size(i);
@@ -44,24 +62,41 @@ static int stage(struct inode *i, const struct handle *h, uint64_t off, struct s
     int err = content_write(i, at, data);
     if (err != 0)
         return err;
-    if (first_append) {
-        i->appended_only = true;
-        i->appended_from = size;
-    } else if (!append) {
-        i->appended_only = false;
-    }
-    i->written = true;
-    i->s.attrs.mtime_ns = i->s.attrs.ctime_ns = fs_wall_ns(i->fs);
-    publish_mark(i, true);
-    if (append && at != off && i->fs->host.inval_attrs != NULL)
-        i->fs->host.inval_attrs(i->fs->host.ctx, i->id);
+    io_note_write(i, h, size, off, first_append);
     return 0;
+}
+
+/* Where a write would end, or the content already is, no longer fits one value (large.h). */
+static bool is_large(const struct inode *i, const struct handle *h, uint64_t off, size_t len)
+{
+    uint64_t at = h->flags & O_APPEND ? inode_size(i) : off;
+    return at <= i->fs->cfg.value_max && content_large_at(i, at + len);
+}
+
+/* Goes on as an operation on large content. */
+static void hand_over(struct io *r)
+{
+    struct fs_op *op = r->t.op;
+    struct fs *fs = r->t.fs;
+    r->t.op = NULL;
+    if (op == NULL) {
+        /* a read that was given up */
+    } else if (r->handle != NULL) {
+        large_write_op(fs, op, r->inode, r->handle, r->off, buf_slice(&r->data));
+    } else {
+        large_read_op(fs, op, r->inode, r->off, r->size);
+    }
+    task_end(&r->t, 0);
 }
 
 static void finish(struct io *r)
 {
     struct inode *i = r->inode;
     int err = 0;
+    if (r->handle != NULL ? is_large(i, r->handle, r->off, r->data.len) : i->large != NULL) {
+        hand_over(r);
+        return;
+    }
     if (r->handle != NULL)
         err = stage(i, r->handle, r->off, buf_slice(&r->data));
     if (r->t.op != NULL && r->handle != NULL && err == 0)
@@ -115,6 +150,10 @@ void fs_read(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uint64
         op_end(fs, op, ESTALE);
         return;
     }
+    if (i->large != NULL) {
+        large_read_op(fs, op, i, off, size);
+        return;
+    }
     struct io *r = io_new(fs, op, i);
     r->t.abandonable = true;
     r->off = off;
@@ -129,6 +168,10 @@ void fs_write(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uint6
     struct handle *h = handle_of(fh);
     if (i == NULL || h == NULL) {
         op_end(fs, op, i == NULL ? ESTALE : EBADF);
+        return;
+    }
+    if (content_here(i) && is_large(i, h, off, data.len)) {
+        large_write_op(fs, op, i, h, off, data);
         return;
     }
     if (content_here(i)) {

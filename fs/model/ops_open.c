@@ -257,7 +257,8 @@ static void on_version(struct task *t, const struct get_reply *p)
 static void fetch(struct opening *o)
 {
     struct inode *i = o->inode;
-    bool meta = (o->flags & O_TRUNC) || (i->loaded != NULL && i->loaded->len > VALUE_CACHED_MAX);
+    bool meta = (o->flags & O_TRUNC) || i->large != NULL ||
+                (i->loaded != NULL && i->loaded->len > VALUE_CACHED_MAX);
     enum get_want want = meta || o->retries == 2 ? GET_META : i->number != 0 ? GET_DOT : GET_NEWEST;
     task_get(&o->t, seen_key(i->seen), want, &i->s.value_dot, on_version);
 }

@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "model/content.h"
+#include "model/large_copy.h"
 #include "model/naming.h"
 #include "model/owed.h"
 #include "model/place.h"
@@ -33,6 +34,8 @@ struct renaming {
     struct owed_wait paid;
     struct origin origin;
     struct blob *sent;
+    struct large_copy copy;
+    bool copied; /* large: copy.manifest is what to put */
     uint64_t gen;
     int64_t ctime_ns;
 };
@@ -51,6 +54,7 @@ static void release(struct task *t)
     place_release(&r->to);
     cover_release(&r->cover);
     cover_release(&r->drop);
+    large_copy_release(&r->copy);
     blob_unref(r->sent);
 }
 
@@ -166,6 +170,30 @@ static void on_put(struct task *t, const struct put_reply *p)
     }
 }
 
+static void on_copied(struct large_copy *c, int err)
+{
+    struct renaming *r = c->arg;
+    if (err != DYN_OK) {
+        task_end(&r->t, fs_errno(err));
+        return;
+    }
+    r->copied = c->manifest != NULL;
+    proceed(r);
+}
+
+/* The bytes of a large file stay where they are, for the manifest to name. */
+static bool copy_large(struct renaming *r)
+{
+    struct inode *i = r->inode;
+    if (i->large == NULL || (within_key(r) && !inode_dirty(i)) ||
+        (r->copied && large_stored(i->large)))
+        return false;
+    r->copied = false;
+    large_copy_release(&r->copy);
+    large_copy_start(&r->copy, i, seen_key(r->to.seen), on_copied, r);
+    return true;
+}
+
 static void put_target(struct renaming *r)
 {
     struct inode *i = r->inode;
@@ -190,6 +218,11 @@ static void put_target(struct renaming *r)
         q.flags |= PUT_KEEP_VALUE;
         q.value_dot = i->s.value_dot;
         q.base_dot = i->s.value_dot;
+    } else if (i->large != NULL) {
+        blob_unref(r->sent);
+        r->sent = blob_ref(r->copy.manifest);
+        q.value = slice_of(r->sent->data, r->sent->len);
+        q.flags |= PUT_MANIFEST;
     } else if (i->s.type != SIBLING_DIR) {
         struct slice bytes = content_bytes(i);
         blob_unref(r->sent);
@@ -328,7 +361,8 @@ static void proceed(struct renaming *r)
         naming_start(&r->naming, &r->t, r->to.seen, &r->cover, on_target);
         return;
     }
-    put_target(r);
+    if (!copy_large(r))
+        put_target(r);
 }
 
 static void granted_second(struct lock_wait *w)

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "model/content.h"
+#include "model/large.h"
 #include "model/naming.h"
 #include "model/owed.h"
 #include "model/xattr_names.h"
@@ -32,10 +33,12 @@ struct publication {
     enum durability durability;
     uint64_t gen;
     struct origin origin;
-    struct blob *sent;
+    struct blob *sent; /* the value: bytes, or a manifest */
+    struct large_wait store;
     struct naming naming;
     struct cover cover;    /* what naming looks for */
     bool refreshed, again; /* again: a context was refused once */
+    bool stored;           /* large: the chunks are where they should be */
 };
 
 static void begin(struct inode *i);
@@ -115,6 +118,7 @@ static void release(struct task *t)
     naming_release(&p->naming);
     cover_release(&p->cover);
     seen_unlock(&p->lock);
+    list_remove(&p->store.link);
     blob_unref(p->sent);
     inode_drop(p->inode);
 }
@@ -193,18 +197,30 @@ static void served_by_own_write(struct inode *i)
     s->was_served = true;
 }
 
+/* The version's value now is this. */
+static void take_value(struct sibling *s, struct slice value, bool manifest)
+{
+    s->size = value.len;
+    s->manifest_len = 0;
+    blob_unref(s->uploads);
+    s->uploads = NULL;
+    digest_sha256(value, s->value_hash);
+    if (manifest)
+        manifest_describe(value, s); /* this mount has made it */
+}
+
 void publish_took(struct inode *i, const struct put_reply *p, const struct origin *origin,
                   struct blob *sent, uint64_t gen)
 {
     bool appended = i->appended_only;
     seen_put(i->seen, p);
     const struct sibling *s = stored(p, origin);
+    bool manifest = s != NULL ? s->manifest_len != 0 : i->large != NULL;
     i->s.dot = p->dot;
     i->s.base_dot = i->s.value_dot;
     if (sent != NULL) {
         i->s.value_dot = p->dot;
-        i->s.size = sent->len;
-        digest_sha256(slice_of(sent->data, sent->len), i->s.value_hash);
+        take_value(&i->s, slice_of(sent->data, sent->len), manifest);
     }
     if (s != NULL) {
         i->s.dot = s->dot;
@@ -222,8 +238,12 @@ void publish_took(struct inode *i, const struct put_reply *p, const struct origi
     if (sent != NULL)
         i->pages_dot = appended ? (struct dot){0} : i->s.value_dot;
     served_by_own_write(i);
+    if (i->large != NULL && (manifest || sent == NULL))
+        large_settle(i->large, sent == NULL ? slice_of(NULL, 0) : slice_of(sent->data, sent->len));
     if (i->gen == gen) {
-        if (i->staged) { /* also when these were the bytes that were there already (F28) */
+        if (i->large != NULL) {
+            i->staged = false;
+        } else if (i->staged) { /* also when these were the bytes that were there already (F28) */
             struct blob *b = sent != NULL ? blob_ref(sent) : blob_new(i->stage.data, i->stage.len);
             content_settle(i, b);
             blob_unref(b);
@@ -231,7 +251,7 @@ void publish_took(struct inode *i, const struct put_reply *p, const struct origi
         clean(i);
     } else if (sent != NULL) {
         if (i->appended_only)
-            i->appended_from = sent->len;
+            i->appended_from = i->s.size;
         content_load(i, sent);
     }
 }
@@ -266,11 +286,28 @@ static bool new_bytes(const struct inode *i)
     if (!i->dirty_data || i->s.type != SIBLING_FILE)
         return false;
     struct slice bytes = content_bytes(i);
-    if (bytes.len != i->s.size)
+    if (bytes.len != i->s.size || i->s.manifest_len != 0)
         return true;
     uint8_t hash[DIGEST_LEN];
     digest_sha256(bytes, hash);
     return bytes.len != 0 && memcmp(hash, i->s.value_hash, DIGEST_LEN) != 0;
+}
+
+/* The same for large content; then it is p->sent. */
+static bool new_manifest(struct publication *p)
+{
+    struct inode *i = p->inode;
+    struct manifest m;
+    struct buf bytes = BUF_EMPTY;
+    large_manifest(i->large, &m);
+    bool new = !inode_published(i) || i->s.manifest_len == 0 || !large_same(i->large, &m);
+    if (new) {
+        manifest_encode(&m, &bytes);
+        p->sent = blob_new(bytes.data, bytes.len);
+        buf_release(&bytes);
+    }
+    manifest_release(&m);
+    return new;
 }
 
 static void put(struct publication *p)
@@ -295,10 +332,14 @@ static void put(struct publication *p)
                                                 slice_of(NULL, 0), &unmarked) == DYN_OK)
         q.attrs.xattrs = unmarked;
     q.opt.durability = (uint8_t)p->durability;
-    bool bytes = new_bytes(i);
     blob_unref(p->sent);
     p->sent = NULL;
-    if (bytes) {
+    bool large = i->large != NULL && i->dirty_data;
+    bool bytes = large ? new_manifest(p) : i->large == NULL && new_bytes(i);
+    if (bytes && large) {
+        q.value = slice_of(p->sent->data, p->sent->len);
+        q.flags |= PUT_MANIFEST;
+    } else if (bytes) {
         struct slice content = content_bytes(i);
         p->sent = blob_new(content.data, content.len);
         q.value = content;
@@ -328,7 +369,8 @@ static void on_base(struct task *t, const struct get_reply *r)
     seen_got(i->seen, r);
     versions_of(i->seen, &v);
     const struct sibling *s = v.n == 0 ? NULL : object_find_value(&r->object, &v.v[0].s.value_dot);
-    if (s != NULL && (s->value != NULL || s->size == 0) && i->appended_only) {
+    if (s != NULL && (s->value != NULL || s->size == 0) && s->manifest_len == 0 &&
+        i->appended_only && i->large == NULL) {
         int err = content_rebase(i, s->value);
         if (err != DYN_OK) {
             versions_release(&v);
@@ -358,12 +400,13 @@ static bool rebase(struct publication *p, const struct object *answer)
 {
     struct inode *i = p->inode;
     struct versions v;
-    if (!i->appended_only || i->number != 0 || i->dots.n == 0 ||
+    if (!i->appended_only || i->number != 0 || i->dots.n == 0 || i->large != NULL ||
         object_find_origin(answer, &(struct origin){i->fs->cfg.mount_id, i->stream, i->seq}) !=
             NULL)
         return false;
     versions_of(i->seen, &v);
-    bool replaced = v.n != 0 && v.v[0].s.type == SIBLING_FILE &&
+    bool replaced = v.n != 0 && v.v[0].s.type == SIBLING_FILE && v.v[0].s.manifest_len == 0 &&
+                    v.v[0].s.size + (inode_size(i) - i->appended_from) <= i->fs->cfg.inline_max &&
                     versions_by_dots(&v, &i->dots) == NULL &&
                     !dot_equal(&v.v[0].s.value_dot, &i->s.value_dot);
     if (replaced)
@@ -407,6 +450,31 @@ static bool needs_refresh(const struct publication *p, const struct cover *cover
            (i->error != 0 || fs_now_us(i->fs) - i->seen->got_us > APPEND_FRESH_US);
 }
 
+static void on_stored(struct large_wait *w, int err)
+{
+    struct publication *p = w->arg;
+    p->stored = err == DYN_OK;
+    if (err == DYN_OK || err == DYN_ERR_CANCELED) /* canceled: it is not large any more */
+        prepare(p);
+    else
+        finish(p, fs_errno(err));
+}
+
+/* Large content: all chunks are with W replicas before a manifest names them (E8). */
+static bool needs_storing(const struct publication *p)
+{
+    const struct inode *i = p->inode;
+    return i->large != NULL && i->dirty_data && !(p->stored && large_stored(i->large));
+}
+
+static void store(struct publication *p)
+{
+    p->stored = false;
+    p->store = (struct large_wait){.durability = p->durability, .done = on_stored, .arg = p};
+    list_init(&p->store.link);
+    large_store(p->inode->large, &p->store);
+}
+
 static void prepare(struct publication *p)
 {
     struct inode *i = p->inode;
@@ -418,7 +486,10 @@ static void prepare(struct publication *p)
     cover_clear(&p->cover);
     publish_cover(i, &p->cover);
     if (!needs_refresh(p, &p->cover)) {
-        put(p);
+        if (needs_storing(p))
+            store(p);
+        else
+            put(p);
         return;
     }
     p->refreshed = true;
@@ -442,6 +513,7 @@ static void begin(struct inode *i)
 {
     struct publication *p = task_new(i->fs, NULL, sizeof(*p), release);
     p->inode = inode_hold(i);
+    list_init(&p->store.link);
     p->durability = i->fs->cfg.durability;
     for (struct list *l = i->waiters.next; l != &i->waiters; l = l->next) {
         struct waiter *w = container_of(l, struct waiter, link);

@@ -57,6 +57,8 @@ struct http_request {
     void *gone_arg;
     uint64_t started_us;
     bool streaming;
+    void (*written)(void *arg); /* of the last piece */
+    void *written_arg;
 };
 
 struct http_server {
@@ -422,6 +424,7 @@ static const char *reason(int status)
         {200, "OK"},
         {201, "Created"},
         {204, "No Content"},
+        {206, "Partial Content"},
         {300, "Multiple Choices"},
         {400, "Bad Request"},
         {401, "Unauthorized"},
@@ -433,6 +436,7 @@ static const char *reason(int status)
         {410, "Gone"},
         {412, "Precondition Failed"},
         {413, "Content Too Large"},
+        {416, "Range Not Satisfiable"},
         {417, "Expectation Failed"},
         {421, "Misdirected Request"},
         {431, "Request Header Fields Too Large"},
@@ -496,6 +500,35 @@ void http_stream_chunk(struct http_request *r, struct buf *bytes)
     evhttp_send_reply_chunk(r->req, out);
     evbuffer_free(out);
     stop_reading(r);
+}
+
+static void piece_written(struct evhttp_connection *evcon, void *arg)
+{
+    struct http_request *r = arg;
+    void (*written)(void *a) = r->written;
+    (void)evcon;
+    r->written = NULL;
+    if (written != NULL)
+        written(r->written_arg);
+}
+
+void http_stream_chunk_then(struct http_request *r, struct buf *bytes, void (*written)(void *arg),
+                            void *arg)
+{
+    assert(r->streaming && r->written == NULL && bytes->len > 0);
+    struct evbuffer *out = to_evbuffer(bytes);
+    r->written = written;
+    r->written_arg = arg;
+    evhttp_send_reply_chunk_with_cb(r->req, out, piece_written, r);
+    evbuffer_free(out);
+    stop_reading(r);
+}
+
+void http_stream_abort(struct http_request *r)
+{
+    assert(r->streaming);
+    shutdown(bufferevent_getfd(r->conn->bev), SHUT_RDWR);
+    bufferevent_enable(r->conn->bev, EV_READ); /* so that evhttp sees it */
 }
 
 void http_stream_end(struct http_request *r)

@@ -71,6 +71,12 @@ void http_reply_error(struct http_request *r, int status, const char *code, cons
 /* An answer in pieces, each sent when it is given. */
 void http_stream_start(struct http_request *r, int status, const char *type);
 void http_stream_chunk(struct http_request *r, struct buf *bytes /* taken */);
+/* written(arg) runs when the socket has taken them: so a large answer waits for a slow reader. Not
+ * when the connection ends before. */
+void http_stream_chunk_then(struct http_request *r, struct buf *bytes /* taken */,
+                            void (*written)(void *arg), void *arg);
 void http_stream_end(struct http_request *r); /* frees r */
+/* The rest of the answer cannot be had: the connection ends, and gone runs, perhaps later. */
+void http_stream_abort(struct http_request *r);
 
 #endif

@@ -88,7 +88,7 @@ static const char *advice(int err)
     case DYN_ERR_STOPPED:
         return "try again in a moment";
     case DYN_ERR_TOO_LARGE:
-        return "values are limited to 8 MiB";
+        return "values of one piece are limited to 8 MiB, files to some 500 GiB";
     default:
         return NULL;
     }

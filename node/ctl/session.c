@@ -24,6 +24,7 @@ struct session {
     char *seeds[SEEDS_MAX];
     uint32_t n_seeds;
     struct buf seed_text; /* with its NUL */
+    struct chunk_io chunks;
     uint64_t timeout_ms;
     uint32_t waiting; /* callbacks to come */
 };
@@ -111,6 +112,7 @@ static int start(struct session *s)
     struct net_events events = client_events(s->client);
     net_curl_set_events(s->net, &events);
     s->kv = client_kv(s->client);
+    s->chunks = (struct chunk_io){.kv = s->kv, .time = time, .random = random, .writer = config.id};
     return DYN_OK;
 }
 
@@ -149,6 +151,16 @@ void session_close(struct session *s)
         free(s->seeds[i]);
     buf_release(&s->seed_text);
     free(s);
+}
+
+struct chunk_io *session_chunks(struct session *s)
+{
+    return &s->chunks;
+}
+
+void session_turn(struct session *s)
+{
+    loop_turn(s->loop, UINT64_MAX);
 }
 
 static void wait_all(struct session *s)

@@ -5,6 +5,7 @@
 #define DYN_CTL_SESSION_H
 
 #include "ctl/ctl.h"
+#include "model/chunk_io.h"
 #include "model/client.h"
 #include "port/kv.h"
 
@@ -18,6 +19,9 @@ void session_close(struct session *s); /* NULL is fine */
 /* Waits for the ring. DYN_ERR_UNREACHABLE, DYN_ERR_TIMEOUT. Borrowed. */
 int session_ring(struct session *s, struct ring **out);
 bool session_node_up(struct session *s, uint64_t node);
+/* For chunks: what was started there goes on in turns. */
+struct chunk_io *session_chunks(struct session *s);
+void session_turn(struct session *s);
 /* For messages: the addresses that were given. */
 const char *session_seeds(const struct session *s);
 

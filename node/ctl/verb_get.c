@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "ctl/large.h"
 #include "ctl/session.h"
 #include "ctl/versions.h"
 #include "model/context.h"
@@ -73,7 +74,7 @@ static int print_json(struct slice key, const struct session_get *g)
     return ctl_print(&text);
 }
 
-static int print_value(struct slice key, const struct sibling *s)
+static int print_value(struct session *session, struct slice key, const struct sibling *s)
 {
     if (s->type == SIBLING_DIR)
         return ctl_fail(CTL_ERROR, "'%.*s' is a directory: 'dynactl ls' lists it", (int)key.len,
@@ -83,10 +84,12 @@ static int print_value(struct slice key, const struct sibling *s)
                         "'%.*s': no node that answered has the bytes of this "
                         "version: try again",
                         (int)key.len, (const char *)key.data);
+    if (s->manifest_len != 0)
+        return large_print(session, key, slice_of(s->value->data, s->value->len));
     return s->value == NULL ? CTL_OK : ctl_write(slice_of(s->value->data, s->value->len));
 }
 
-static int print_all(struct slice key, const struct object *o)
+static int print_all(struct session *session, struct slice key, const struct object *o)
 {
     int status = CTL_OK;
     for (uint32_t i = 0; i < o->n && status == CTL_OK; i++) {
@@ -101,7 +104,7 @@ static int print_all(struct slice key, const struct object *o)
         buf_printf(&head, "  %s <==\n", versions_type(s));
         status = ctl_print(&head);
         if (status == CTL_OK && s->type != SIBLING_DIR)
-            status = print_value(key, s);
+            status = print_value(session, key, s);
     }
     return status;
 }
@@ -118,17 +121,18 @@ static int several(struct slice key, const struct object *o)
     return CTL_CONFLICT;
 }
 
-static int print_sibling(struct slice key, const struct object *o, const struct dot *dot)
+static int print_sibling(struct session *session, struct slice key, const struct object *o,
+                         const struct dot *dot)
 {
     const struct sibling *s = versions_live(o, dot);
     if (s == NULL)
         return ctl_fail(CTL_NOT_FOUND, "'%.*s' has no such version (any more)", (int)key.len,
                         (const char *)key.data);
-    return print_value(key, s);
+    return print_value(session, key, s);
 }
 
-static int show(const struct ctl *c, struct slice key, const struct session_get *g,
-                const struct dot *dot)
+static int show(const struct ctl *c, struct session *session, struct slice key,
+                const struct session_get *g, const struct dot *dot)
 {
     if (g->status != DYN_OK)
         return ctl_failed("get", key, g->status, g->answered, g->needed);
@@ -142,12 +146,12 @@ static int show(const struct ctl *c, struct slice key, const struct session_get 
     if (!object_live(&g->object))
         return ctl_failed("get", key, DYN_ERR_NOT_FOUND, 0, 0);
     if (args_has(&c->args, "sibling"))
-        return print_sibling(key, &g->object, dot);
+        return print_sibling(session, key, &g->object, dot);
     if (args_has(&c->args, "all"))
-        return print_all(key, &g->object);
+        return print_all(session, key, &g->object);
     if (versions_conflict(&g->object))
         return several(key, &g->object);
-    return print_value(key, object_newest(&g->object));
+    return print_value(session, key, object_newest(&g->object));
 }
 
 static int run(struct ctl *c)
@@ -171,7 +175,7 @@ static int run(struct ctl *c)
     if (session_open(c, &s, &status) != DYN_OK)
         return status;
     session_get(s, &q, &g);
-    status = show(c, q.key, &g, &dot);
+    status = show(c, s, q.key, &g, &dot);
     session_get_release(&g);
     session_close(s);
     return status;

@@ -7,12 +7,11 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "ctl/large.h"
 #include "ctl/session.h"
 #include "ctl/versions.h"
 #include "model/context.h"
 #include "model/key.h"
-
-#define VALUE_MAX VALUE_LEN_MAX
 
 static const struct args_option put_options[] = {
     {"context", "TEXT|@FILE", "replace the versions that this context was read with", 0},
@@ -149,6 +148,8 @@ static int check_common(const struct ctl *c, struct slice key, struct request_op
     char *message = NULL;
     if (key_check(key, &rule) != DYN_OK)
         return ctl_usage(c, mem_printf("'%s' is no key: %s", c->args.words[0], rule));
+    if (key_internal(key))
+        return ctl_usage(c, mem_printf("what is below " KEY_INTERNAL " is the cluster's own"));
     if (session_options(c, opt, &message) != DYN_OK || read_context(c, context, &message) != DYN_OK)
         return ctl_usage(c, message);
     return CTL_OK;
@@ -161,6 +162,7 @@ static int run_put(struct ctl *c)
     struct buf value = BUF_EMPTY, context = BUF_EMPTY;
     struct session *s = NULL;
     char *message = NULL;
+    int fd = -1;
     int choices = args_has(&c->args, "context") + args_has(&c->args, "if-match") +
                   args_has(&c->args, "if-absent");
     int status = check_common(c, q.key, &q.opt, &context);
@@ -170,7 +172,7 @@ static int run_put(struct ctl *c)
             ctl_usage(c, mem_strdup("--context, --if-match and --if-absent exclude each other"));
     if (status == CTL_OK && fill_attrs(c, path, &q.attrs) != DYN_OK)
         status = ctl_usage(c, mem_strdup("--mode: an octal number up to 7777 is wanted"));
-    if (status == CTL_OK && ctl_read_file(path, VALUE_MAX, &value, &message) != DYN_OK)
+    if (status == CTL_OK && large_begin(path, &value, &fd, &message) != DYN_OK)
         status = ctl_fail(CTL_ERROR, "%s", message);
     if (status == CTL_OK)
         session_open(c, &s, &status);
@@ -178,12 +180,22 @@ static int run_put(struct ctl *c)
         struct slice contexts = buf_slice(&context);
         q.flags = (args_has(&c->args, "if-match") ? PUT_CURRENT : 0u) |
                   (args_has(&c->args, "if-absent") ? PUT_IF_ABSENT : 0u);
-        q.value = buf_slice(&value);
         q.contexts = &contexts;
         q.n_contexts = context.len != 0;
-        status = send_put(c, s, "put", &q);
+        if (value.len > CHUNK_LEN) {
+            struct buf manifest = BUF_EMPTY;
+            status = large_send(s, q.key, &q.opt, buf_slice(&value), fd, &manifest);
+            buf_release(&value);
+            value = manifest;
+            q.flags |= PUT_MANIFEST;
+        }
+        q.value = buf_slice(&value);
+        if (status == CTL_OK)
+            status = send_put(c, s, "put", &q);
         session_close(s);
     }
+    if (fd > STDIN_FILENO)
+        close(fd);
     free(message);
     buf_release(&value);
     buf_release(&context);

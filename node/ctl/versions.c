@@ -78,7 +78,9 @@ void versions_add_json(struct json *parent, const char *name, const struct objec
         json_add_u64(j, "time_ns", list[i]->time_ns);
         json_add_str(j, "mode", mode);
         json_add_hex(j, "hash", slice_of(list[i]->value_hash, DIGEST_LEN));
-        if (list[i]->value != NULL || list[i]->size == 0) {
+        if (list[i]->manifest_len != 0)
+            json_add_bool(j, "large", true); /* its bytes: get --sibling DOT */
+        else if (list[i]->value != NULL || list[i]->size == 0) {
             struct buf text = BUF_EMPTY;
             if (list[i]->value != NULL)
                 buf_put_base64url(&text, slice_of(list[i]->value->data, list[i]->value->len));

@@ -22,6 +22,7 @@
 
 #define LIST_MAX 64
 #define TARGETS_MAX 48
+#define LARGE_VALUE (256u << 10)
 
 enum target_state { SENDING, HOLDS, FAILED };
 
@@ -302,6 +303,15 @@ static void on_first_check(struct timer *t, void *arg)
 
 /* Whoever has been silent for a replica timeout gets a stand-in; its own answer still counts until
  * the deadline, for a disk may stall and a network may be slow. */
+/* A chunk takes longer than what is small, on the wire and on a disk that others use too. */
+static uint64_t patience_us(const struct replication *r)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < r->object.n; i++)
+        bytes += r->object.siblings[i].value == NULL ? 0 : r->object.siblings[i].value->len;
+    return r->e->cfg.replica_timeout_us * (bytes >= LARGE_VALUE ? 4 : 1);
+}
+
 static void on_patience(struct timer *timer, void *arg)
 {
     struct replication *r = arg;
@@ -394,7 +404,7 @@ struct replication *replication_start(struct engine *e, const struct replication
     timer_init(&r->deadline, on_deadline, r);
     timer_init(&r->first_check, on_first_check, r);
     timer_init(&r->patience, on_patience, r);
-    timer_set(e->ports.timers, &r->patience, engine_now(e) + e->cfg.replica_timeout_us);
+    timer_set(e->ports.timers, &r->patience, engine_now(e) + patience_us(r));
     timer_set(e->ports.timers, &r->deadline, engine_now(e) + p->quorum.timeout_us);
     background_add(e, &r->background, abandon);
     r->starting = true;

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "fs_world.h"
+#include "model/manifest.h"
 #include "unit.h"
 
 static void test_echo_then_cat_is_one_put_and_few_gets(void **state)
@@ -347,17 +348,17 @@ static void test_what_no_filesystem_made_belongs_to_who_mounts(void **state)
     mount_free(m);
 }
 
-static void test_values_over_the_limit_are_refused_and_nothing_is_lost(void **state)
+static void test_files_over_the_limit_are_refused_and_nothing_is_lost(void **state)
 {
     struct world *t = *state;
     assert_int_equal(do_open(t->a, "f", O_WRONLY | O_CREAT), 0);
     uint64_t node = t->a->node, fh = t->a->fh;
     do_write(t->a, node, fh, 0, "x");
-    assert_int_equal(do_write(t->a, node, fh, VALUE_LEN_MAX, "y"), EFBIG);
+    assert_int_equal(do_write(t->a, node, fh, FILE_LEN_MAX, "y"), EFBIG);
     assert_int_equal(do_write(t->a, node, fh, UINT64_MAX - 1, "y"), EFBIG);
     assert_int_equal(do_close(t->a, node, fh), 0);
     assert_true(fake_kv_holds(&t->k, "f", "x"));
-    struct fs_attr a = {.size = VALUE_LEN_MAX + 1};
+    struct fs_attr a = {.size = FILE_LEN_MAX + 1};
     assert_int_equal(do_setattr(t->a, "f", &a, FS_SET_SIZE), EFBIG);
 }
 
@@ -521,7 +522,7 @@ int main(void)
         T(test_f19_attributes_as_backup_tools_need_them),
         T(test_f30_the_inode_number_survives_rename_and_another_mount),
         T(test_what_no_filesystem_made_belongs_to_who_mounts),
-        T(test_values_over_the_limit_are_refused_and_nothing_is_lost),
+        T(test_files_over_the_limit_are_refused_and_nothing_is_lost),
         T(test_truncate_without_a_handle_is_published_at_once),
         T(test_f16_chmod_moves_no_bytes_and_keeps_xattrs),
         T(test_own_xattrs_are_readable_not_settable),

@@ -112,9 +112,10 @@ static void test_what_is_missing_or_too_much_is_said(void **state)
 static void test_options_of_ours(void **state)
 {
     (void)state;
-    struct parsed p = good("-f -o allow_other,uid=1000,gid=7,umask=022 -o conflicts=hide,"
-                           "resolve=explicit,durability=quorum,deadline=500ms,attr_timeout=0.25,"
-                           "entry_timeout=2m,log=/var/log/d,log_level=warn,drain=3 a:1 /mnt");
+    struct parsed p =
+        good("-f -o allow_other,uid=1000,gid=7,umask=022 -o conflicts=hide,"
+             "resolve=explicit,durability=quorum,deadline=500ms,attr_timeout=0.25,"
+             "entry_timeout=2m,log=/var/log/d,log_level=warn,drain=3,staging=1G a:1 /mnt");
     assert_true(p.o.foreground);
     assert_true(p.o.allow_other);
     assert_true(p.o.fs.map_uid && p.o.fs.map_gid && p.o.fs.map_umask);
@@ -130,6 +131,7 @@ static void test_options_of_ours(void **state)
     assert_string_equal(p.o.log, "/var/log/d");
     assert_int_equal(p.o.log_level, LOG_LEVEL_WARN);
     assert_int_equal(p.o.drain_us, 3000000);
+    assert_int_equal(p.o.fs.staging_max, 1ull << 30);
     mount_options_release(&p.o);
 }
 

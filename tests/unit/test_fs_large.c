@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Large files: chunks leave while a file is written, an edit moves one, a rename none, and memory
+ * has a bound (E8, E23, F6, F24). */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "fs_world.h"
+#include "model/chunk_io.h"
+#include "model/core.h"
+#include "unit.h"
+
+#define MIB (1u << 20)
+
+static uint8_t byte_at(uint64_t off, uint8_t salt)
+{
+    return (uint8_t)(off * 31 + (off >> 12) * 7 + salt);
+}
+
+static int put_bytes(struct mount *m, uint64_t node, uint64_t fh, uint64_t off, size_t len,
+                     uint8_t salt)
+{
+    uint8_t *data = mem_alloc(len);
+    struct call c;
+    for (size_t i = 0; i < len; i++)
+        data[i] = byte_at(off + i, salt);
+    call_init(m, &c);
+    fs_write(m->fs, &c.op, node, fh, off, slice_of(data, len));
+    int err = call_wait(m, &c);
+    if (err == 0)
+        assert_int_equal(c.op.written, len);
+    free(data);
+    return err;
+}
+
+struct reading {
+    struct call c;
+    struct buf got;
+};
+
+static void on_read(struct fs_op *op)
+{
+    struct reading *r = op->arg;
+    buf_put_slice(&r->got, op->data); /* borrowed during done */
+    r->c.done = true;
+}
+
+static struct buf get_bytes(struct mount *m, uint64_t node, uint64_t fh, uint64_t off, uint32_t len)
+{
+    struct reading r = {.got = BUF_EMPTY};
+    call_init(m, &r.c);
+    r.c.op.done = on_read;
+    r.c.op.arg = &r;
+    fs_read(m->fs, &r.c.op, node, fh, off, len);
+    assert_int_equal(call_wait(m, &r.c), 0);
+    return r.got;
+}
+
+static void expect_bytes(struct mount *m, uint64_t node, uint64_t fh, uint64_t off, size_t len,
+                         uint8_t salt)
+{
+    struct buf got = get_bytes(m, node, fh, off, (uint32_t)len);
+    assert_int_equal(got.len, len);
+    for (size_t i = 0; i < len; i++)
+        if (got.data[i] != byte_at(off + i, salt))
+            fail_msg("byte %llu", (unsigned long long)(off + i));
+    buf_release(&got);
+}
+
+/* A file of so many bytes, written from front to back and closed. */
+static void make_file(struct mount *m, const char *path, uint64_t len, uint8_t salt)
+{
+    assert_int_equal(do_open(m, path, O_RDWR | O_CREAT), 0);
+    uint64_t node = m->node, fh = m->fh;
+    for (uint64_t at = 0; at < len; at += 128u << 10)
+        assert_int_equal(
+            put_bytes(m, node, fh, at, len - at < 128u << 10 ? len - at : 128u << 10, salt), 0);
+    assert_int_equal(do_close(m, node, fh), 0);
+}
+
+static const struct sibling *version(struct world *t, const char *key)
+{
+    return object_newest(fake_kv_object(&t->k, key));
+}
+
+static void test_a_large_file_is_chunks_and_a_manifest(void **state)
+{
+    struct world *t = *state;
+    make_file(t->a, "big", 5 * MIB + 1000, 3);
+    const struct sibling *s = version(t, "big");
+    assert_int_equal(s->size, 5 * MIB + 1000);
+    assert_true(s->manifest_len != 0 && s->manifest_len < 1000);
+    assert_int_equal(s->uploads->len, UPLOAD_ID_LEN);
+    assert_int_equal(do_open(t->b, "big", O_RDONLY), 0);
+    uint64_t node = t->b->node, fh = t->b->fh;
+    expect_bytes(t->b, node, fh, 0, 100, 3);
+    expect_bytes(t->b, node, fh, MIB - 50, 100, 3);
+    expect_bytes(t->b, node, fh, 4 * MIB, MIB + 1000, 3);
+    struct buf end = get_bytes(t->b, node, fh, 5 * MIB + 990, 4096);
+    assert_int_equal(end.len, 10);
+    buf_release(&end);
+    do_close(t->b, node, fh);
+}
+
+static void test_a_small_file_stays_one_value(void **state)
+{
+    struct world *t = *state;
+    make_file(t->a, "small", MIB, 3);
+    assert_int_equal(version(t, "small")->manifest_len, 0);
+    assert_int_equal(version(t, "small")->size, MIB);
+}
+
+static void test_full_chunks_leave_while_the_file_is_written(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(do_open(t->a, "big", O_WRONLY | O_CREAT), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    for (uint32_t i = 0; i < 8; i++)
+        assert_int_equal(put_bytes(t->a, node, fh, (uint64_t)i * MIB, MIB, 1), 0);
+    fake_kv_run(&t->k, 100000, NULL);
+    assert_true(t->a->fs->counters.chunk_puts >= 7);
+    assert_null(version(t, "big")); /* nobody sees anything before it is closed */
+    do_close(t->a, node, fh);
+}
+
+static void test_f6_an_edit_moves_one_chunk(void **state)
+{
+    struct world *t = *state;
+    make_file(t->a, "big", 20 * MIB, 3);
+    fake_kv_forget_counts(&t->k);
+    assert_int_equal(do_open(t->b, "big", O_RDWR), 0);
+    uint64_t node = t->b->node, fh = t->b->fh;
+    assert_int_equal(put_bytes(t->b, node, fh, 7 * MIB + 12345, 4096, 9), 0);
+    assert_int_equal(do_close(t->b, node, fh), 0);
+    assert_true(t->k.bytes_put < MIB + 4096);
+    assert_int_equal(t->b->fs->counters.chunk_gets, 1);
+    assert_int_equal(version(t, "big")->size, 20 * MIB);
+    later(t->a);
+    assert_int_equal(do_open(t->a, "big", O_RDONLY), 0);
+    expect_bytes(t->a, t->a->node, t->a->fh, 7 * MIB + 12345, 4096, 9);
+    expect_bytes(t->a, t->a->node, t->a->fh, 7 * MIB, 12345, 3);
+    expect_bytes(t->a, t->a->node, t->a->fh, 8 * MIB - 100, 200, 3);
+    do_close(t->a, t->a->node, t->a->fh);
+}
+
+static void test_f24_what_is_overwritten_whole_is_not_fetched(void **state)
+{
+    struct world *t = *state;
+    make_file(t->a, "big", 4 * MIB, 3);
+    assert_int_equal(do_open(t->b, "big", O_RDWR), 0);
+    uint64_t node = t->b->node, fh = t->b->fh;
+    assert_int_equal(put_bytes(t->b, node, fh, MIB, MIB, 9), 0);
+    assert_int_equal(do_close(t->b, node, fh), 0);
+    assert_int_equal(t->b->fs->counters.chunk_gets, 0);
+}
+
+static void test_f28_unchanged_bytes_move_nothing(void **state)
+{
+    struct world *t = *state;
+    make_file(t->a, "big", 4 * MIB, 3);
+    struct dot value = version(t, "big")->value_dot;
+    fake_kv_forget_counts(&t->k);
+    assert_int_equal(do_open(t->b, "big", O_RDWR), 0);
+    uint64_t node = t->b->node, fh = t->b->fh;
+    assert_int_equal(put_bytes(t->b, node, fh, MIB + 5, 1000, 3), 0);
+    assert_int_equal(do_close(t->b, node, fh), 0);
+    assert_true(t->k.bytes_put < 1000);
+    assert_true(dot_equal(&value, &version(t, "big")->value_dot));
+}
+
+/* The record of an upload, as a key. */
+static void record_of(const struct sibling *s, char *out, size_t room)
+{
+    struct upload_id id;
+    struct buf key = BUF_EMPTY;
+    memcpy(&id, s->uploads->data, sizeof(id));
+    upload_key(&id, &key);
+    assert_true(key.len < room);
+    memcpy(out, key.data, key.len);
+    out[key.len] = 0;
+    buf_release(&key);
+}
+
+static bool record_names(struct world *t, const char *record, const char *key)
+{
+    const struct object *o = fake_kv_object(&t->k, record);
+    for (uint32_t i = 0; i < o->n; i++) {
+        struct slice name;
+        uint32_t numbers;
+        const struct blob *v = o->siblings[i].value;
+        if (upload_ref_decode(slice_of(v->data, v->len), &name, &numbers) == DYN_OK &&
+            slice_equal(name, slice_str(key)))
+            return true;
+    }
+    return false;
+}
+
+static void test_e23_a_rename_moves_no_bytes_and_adds_a_reference(void **state)
+{
+    struct world *t = *state;
+    char record[128];
+    make_file(t->a, "big", 10 * MIB, 3);
+    record_of(version(t, "big"), record, sizeof(record));
+    assert_true(record_names(t, record, "big"));
+    assert_false(record_names(t, record, "other"));
+    fake_kv_forget_counts(&t->k);
+    assert_int_equal(sh_mv(t->b, "big", "other"), 0);
+    assert_true(t->k.bytes_put < 4096);
+    assert_true(record_names(t, record, "other"));
+    assert_int_equal(fake_kv_live(&t->k, "big"), 0);
+    later(t->a);
+    assert_int_equal(do_open(t->a, "other", O_RDONLY), 0);
+    expect_bytes(t->a, t->a->node, t->a->fh, 9 * MIB, MIB, 3);
+    do_close(t->a, t->a->node, t->a->fh);
+}
+
+static void test_f24_writers_wait_when_too_much_is_on_its_way(void **state)
+{
+    struct world *t = *state;
+    uint8_t *data = mem_zalloc(MIB);
+    struct call c;
+    uint32_t taken = 0;
+    assert_int_equal(do_open(t->a, "big", O_WRONLY | O_CREAT), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    put_bytes(t->a, node, fh, 0, 2 * MIB, 1);
+    t->k.hold = true;
+    for (; taken < 100; taken++) {
+        call_init(t->a, &c);
+        fs_write(t->a->fs, &c.op, node, fh, (2ull + taken) * MIB, slice_of(data, MIB));
+        if (!c.done)
+            break;
+    }
+    assert_in_range(taken, 8, 64);
+    assert_true(t->a->fs->staging <= t->a->fs->cfg.staging_max);
+    fake_kv_let_go(&t->k);
+    assert_int_equal(call_wait(t->a, &c), 0);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_int_equal(version(t, "big")->size, (3ull + taken) * MIB);
+    free(data);
+}
+
+static void test_f8_chunks_that_could_not_leave_are_sent_later(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(do_open(t->a, "big", O_WRONLY | O_CREAT), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    t->k.refuse_puts = DYN_ERR_NO_QUORUM;
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(put_bytes(t->a, node, fh, (uint64_t)i * MIB, MIB, 1), 0);
+    assert_int_equal(do_flush(t->a, node, fh), ETIMEDOUT);
+    assert_int_equal(fs_dirty_count(t->a->fs), 1);
+    expect_bytes(t->a, node, fh, MIB - 10, 20, 1);
+    t->k.refuse_puts = DYN_OK;
+    fake_kv_run(&t->k, 60000000, NULL);
+    assert_int_equal(fs_dirty_count(t->a->fs), 0);
+    assert_int_equal(version(t, "big")->size, 4 * MIB);
+    do_release(t->a, node, fh);
+}
+
+static void test_a_sparse_file_holds_what_was_written(void **state)
+{
+    struct world *t = *state;
+    struct fs_attr a = {.size = 10ull << 30};
+    assert_int_equal(do_open(t->a, "sparse", O_RDWR | O_CREAT), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    assert_int_equal(do_setattr(t->a, "sparse", &a, FS_SET_SIZE), 0);
+    assert_int_equal(put_bytes(t->a, node, fh, 5ull << 30, 100, 1), 0);
+    assert_int_equal(put_bytes(t->a, node, fh, (9ull << 30) + MIB - 10, 20, 1), 0);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_true(t->k.bytes_put < 2 * MIB);
+    later(t->b);
+    do_lookup(t->b, "sparse");
+    assert_int_equal(t->b->entry.attr.size, 10ull << 30);
+    assert_true(t->b->entry.attr.blocks * 512 < 2 * MIB); /* F19 */
+    assert_int_equal(do_open(t->b, "sparse", O_RDONLY), 0);
+    expect_bytes(t->b, t->b->node, t->b->fh, 5ull << 30, 100, 1);
+    expect_bytes(t->b, t->b->node, t->b->fh, (9ull << 30) + MIB - 10, 20, 1);
+    struct buf zeros = get_bytes(t->b, t->b->node, t->b->fh, (5ull << 30) + 100, 1000);
+    for (size_t i = 0; i < zeros.len; i++)
+        assert_int_equal(zeros.data[i], 0);
+    assert_int_equal(zeros.len, 1000);
+    buf_release(&zeros);
+    do_close(t->b, t->b->node, t->b->fh);
+}
+
+static void test_what_was_cut_off_does_not_come_back(void **state)
+{
+    struct world *t = *state;
+    make_file(t->a, "big", 3 * MIB, 3);
+    assert_int_equal(do_open(t->a, "big", O_RDWR), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    struct fs_attr a = {.size = MIB + 100};
+    struct call c;
+    call_init(t->a, &c);
+    fs_setattr(t->a->fs, &c.op, node, fh, &a, FS_SET_SIZE);
+    assert_int_equal(call_wait(t->a, &c), 0);
+    a.size = 3 * MIB;
+    call_init(t->a, &c);
+    fs_setattr(t->a->fs, &c.op, node, fh, &a, FS_SET_SIZE);
+    assert_int_equal(call_wait(t->a, &c), 0);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    later(t->b);
+    assert_int_equal(do_open(t->b, "big", O_RDONLY), 0);
+    expect_bytes(t->b, t->b->node, t->b->fh, MIB, 100, 3);
+    struct buf rest = get_bytes(t->b, t->b->node, t->b->fh, MIB + 100, MIB);
+    assert_int_equal(rest.len, MIB);
+    for (size_t i = 0; i < rest.len; i++)
+        assert_int_equal(rest.data[i], 0);
+    buf_release(&rest);
+    do_close(t->b, t->b->node, t->b->fh);
+}
+
+/* Against a model: whatever is written, cut, closed, read by another mount or renamed. */
+static void test_random_operations_do_what_a_plain_file_does(void **state)
+{
+    struct world *t = *state;
+    const size_t most = 6 * MIB;
+    uint8_t *model = mem_zalloc(most + MIB), *data = mem_alloc(2 * MIB);
+    size_t size = 0;
+    uint32_t seed = 12345;
+    assert_int_equal(do_open(t->a, "f", O_RDWR | O_CREAT), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    for (uint32_t n = 0; n < 300; n++) {
+        static const size_t lens[] = {1, 100, 4096, 65536, 300000, MIB, 1500000};
+        seed = seed * 1103515245 + 12345;
+        uint32_t what = seed >> 16 & 15;
+        seed = seed * 1103515245 + 12345;
+        size_t off = (seed >> 8) % most, len = lens[(seed >> 4) % 7];
+        struct call c;
+        call_init(t->a, &c);
+        if (what < 7) {
+            off = what < 3 && off > size ? size : off;
+            len = len < most - off ? len : most - off;
+            for (size_t i = 0; i < len; i++)
+                data[i] = (uint8_t)(seed + i * 7);
+            fs_write(t->a->fs, &c.op, node, fh, off, slice_of(data, len));
+            assert_int_equal(call_wait(t->a, &c), 0);
+            memcpy(model + off, data, len);
+            size = off + len > size ? off + len : size;
+        } else if (what < 11) {
+            struct buf got = get_bytes(t->a, node, fh, off, (uint32_t)len);
+            size_t want = off >= size ? 0 : size - off < len ? size - off : len;
+            assert_int_equal(got.len, want);
+            assert_memory_equal(got.data == NULL ? model : got.data, model + off, want);
+            buf_release(&got);
+        } else if (what < 13) {
+            struct fs_attr a = {.size = n % 5 == 0 ? 0 : off};
+            fs_setattr(t->a->fs, &c.op, node, fh, &a, FS_SET_SIZE);
+            assert_int_equal(call_wait(t->a, &c), 0);
+            if (a.size < size)
+                memset(model + a.size, 0, size - a.size);
+            size = a.size;
+        } else if (what == 13) {
+            assert_int_equal(do_fsync(t->a, node, fh), 0);
+        } else {
+            assert_int_equal(do_close(t->a, node, fh), 0);
+            later(t->b);
+            assert_int_equal(do_open(t->b, "f", O_RDONLY), 0);
+            struct buf got = get_bytes(t->b, t->b->node, t->b->fh, 0, (uint32_t)most);
+            assert_int_equal(got.len, size);
+            assert_memory_equal(got.data == NULL ? model : got.data, model, size);
+            buf_release(&got);
+            do_close(t->b, t->b->node, t->b->fh);
+            assert_int_equal(do_open(t->a, "f", O_RDWR), 0);
+            node = t->a->node;
+            fh = t->a->fh;
+        }
+        assert_int_equal(fake_kv_live(&t->k, "f") <= 1, 1);
+    }
+    do_close(t->a, node, fh);
+    assert_int_equal(t->a->fs->staging, 0);
+    free(model);
+    free(data);
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, world_set_up, world_tear_down)
+    const struct CMUnitTest tests[] = {
+        T(test_a_large_file_is_chunks_and_a_manifest),
+        T(test_a_small_file_stays_one_value),
+        T(test_full_chunks_leave_while_the_file_is_written),
+        T(test_f6_an_edit_moves_one_chunk),
+        T(test_f24_what_is_overwritten_whole_is_not_fetched),
+        T(test_f28_unchanged_bytes_move_nothing),
+        T(test_e23_a_rename_moves_no_bytes_and_adds_a_reference),
+        T(test_f24_writers_wait_when_too_much_is_on_its_way),
+        T(test_f8_chunks_that_could_not_leave_are_sent_later),
+        T(test_a_sparse_file_holds_what_was_written),
+        T(test_what_was_cut_off_does_not_come_back),
+        T(test_random_operations_do_what_a_plain_file_does),
+    };
+    return cmocka_run_group_tests_name("fs_large", tests, NULL, NULL);
+}
