@@ -37,6 +37,7 @@ static const struct stat_field {
     FIELD(owed_now, "gauge"),
     FIELD(owed_projected, "counter"),
     FIELD(implicit_dirs, "counter"),
+    FIELD(chunks_collected, "counter"),
     FIELD(in_flight, "gauge"),
 #undef FIELD
 };

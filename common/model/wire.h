@@ -42,6 +42,7 @@ enum frame_type {
     FRAME_REPLICA_SYNC = 4,
     FRAME_OWED_CLEAR = 5,
     FRAME_PING = 6,
+    FRAME_HINTS = 21, /* empty; DYN_OK: the receiver keeps no hint for anybody */
     /* from clients, or forwarded once by a node (E25) */
     FRAME_GET = 32,
     FRAME_PUT = 33,

@@ -53,7 +53,7 @@ struct fs {
     uint32_t sending;                      /* chunks on their way */
     uint64_t staging;                      /* bytes of chunks that W do not have yet */
     struct list room_waits;                /* writers that wait for that to become less */
-    struct timer room_timer;
+    struct timer room_timer, renew_timer;
     int room_err; /* enum dyn_err: why the last chunk did not leave */
 
     struct list drains;

@@ -69,6 +69,7 @@ struct fs *fs_new(const struct fs_config *cfg, const struct kv_port *kv,
     list_init(&fs->slots_queued);
     list_init(&fs->room_waits);
     timer_init(&fs->room_timer, large_room, fs);
+    timer_init(&fs->renew_timer, large_renew, fs);
     chunk_cache_init(&fs->chunks, random_u64(random), cfg->cache_max);
     fs->io = (struct chunk_io){.kv = *kv,
                                .time = *time,
@@ -127,6 +128,7 @@ void fs_free(struct fs *fs)
     dir_free_all(fs);
     inode_free_all(fs);
     timer_cancel(fs->timers, &fs->room_timer);
+    timer_cancel(fs->timers, &fs->renew_timer);
     chunk_cache_release(&fs->chunks);
     seen_free_all(fs);
     table_release(&fs->inodes);

@@ -15,6 +15,8 @@ struct large *large_new(struct inode *i)
     l->inode = i;
     l->base_us = fs_now_us(i->fs);
     list_init(&l->waits);
+    if (!timer_is_set(&i->fs->renew_timer))
+        timer_set(i->fs->timers, &i->fs->renew_timer, l->base_us + RENEW_US);
     return l;
 }
 

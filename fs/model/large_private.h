@@ -29,6 +29,7 @@ struct unsynced { /* a chunk that W have, but perhaps not on disk */
 };
 
 #define SYNCS_MAX 16
+#define RENEW_US (UPLOAD_SAFE_S / 6 * 1000000ull) /* between looks at what is open */
 
 struct large_sync {
     struct large *large;
@@ -79,5 +80,6 @@ void large_send_check(struct large *l);        /* who waits may have what he wai
 void large_send_stop(struct large *l);
 void large_roll(struct large *l); /* begins another upload when most of this one is waste */
 void large_room(struct timer *t, void *arg /* the fs */);
+void large_renew(struct timer *t, void *arg /* the fs */);
 
 #endif

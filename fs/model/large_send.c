@@ -400,6 +400,30 @@ static bool ask_base_refs(struct large *l)
     return true;
 }
 
+/* A version may be superseded while it is open here, and what was sent waits for its publication:
+ * both are said again before their time is over, or their chunks would be collected (E23). */
+static void renew(struct large *l)
+{
+    ask_base_refs(l);
+    if (l->next_number > 0 && !ref_holds(l))
+        ask_ref(l, l->reserved > l->next_number * 2 ? l->reserved : l->next_number * 2);
+}
+
+void large_renew(struct timer *t, void *arg)
+{
+    struct fs *fs = arg;
+    size_t slot = 0;
+    bool any = false;
+    for (struct table_node *n = NULL; (n = table_walk(&fs->inodes, &slot, n)) != NULL;) {
+        const struct inode *i = container_of(n, struct inode, node);
+        any |= i->large != NULL;
+        if (i->large != NULL && (i->n_open != 0 || i->staged))
+            renew(i->large);
+    }
+    if (any)
+        timer_set(fs->timers, t, fs_now_us(fs) + RENEW_US);
+}
+
 void large_send_check(struct large *l)
 {
     if (!large_storing(l))

@@ -16,6 +16,7 @@
 
 struct hint_ledger;
 struct debt_sweeper;
+struct collector;
 struct trees;
 
 struct engine {
@@ -28,6 +29,7 @@ struct engine {
     struct detector *detector;
     struct hint_ledger *hints;
     struct debt_sweeper *sweeper;
+    struct collector *collector;
     struct trees *trees;
 
     /* minting (E1, E2) */

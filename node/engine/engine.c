@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/collect.h"
 #include "engine/core.h"
 #include "engine/debts.h"
 #include "engine/hints.h"
@@ -16,6 +17,7 @@
 #include "engine/peer_wire.h"
 #include "engine/request.h"
 #include "engine/tree.h"
+#include "model/chunk_io.h"
 
 #define LEASE_SIZE                                                                                 \
     (1u << 20) /* running numbers leased at a time; a start that uses few wastes the rest */
@@ -35,6 +37,9 @@ void engine_config_defaults(struct engine_config *c)
         .hints_max_bytes = 4ull << 30,
         .owed_delay_us = 10000000,
         .owed_sweep_us = 1000000,
+        .collect_us = 60000000,
+        .collect_lease_ms = UPLOAD_LEASE_S * 1000,
+        .collect_grace_ms = UPLOAD_GRACE_S * 1000,
         .requests_max = 4096,
         .clock_pairs = 10,
         .clock_age_ms = 24ull * 3600 * 1000,
@@ -210,6 +215,7 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->rpc = rpc_new(&e->ports.net, &e->ports.time, ports->timers, e->detector);
     e->hints = hints_new(e);
     e->sweeper = debts_new(e);
+    e->collector = collector_new(e);
     e->trees = trees_new(e);
     list_init(&e->requests);
     list_init(&e->background);
@@ -227,6 +233,7 @@ static void start_ended(struct engine *e, int err)
     e->serving = err == DYN_OK;
     if (e->serving) {
         debts_start(e->sweeper);
+        collector_start(e->collector);
         hints_drain(e->hints);
     }
     e->ready(e->ready_arg, err);
@@ -326,6 +333,7 @@ void engine_free(struct engine *e)
         b->abandon(b);
     }
     trees_free(e->trees);
+    collector_free(e->collector);
     debts_free(e->sweeper);
     hints_free(e->hints);
     timer_cancel(e->ports.timers, &e->drain_timer);

@@ -45,9 +45,11 @@ struct engine_config {
     uint64_t hints_max_bytes; /* then sloppy acknowledgements are refused (E25) */
     uint64_t owed_delay_us;   /* 10 s (E17) */
     uint64_t owed_sweep_us;   /* how often debts are looked at: 1 s */
-    uint32_t requests_max;    /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
-    uint32_t clock_pairs;     /* clocks longer than this are truncated at puts (E4) */
-    uint64_t clock_age_ms;    /* of their pairs that are at least this old */
+    uint64_t collect_us;      /* between rounds that look for chunks nobody names: 60 s */
+    uint64_t collect_lease_ms, collect_grace_ms; /* UPLOAD_LEASE_S, UPLOAD_GRACE_S */
+    uint32_t requests_max; /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
+    uint32_t clock_pairs;  /* clocks longer than this are truncated at puts (E4) */
+    uint64_t clock_age_ms; /* of their pairs that are at least this old */
     enum engine_bug bug;
 };
 void engine_config_defaults(struct engine_config *c);
@@ -76,6 +78,7 @@ struct engine_stats {
         sibling_reads[4]; /* reads that saw 1, 2, 3, 4 or more versions */
     uint64_t hints_stored, hints_drained, hints_now, hints_bytes;
     uint64_t owed_now, owed_projected, implicit_dirs;
+    uint64_t chunks_collected;
     uint64_t in_flight;
 };
 void engine_stats(const struct engine *e, struct engine_stats *out);

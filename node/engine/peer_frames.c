@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/debts.h"
+#include "engine/hints.h"
 #include "engine/replica_list.h"
 
 struct serving {                  /* one frame being served */
@@ -249,6 +250,11 @@ void peer_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, s
         return;
     case FRAME_OWED_CLEAR:
         serve_clear(s);
+        return;
+    case FRAME_HINTS:
+        reply_status(s, !e->serving                  ? DYN_ERR_STOPPED
+                        : hints_total(e->hints) != 0 ? DYN_ERR_CONFLICT
+                                                     : DYN_OK);
         return;
     case FRAME_PING:
         reply_status(s, e->serving ? DYN_OK : DYN_ERR_STOPPED);

@@ -20,6 +20,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/collect.h"
 #include "engine/hints.h"
 
 enum stage {
@@ -349,6 +350,8 @@ static void batch_debts(struct replica_write *w, struct store_batch *b)
 {
     if ((w->roles & ROLE_OBJECT) && w->owe_entry && w->e->cfg.bug != BUG_NO_ENTRY_OWED)
         batch_debt(w, b, DEBT_ENTRY, w->at.partition, w->key);
+    if ((w->roles & ROLE_OBJECT) && w->changed && object_live(&w->object))
+        collect_batch(w->e, b, w->at.partition, w->key);
     if (w->parent_dead)
         batch_debt(w, b, DEBT_DIR, w->at_dir.partition, w->dir);
     if (w->orphans)

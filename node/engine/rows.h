@@ -10,6 +10,8 @@
  *   STORE_VALUE  partition, position(key),  key, NUL, value dot   -> bytes
  *   STORE_HINT   'h', target node, partition, kind, key           -> debt record: a hint
  *                'w', partition, key                              -> the same: an entry owed (E17)
+ *                'c', partition, key                              -> the same: the record of an
+ *                                                                    upload (collect.h)
  *                'm', partition, dir                              -> the same: a directory owed to
  *                                                                    its entries (E16)
  *   STORE_LOCAL  "lease"                                          -> first running number not yet
@@ -23,7 +25,7 @@
 #include "model/ring.h"
 
 enum row_kind { ROW_OBJECT = 'o', ROW_ENTRY = 'e', ROW_DIRSTAT = 'd' };
-enum debt_kind { DEBT_HINT = 'h', DEBT_ENTRY = 'w', DEBT_DIR = 'm' };
+enum debt_kind { DEBT_HINT = 'h', DEBT_ENTRY = 'w', DEBT_DIR = 'm', DEBT_UPLOAD = 'c' };
 
 /* Where a key's rows lie; computed once per request. */
 struct place {

@@ -259,6 +259,22 @@ static void test_f8_chunks_that_could_not_leave_are_sent_later(void **state)
     do_release(t->a, node, fh);
 }
 
+/* Who has a version open says so again and again, or its chunks would be collected. */
+static void test_e23_what_is_open_is_referred_to_again(void **state)
+{
+    struct world *t = *state;
+    char record[128];
+    make_file(t->a, "big", 3 * MIB, 3);
+    record_of(version(t, "big"), record, sizeof(record));
+    assert_int_equal(do_open(t->b, "big", O_RDONLY), 0);
+    uint64_t before = object_newest(fake_kv_object(&t->k, record))->time_ns;
+    for (uint32_t i = 0; i < 60; i++)
+        fake_kv_run(&t->k, 60000000, NULL);
+    uint64_t after = object_newest(fake_kv_object(&t->k, record))->time_ns;
+    assert_true(after - before > 2400ull * 1000000000);
+    do_close(t->b, t->b->node, t->b->fh);
+}
+
 static void test_a_sparse_file_holds_what_was_written(void **state)
 {
     struct world *t = *state;
@@ -388,6 +404,7 @@ int main(void)
         T(test_e23_a_rename_moves_no_bytes_and_adds_a_reference),
         T(test_f24_writers_wait_when_too_much_is_on_its_way),
         T(test_f8_chunks_that_could_not_leave_are_sent_later),
+        T(test_e23_what_is_open_is_referred_to_again),
         T(test_a_sparse_file_holds_what_was_written),
         T(test_what_was_cut_off_does_not_come_back),
         T(test_random_operations_do_what_a_plain_file_does),
