@@ -212,8 +212,9 @@ static int by_order(const void *a, const void *b)
     return sibling_order(*(const struct sibling *const *)b, *(const struct sibling *const *)a);
 }
 
+/* omitted: the value does not fit into the answer, and is to be had with ?sibling=DOT. */
 static void one_part(struct buf *body, const char *boundary, struct slice token,
-                     const struct sibling *s)
+                     const struct sibling *s, bool omitted)
 {
     struct buf context = BUF_EMPTY;
     char dot[DOT_TEXT_MAX];
@@ -222,7 +223,7 @@ static void one_part(struct buf *body, const char *boundary, struct slice token,
         header_context(NULL, body, buf_slice(&context));
     buf_release(&context);
     headers_sibling(NULL, body, s);
-    if (s->manifest_len != 0) { /* too large for a part: to be had by itself */
+    if (omitted) { /* too large for this answer: to be had by itself */
         dot_format(&s->dot, dot);
         buf_printf(body, "Content-Location: ?sibling=%s\r\nContent-Length: 0\r\n\r\n\r\n", dot);
         return;
@@ -250,8 +251,11 @@ static void answer_siblings(struct op *o, const struct get_reply *reply, uint32_
             sorted[n++] = &reply->object.siblings[i];
     qsort(sorted, n, sizeof(*sorted), by_order);
     for (uint32_t i = 0; i < n; i++) {
-        one_part(&body, boundary, reply->token, sorted[i]);
-        if (sorted[i]->manifest_len == 0 && sorted[i]->value == NULL)
+        bool absent = sorted[i]->size > 0 && sorted[i]->value == NULL;
+        bool omitted =
+            sorted[i]->manifest_len != 0 || (absent && http_request_method(r) != HTTP_HEADERS);
+        one_part(&body, boundary, reply->token, sorted[i], omitted);
+        if (absent && !omitted)
             not_loaded += sorted[i]->size;
     }
     free(sorted);
@@ -279,12 +283,26 @@ static void answer_absent(struct op *o, const struct get_reply *reply)
     }
 }
 
+static void got(void *arg, const struct get_reply *reply);
+
+/* One value that did not fit into an answer of all. */
+static void get_value(struct op *o, const struct dot *value_dot)
+{
+    const struct get_request q = {
+        .opt = o->options.opt, .key = buf_slice(&o->key), .want = GET_DOT, .value_dot = *value_dot};
+    o->pending = o->cfg->kv.get(o->cfg->kv.ctx, &q, got, o);
+}
+
 static void answer_named(struct op *o, const struct get_reply *reply)
 {
     const struct sibling *s = object_find(&reply->object, &o->options.sibling);
     struct buf context = BUF_EMPTY;
     if (s == NULL || !sibling_live(s)) {
         op_fail(o, DYN_ERR_STALE, NULL, 0, 0);
+        return;
+    }
+    if (s->size > 0 && s->value == NULL && http_request_method(o->r) != HTTP_HEADERS) {
+        get_value(o, &s->value_dot);
         return;
     }
     if (context_dots(reply->token, &s->dot, 1, &context) != DYN_OK)

@@ -8,8 +8,6 @@
 #include "base/mem.h"
 #include "model/key.h"
 
-#define TIMEOUT_MAX_MS 60000u
-
 static int number(struct slice text, unsigned base, uint64_t max, uint64_t *out)
 {
     uint64_t v = 0;
@@ -99,11 +97,11 @@ static int option(struct slice name, struct slice value, enum http_options_kind 
         return DYN_ERR_INVALID;
     }
     if (slice_equal(name, slice_str("timeout"))) {
-        if (number(value, 10, TIMEOUT_MAX_MS, &v) == DYN_OK && v > 0) {
+        if (number(value, 10, REQUEST_TIMEOUT_MS_MAX, &v) == DYN_OK && v > 0) {
             o->opt.timeout_ms = (uint32_t)v;
             return DYN_OK;
         }
-        *message = mem_printf("timeout is in milliseconds, from 1 to %u", TIMEOUT_MAX_MS);
+        *message = mem_printf("timeout is in milliseconds, from 1 to %u", REQUEST_TIMEOUT_MS_MAX);
         return DYN_ERR_INVALID;
     }
     if (slice_equal(name, slice_str("sibling")) && kind != HTTP_OPTIONS_LIST) {

@@ -196,6 +196,22 @@ void object_project(const struct object *o, struct object *entry)
     *entry = copy;
 }
 
+void object_prefix(const struct object *o, uint32_t n, struct object *out)
+{
+    struct object prefix = OBJECT_EMPTY;
+    assert(n <= o->n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct sibling copy;
+        uint32_t at = 0;
+        bool known = clock_index(&o->clock, &o->siblings[i].dot.actor, &at);
+        clock_advance(&prefix.clock, &o->siblings[i].dot, known ? o->clock.pairs[at].time_ms : 0);
+        sibling_copy(&copy, &o->siblings[i]);
+        object_insert(&prefix, &copy);
+    }
+    object_release(out);
+    *out = prefix;
+}
+
 bool object_equal(const struct object *a, const struct object *b)
 {
     if (a->n != b->n || a->clock.n != b->clock.n)

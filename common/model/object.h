@@ -171,6 +171,11 @@ bool object_follow_cut(struct object *o, const struct clock *cut);
 void object_project(const struct object *o,
                     struct object *entry); /* entry: initialized; replaced */
 
+/* What the object was when it held only its first n siblings and had seen nothing else: an older
+ * state, whose join with o is o. So an object whose values are too many for one message travels as
+ * growing prefixes, each of which a replica may store. out: initialized; replaced; shares blobs. */
+void object_prefix(const struct object *o, uint32_t n, struct object *out);
+
 /* Clock and dots: what a replica must agree on with its peers. */
 bool object_equal(const struct object *a,
                   const struct object *b); /* clock and siblings' dots; values loaded or not */

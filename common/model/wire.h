@@ -32,7 +32,8 @@
 #define FRAME_LEN_MAX (64u << 20)
 #define LIST_LIMIT_MAX 10000
 #define LIST_CURSOR_MAX 4096
-#define NODE_SEED_MAX 1024 /* 1 to this are no node ids: they number a client's seeds */
+#define REQUEST_TIMEOUT_MS_MAX 60000 /* what a request asks for beyond it is cut to it */
+#define NODE_SEED_MAX 1024           /* 1 to this are no node ids: they number a client's seeds */
 
 enum frame_type {
     /* between nodes */

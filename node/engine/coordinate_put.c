@@ -19,6 +19,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/delivery.h"
 #include "engine/hints.h"
 #include "model/key.h"
 #include "model/manifest.h"
@@ -39,9 +40,11 @@ struct put_op {
     uint8_t value_hash[DIGEST_LEN];
     struct replica_write write;
     struct object gathered;
-    struct clock cut; /* by truncation (E4) */
+    struct clock cut;      /* by truncation (E4) */
+    struct delivery merge; /* of what was gathered, into this node's own copy */
     struct gather *gather;
-    bool in_flight;  /* write is at work, merging or minting */
+    bool merging;
+    bool in_flight;  /* write is at work, minting */
     bool write_held; /* write has results to release */
     bool read_done;
     bool unchanged; /* nothing was to be written: answer as it is */
@@ -65,6 +68,8 @@ static void op_free(struct put_op *op)
     timer_cancel(op->e->ports.timers, &op->deadline);
     if (op->gather != NULL)
         gather_forget(op->gather);
+    if (op->merging)
+        delivery_release(&op->merge);
     if (op->in_flight || op->write_held)
         replica_write_release(&op->write);
     cover_release(&op->cover);
@@ -84,7 +89,7 @@ static void abandon(struct background *b)
 
 static void op_free_when_idle(struct put_op *op)
 {
-    if (op->r == NULL && !op->in_flight && !op->spreading && !op->parent_pending)
+    if (op->r == NULL && !op->merging && !op->in_flight && !op->spreading && !op->parent_pending)
         op_free(op);
 }
 
@@ -507,13 +512,11 @@ static void mint_start(struct put_op *op)
 
 /* ---- reading first ----------------------------------------------------------------------- */
 
-static void on_merged(struct replica_write *w, int err)
+static void on_merged(struct delivery *d, int err)
 {
-    struct put_op *op = w->arg;
-    if (err == DYN_OK && w->n_missing > 0)
-        err = DYN_ERR_STALE;
-    replica_write_release(w);
-    op->in_flight = false;
+    struct put_op *op = d->arg;
+    delivery_release(d);
+    op->merging = false;
     object_release(&op->gathered);
     op->gathered = OBJECT_EMPTY;
     if (op->r == NULL) {
@@ -539,17 +542,21 @@ static void on_gathered(void *arg, const struct gather_result *result)
         return;
     }
     object_copy(&op->gathered, result->object);
-    op->in_flight = true;
-    op->write = (struct replica_write){
+    op->merge = (struct delivery){
         .e = op->e,
         .key = op->key,
+        .object = &op->gathered,
+        .node = op->e->cfg.node,
         .roles = ROLE_OBJECT | engine_roles(op->e, op->e->cfg.node, op->key, op->r->quorum.n),
-        .incoming = &op->gathered,
         .hint_for = op->is_standin ? first_primary(op->r) : 0,
-        .sync = STORE_BUFFERED,
+        .timeout_us = op->e->cfg.replica_timeout_us,
         .done = on_merged,
         .arg = op};
-    replica_write_start(&op->write);
+    op->merge.n_holders =
+        ring_preference_list(op->e->ring, ring_partition_of(op->e->ring, op->key),
+                             ring_n(op->e->ring), op->merge.holders, READ_QUORUM_NODES);
+    op->merging = true;
+    delivery_start(&op->merge);
 }
 
 /* What the client was shown lies on some replica: a read that stopped at R others would let the

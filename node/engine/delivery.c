@@ -2,7 +2,10 @@
 /* See delivery.h.
  *
  *   SEND -> done
- *   SEND -> receiver lacks values -> FETCH -> SEND again, once -> done */
+ *   SEND -> receiver lacks values -> PART: FETCH -> SEND -> done, or the next PART
+ *
+ * A replica stores no sibling without its value (E19), so a part is an older state of the object:
+ * one more of its siblings after the other, until what travels is the whole (object_prefix). */
 #include "engine/delivery.h"
 
 #include <assert.h>
@@ -25,16 +28,62 @@ static void on_fetched(struct value_fetch *f, int err)
         send(d);
 }
 
-/* Takes the dots. */
-static void fetch_then_resend(struct delivery *d, struct dot *dots, uint32_t n)
+static bool lacks(const struct delivery *d, const struct sibling *s)
 {
-    if (d->second) { /* asked for the same twice: the receiver is broken, or forgot in between */
-        free(dots);
-        d->done(d, DYN_ERR_NOT_FOUND);
-        return;
+    for (uint32_t i = 0; i < d->n_lacking && s->size > 0; i++)
+        if (dot_equal(&d->lacking[i], &s->value_dot))
+            return true;
+    return false;
+}
+
+/* The end of a part that begins at sibling `from`: at least one value more. */
+static uint32_t part_end(const struct delivery *d, uint32_t from)
+{
+    uint64_t bytes = 0;
+    uint32_t end = from;
+    for (; end < d->object->n; end++) {
+        const struct sibling *s = &d->object->siblings[end];
+        if (!lacks(d, s))
+            continue;
+        if (bytes > 0 && bytes + sibling_value_len(s) > d->e->cfg.frame_values_max)
+            break;
+        bytes += sibling_value_len(s);
     }
-    d->second = true;
-    object_copy(&d->full, d->object);
+    return end;
+}
+
+static void drop_values(struct object *o)
+{
+    for (uint32_t i = 0; i < o->n; i++) {
+        blob_unref(o->siblings[i].value);
+        o->siblings[i].value = NULL;
+    }
+}
+
+/* Values at hand are no older than the part, so they need not be fetched. */
+static void take_values(const struct delivery *d, uint32_t from, struct object *part)
+{
+    for (uint32_t i = from; i < part->n; i++) {
+        const struct sibling *s = object_find(d->object, &part->siblings[i].dot);
+        if (lacks(d, &part->siblings[i]) && s->value != NULL)
+            part->siblings[i].value = blob_ref(s->value);
+    }
+}
+
+static void next_part(struct delivery *d)
+{
+    uint32_t from = d->sent, n = 0;
+    d->sent = part_end(d, from);
+    if (d->sent == d->object->n)
+        object_copy(&d->full, d->object);
+    else
+        object_prefix(d->object, d->sent, &d->full);
+    drop_values(&d->full);
+    take_values(d, from, &d->full);
+    struct dot *dots = mem_reallocarray(NULL, d->sent - from + 1, sizeof(*dots));
+    for (uint32_t i = from; i < d->sent; i++)
+        if (lacks(d, &d->full.siblings[i]))
+            dots[n++] = d->full.siblings[i].value_dot;
     d->fetch = (struct value_fetch){.e = d->e,
                                     .key = d->key,
                                     .into = &d->full,
@@ -47,6 +96,31 @@ static void fetch_then_resend(struct delivery *d, struct dot *dots, uint32_t n)
     memcpy(d->fetch.holders, d->holders, sizeof(d->holders));
     d->fetching = true;
     value_fetch_start(&d->fetch);
+}
+
+/* Takes the dots. */
+static void fetch_then_resend(struct delivery *d, struct dot *dots, uint32_t n)
+{
+    if (d->second) { /* asked for the same twice: the receiver is broken, or forgot in between */
+        free(dots);
+        d->done(d, DYN_ERR_NOT_FOUND);
+        return;
+    }
+    d->second = true;
+    d->lacking = mem_reallocarray(dots, n + d->object->n, sizeof(*dots));
+    d->n_lacking = n;
+    for (uint32_t i = 0; i < d->object->n; i++) /* came along, and were not stored either */
+        if (d->object->siblings[i].value != NULL)
+            d->lacking[d->n_lacking++] = d->object->siblings[i].value_dot;
+    next_part(d);
+}
+
+static void sent(struct delivery *d, int err)
+{
+    if (err == DYN_OK && d->second && d->sent < d->object->n)
+        next_part(d);
+    else
+        d->done(d, err);
 }
 
 static void on_reply(struct rpc_call *call, int err, struct slice body)
@@ -66,7 +140,7 @@ static void on_reply(struct rpc_call *call, int err, struct slice body)
     d->parent_dead = reply.parent_dead;
     d->differs = reply.differs;
     peer_put_reply_release(&reply);
-    d->done(d, reply.status);
+    sent(d, reply.status);
 }
 
 static void on_local(struct replica_write *w, int err)
@@ -84,7 +158,19 @@ static void on_local(struct replica_write *w, int err)
         return;
     }
     free(missing);
-    d->done(d, err);
+    sent(d, err);
+}
+
+static bool fits_a_frame(const struct delivery *d)
+{
+    uint64_t bytes = 0;
+    uint32_t values = 0;
+    for (uint32_t i = 0; i < d->object->n; i++) {
+        const struct sibling *s = &d->object->siblings[i];
+        values += s->value != NULL;
+        bytes += s->value != NULL ? s->value->len : 0;
+    }
+    return values <= 1 || bytes <= d->e->cfg.frame_values_max;
 }
 
 static void send(struct delivery *d)
@@ -92,6 +178,10 @@ static void send(struct delivery *d)
     const struct object *object = d->second ? &d->full : d->object;
     if (!(d->roles & ROLE_OBJECT)) { /* an entry has no values */
         object_project(d->object, &d->full);
+        object = &d->full;
+    } else if (!d->second && !fits_a_frame(d)) {
+        object_copy(&d->full, d->object);
+        drop_values(&d->full); /* the receiver says which it lacks */
         object = &d->full;
     }
     if (d->node == d->e->cfg.node) {
@@ -129,6 +219,8 @@ void delivery_start(struct delivery *d)
 {
     assert(d->roles != 0);
     d->full = OBJECT_EMPTY;
+    d->lacking = NULL;
+    d->n_lacking = d->sent = 0;
     d->second = d->fetching = d->writing = d->parent_dead = d->differs = false;
     d->call = (struct rpc_call){0};
     send(d);
@@ -143,4 +235,6 @@ void delivery_release(struct delivery *d)
         replica_write_release(&d->write);
     rpc_cancel(d->e->rpc, &d->call);
     object_release(&d->full);
+    free(d->lacking);
+    d->lacking = NULL;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bringing one object to one node: send it with the values at hand, and once more with those that
- * the receiver turns out to lack (E24). The one way in which writes, repairs and hints reach a
- * replica. */
+ * the receiver turns out to lack (E24), in parts when these are more than one message may hold. The
+ * one way in which writes, repairs and hints reach a replica. */
 #ifndef DYN_ENGINE_DELIVERY_H
 #define DYN_ENGINE_DELIVERY_H
 
@@ -25,7 +25,10 @@ struct delivery { /* caller-owned; must stay put until done */
 
     bool parent_dead, differs; /* from the receiver, valid in done */
 
-    struct object full; /* with fetched values, for the second attempt */
+    struct object full;  /* what is sent: all of the object, or a part of it, with fetched values */
+    struct dot *lacking; /* value dots that the receiver does not hold */
+    uint32_t n_lacking;
+    uint32_t sent; /* siblings in the part under way */
     bool second;
     struct rpc_call call;
     struct replica_write write;

@@ -34,6 +34,8 @@ void engine_config_defaults(struct engine_config *c)
         .request_timeout_us = 5000000,
         .replica_timeout_us = 500000,
         .value_max = VALUE_LEN_MAX,
+        .frame_values_max = 16u << 20,
+        .answer_values_max = 48u << 20,
         .hints_max_bytes = 4ull << 30,
         .owed_delay_us = 10000000,
         .owed_sweep_us = 1000000,
@@ -109,9 +111,10 @@ int engine_quorum(const struct engine *e, const struct request_options *opt, str
         .durability = opt->durability != DURABILITY_DEFAULT ? (enum durability)opt->durability
                                                             : e->cfg.durability,
         .sloppy = opt->sloppy == SLOPPY_DEFAULT ? e->cfg.sloppy : opt->sloppy == SLOPPY_YES,
-        .timeout_us =
-            opt->timeout_ms != 0 ? (uint64_t)opt->timeout_ms * 1000 : e->cfg.request_timeout_us,
+        .timeout_us = e->cfg.request_timeout_us,
     };
+    if (opt->timeout_ms != 0) /* bounded: else a few thousand clients could hold every request */
+        out->timeout_us = (uint64_t)at_most(opt->timeout_ms, REQUEST_TIMEOUT_MS_MAX) * 1000;
     return DYN_OK;
 }
 

@@ -42,10 +42,14 @@ struct engine_config {
     uint64_t
         replica_timeout_us; /* before a replica counts as silent and a stand-in is asked: 500 ms */
     uint64_t value_max;     /* bytes; default VALUE_LEN_MAX */
-    uint64_t hints_max_bytes; /* then sloppy acknowledgements are refused (E25) */
-    uint64_t owed_delay_us;   /* 10 s (E17) */
-    uint64_t owed_sweep_us;   /* how often debts are looked at: 1 s */
-    uint64_t collect_us;      /* between rounds that look for chunks nobody names: 60 s */
+    uint64_t frame_values_max;  /* bytes of values in one message between nodes, when there are
+                                   several; default 16 MiB */
+    uint64_t answer_values_max; /* bytes of values in an answer of several versions: the rest is
+                                   left to be asked for by dot (E24); default 48 MiB */
+    uint64_t hints_max_bytes;   /* then sloppy acknowledgements are refused (E25) */
+    uint64_t owed_delay_us;     /* 10 s (E17) */
+    uint64_t owed_sweep_us;     /* how often debts are looked at: 1 s */
+    uint64_t collect_us;        /* between rounds that look for chunks nobody names: 60 s */
     uint64_t collect_lease_ms, collect_grace_ms; /* UPLOAD_LEASE_S, UPLOAD_GRACE_S */
     uint32_t requests_max; /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
     uint32_t clock_pairs;  /* clocks longer than this are truncated at puts (E4) */

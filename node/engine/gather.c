@@ -264,8 +264,25 @@ static void on_fetched(struct value_fetch *f, int err)
         ask_again(g);
 }
 
-static void fetch_values(struct gather *g)
+static bool wants(const struct gather *g, const struct sibling *s)
 {
+    switch (g->p.values) {
+    case VALUE_ALL:
+        return true;
+    case VALUE_NEWEST:
+        return s == object_newest(&g->quorum.merged);
+    case VALUE_DOT:
+        return dot_equal(&s->value_dot, &g->p.value_dot);
+    default:
+        return false;
+    }
+}
+
+/* False when the answer holds as many bytes of values as it may: the others are to be asked for by
+ * their dots. */
+static bool fetch_values(struct gather *g)
+{
+    uint64_t bytes = 0;
     struct value_fetch *f = &g->fetch;
     *f = (struct value_fetch){.e = g->e,
                               .key = g->p.key,
@@ -274,20 +291,28 @@ static void fetch_values(struct gather *g)
                               .done = on_fetched,
                               .arg = g};
     f->dots = mem_reallocarray(NULL, g->quorum.merged.n + 1, sizeof(*f->dots));
+    for (uint32_t i = 0; i < g->quorum.merged.n; i++)
+        if (g->quorum.merged.siblings[i].value != NULL)
+            bytes += g->quorum.merged.siblings[i].value->len;
     for (uint32_t i = 0; i < g->quorum.merged.n; i++) {
         const struct sibling *s = &g->quorum.merged.siblings[i];
-        if (!sibling_live(s) || s->size == 0 || s->value != NULL)
+        if (!sibling_live(s) || s->size == 0 || s->value != NULL || !wants(g, s) ||
+            (bytes > 0 && bytes + sibling_value_len(s) > g->e->cfg.answer_values_max))
             continue;
-        if (g->p.values == VALUE_ALL ||
-            (g->p.values == VALUE_NEWEST && s == object_newest(&g->quorum.merged)) ||
-            (g->p.values == VALUE_DOT && dot_equal(&s->value_dot, &g->p.value_dot)))
-            f->dots[f->n_dots++] = s->value_dot;
+        bytes += sibling_value_len(s);
+        f->dots[f->n_dots++] = s->value_dot;
+    }
+    if (f->n_dots == 0) {
+        free(f->dots);
+        f->dots = NULL;
+        return false;
     }
     for (uint32_t i = 0; i < g->quorum.n; i++)
         f->holders[f->n_holders++] = g->quorum.copies[i].node;
     g->state = FETCHING;
     g->fetching = true;
     value_fetch_start(f);
+    return true;
 }
 
 /* ---- copies ------------------------------------------------------------------------------ */
@@ -335,9 +360,8 @@ static void check(struct gather *g)
                object_find_value(&g->quorum.merged, &p->value_dot) == NULL) {
         if (g->n_active == 0)
             answer(g, DYN_ERR_STALE);
-    } else if (read_quorum_missing(&g->quorum, p->values, &p->value_dot, &missing) == DYN_OK) {
-        fetch_values(g);
-    } else {
+    } else if (read_quorum_missing(&g->quorum, p->values, &p->value_dot, &missing) != DYN_OK ||
+               !fetch_values(g)) {
         answer(g, DYN_OK);
     }
 }

@@ -497,7 +497,7 @@ static void next_slice(struct drain *d)
     for (uint32_t i = 0; i < d->n_items; i++)
         item_release(&d->items[i]);
     d->n_items = 0;
-    if (d->started && d->cursor.len == 0)
+    if (d->started && !d->failed && d->cursor.len == 0)
         obtain(d->h, d->target)->count = 0; /* a whole pass found nothing */
     if (d->started && (!d->more || d->failed || e->stopping || e->failed != DYN_OK)) {
         drain_free(d);

@@ -90,6 +90,7 @@ struct replica_read { /* caller-owned; must stay put until done */
     struct store_get get;
     struct store_scan scan;
     uint32_t next_sibling;
+    uint64_t loaded; /* bytes of values: what goes over frame_values_max stays unloaded */
 };
 void replica_read_start(struct replica_read *r);
 void replica_read_release(struct replica_read *r);

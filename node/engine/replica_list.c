@@ -18,6 +18,7 @@ struct list_read {
     struct store_get get;
     struct peer_list_page page;
     int64_t dir_mtime_ns;
+    bool bad; /* a row that this node cannot read: its page would hide a name */
     void (*done)(void *arg, struct buf *body);
     void *arg;
 };
@@ -53,17 +54,20 @@ static bool on_row(struct store_scan *req, struct slice key, struct slice value)
     struct list_read *l = req->arg;
     struct object entry = OBJECT_EMPTY;
     struct epoch mark;
-    if (object_row_decode(value, &mark, &entry) == DYN_OK) {
+    l->bad = object_row_decode(value, &mark, &entry) != DYN_OK;
+    if (!l->bad) {
         struct slice name = slice_of(key.data + l->prefix.len, key.len - l->prefix.len);
         peer_list_page_row(&l->page, name, &entry);
     }
     object_release(&entry);
-    return true;
+    return !l->bad;
 }
 
 static void on_scanned(struct store_scan *req, int err, bool more)
 {
     struct list_read *l = req->arg;
+    if (err == DYN_OK && l->bad)
+        err = DYN_ERR_CORRUPT;
     if (err != DYN_OK) { /* half a page must not pass for a whole one */
         buf_release(&l->page.body);
         peer_list_page_begin(&l->page);

@@ -104,6 +104,8 @@ static bool wanted(const struct replica_read *r, const struct sibling *s)
 {
     if (!sibling_live(s) || s->size == 0 || s->value != NULL)
         return false;
+    if (r->loaded > 0 && r->loaded + sibling_value_len(s) > r->e->cfg.frame_values_max)
+        return false;
     if (r->load == LOAD_ALL)
         return true;
     if (r->load == LOAD_NEWEST)
@@ -118,9 +120,10 @@ static void on_value(struct store_get *req, int err, struct slice value)
 {
     struct replica_read *r = req->arg;
     struct sibling *s = &r->object.siblings[r->next_sibling];
-    if (err == DYN_OK && value.len == sibling_value_len(s))
+    if (err == DYN_OK && value.len == sibling_value_len(s)) {
         s->value = blob_new(value.data, value.len);
-    else if (err == DYN_OK)
+        r->loaded += value.len;
+    } else if (err == DYN_OK)
         err = DYN_ERR_CORRUPT;
     if (err != DYN_OK && err != DYN_ERR_NOT_FOUND) {
         finish(r, err);
@@ -186,6 +189,7 @@ void replica_read_start(struct replica_read *r)
     r->dir_mtime_ns = 0;
     r->row = BUF_EMPTY;
     r->next_sibling = 0;
+    r->loaded = 0;
     r->at = place_of(r->e->ring, r->key);
     keylock_init(&r->lock);
     assert(!r->entry || r->key.len > 0);

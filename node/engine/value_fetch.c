@@ -9,6 +9,7 @@
 #include "engine/peer_wire.h"
 
 static void ask_next(struct value_fetch *f);
+static void read_own(struct value_fetch *f);
 
 /* Several siblings may share one value: after a change of attributes, for example. */
 static bool loaded(const struct object *o, const struct dot *value_dot)
@@ -42,8 +43,10 @@ static void drop_loaded(struct value_fetch *f)
     f->n_dots = kept;
 }
 
-static void attach(struct value_fetch *f, const struct object *from)
+/* Returns whether any of the values was there. */
+static bool attach(struct value_fetch *f, const struct object *from)
 {
+    uint32_t before = f->n_dots;
     for (uint32_t i = 0; i < f->into->n; i++) {
         struct sibling *s = &f->into->siblings[i];
         const struct sibling *other = s->value == NULL ? find_loaded(from, s) : NULL;
@@ -51,6 +54,7 @@ static void attach(struct value_fetch *f, const struct object *from)
             s->value = blob_ref(other->value);
     }
     drop_loaded(f);
+    return f->n_dots < before;
 }
 
 static void on_reply(struct rpc_call *call, int err, struct slice body)
@@ -58,8 +62,8 @@ static void on_reply(struct rpc_call *call, int err, struct slice body)
     struct value_fetch *f = call->arg;
     struct peer_get_reply reply;
     if (err == DYN_OK && peer_get_reply_decode(body, &reply) == DYN_OK) {
-        if (reply.status == DYN_OK)
-            attach(f, &reply.object);
+        if (reply.status == DYN_OK && attach(f, &reply.object))
+            f->next--; /* it may have more than one message held */
         peer_get_reply_release(&reply);
     }
     ask_next(f);
@@ -90,18 +94,17 @@ static void ask_next(struct value_fetch *f)
 static void on_read(struct replica_read *r, int err)
 {
     struct value_fetch *f = r->arg;
+    bool more = err == DYN_OK && attach(f, &r->object) && f->n_dots > 0;
     f->reading = false;
-    if (err == DYN_OK)
-        attach(f, &r->object);
     replica_read_release(r);
-    ask_next(f);
+    if (more)
+        read_own(f);
+    else
+        ask_next(f);
 }
 
-void value_fetch_start(struct value_fetch *f)
+static void read_own(struct value_fetch *f)
 {
-    attach(f, f->into);
-    f->next = 0;
-    f->call = (struct rpc_call){0};
     f->read = (struct replica_read){.e = f->e,
                                     .key = f->key,
                                     .load = LOAD_DOTS,
@@ -111,6 +114,14 @@ void value_fetch_start(struct value_fetch *f)
                                     .arg = f};
     f->reading = true;
     replica_read_start(&f->read);
+}
+
+void value_fetch_start(struct value_fetch *f)
+{
+    attach(f, f->into);
+    f->next = 0;
+    f->call = (struct rpc_call){0};
+    read_own(f);
 }
 
 void value_fetch_release(struct value_fetch *f)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finding the bytes of siblings whose values are not loaded: in this node's store first, then at
- * those said to hold them, one after the other. */
+ * those said to hold them, one after the other. Whoever had some of them is asked again, for one
+ * message holds frame_values_max bytes. */
 #ifndef DYN_ENGINE_VALUE_FETCH_H
 #define DYN_ENGINE_VALUE_FETCH_H
 

@@ -559,6 +559,103 @@ static void test_replicas_that_stall_for_a_while_still_count(void **state)
     played_cluster_free(c);
 }
 
+/* Starts every node again under the settings in c->cfg. */
+static void restart_all(struct played_cluster *c)
+{
+    for (uint32_t i = 0; i < c->n; i++) {
+        played_crash(c, i, false);
+        played_restart(c, i);
+    }
+}
+
+static void write_siblings(struct played_cluster *c, const char *key, unsigned n)
+{
+    char value[32];
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(value, sizeof(value), "value %02u", i);
+        assert_int_equal(played_write(c, 0, key, value, 0, no_context), DYN_OK);
+        played_run(c, 1000);
+    }
+}
+
+/* E24: versions together may be larger than any message. */
+static void test_more_values_than_a_message_holds_reach_a_node_that_was_away(void **state)
+{
+    (void)state;
+    struct played_cluster *c = played_cluster_new(3, 3, 2, 2);
+    c->cfg.frame_values_max = 20;
+    restart_all(c);
+    c->nodes[2].up = false;
+    write_siblings(c, "k", 10);
+    assert_true(played_hints(c) > 0);
+    c->nodes[2].up = true;
+    played_run(c, 30000000);
+    assert_int_equal(played_hints(c), 0);
+    c->nodes[0].up = c->nodes[1].up = false;
+    struct get_request q = {.opt = {.r = 1}, .key = slice_str("k"), .want = GET_ALL};
+    struct get_reply reply = played_get(c, 2, &q);
+    assert_int_equal(reply.status, DYN_OK);
+    assert_int_equal(object_live_count(&reply.object), 10);
+    assert_true(object_values_loaded(&reply.object));
+    get_reply_release(&reply);
+    played_cluster_free(c);
+}
+
+static void test_more_values_than_a_message_holds_are_repaired_by_a_read(void **state)
+{
+    (void)state;
+    struct played_cluster *c = played_cluster_new(3, 3, 2, 2);
+    c->cfg.frame_values_max = 20;
+    c->cfg.bug = BUG_NO_HINT; /* so that only the read can bring them */
+    restart_all(c);
+    c->nodes[2].up = false;
+    write_siblings(c, "k", 10);
+    c->nodes[2].up = true;
+    played_run(c, 5000000);
+    struct get_request q = {.opt = {.r = 3}, .key = slice_str("k"), .want = GET_ALL};
+    struct get_reply reply = played_get(c, 2, &q);
+    assert_int_equal(reply.status, DYN_OK);
+    assert_true(object_values_loaded(&reply.object));
+    get_reply_release(&reply);
+    played_run(c, 5000000);
+    c->nodes[0].up = c->nodes[1].up = false;
+    q.opt.r = 1;
+    reply = played_get(c, 2, &q);
+    assert_int_equal(object_live_count(&reply.object), 10);
+    assert_true(object_values_loaded(&reply.object));
+    get_reply_release(&reply);
+    played_cluster_free(c);
+}
+
+static void test_an_answer_of_many_versions_is_bounded(void **state)
+{
+    (void)state;
+    struct played_cluster *c = played_cluster_new(3, 3, 2, 2);
+    c->cfg.frame_values_max = 20;
+    c->cfg.answer_values_max = 40;
+    restart_all(c);
+    write_siblings(c, "k", 10);
+    struct get_request q = {.key = slice_str("k"), .want = GET_ALL};
+    struct get_reply reply = played_get(c, 1, &q);
+    uint64_t bytes = 0;
+    assert_int_equal(reply.status, DYN_OK);
+    assert_int_equal(object_live_count(&reply.object), 10);
+    for (uint32_t i = 0; i < reply.object.n; i++)
+        bytes += reply.object.siblings[i].value == NULL ? 0 : reply.object.siblings[i].value->len;
+    assert_in_range(bytes, 33, 40);                 /* of 8 bytes each, and no more than fit */
+    for (uint32_t i = 0; i < reply.object.n; i++) { /* the others come one by one */
+        struct get_request one = {.key = slice_str("k"),
+                                  .want = GET_DOT,
+                                  .value_dot = reply.object.siblings[i].value_dot};
+        struct get_reply r = played_get(c, 1, &one);
+        assert_int_equal(r.status, DYN_OK);
+        assert_non_null(object_find_value(&r.object, &one.value_dot)->value);
+        get_reply_release(&r);
+    }
+    get_reply_release(&reply);
+    played_cluster_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -578,6 +675,9 @@ int main(void)
         cmocka_unit_test(test_a_forward_to_a_hanging_primary_moves_on_within_a_second),
         cmocka_unit_test(test_a_late_forward_brings_no_old_version_back),
         cmocka_unit_test(test_a_stale_context_makes_no_siblings_without_end),
+        cmocka_unit_test(test_more_values_than_a_message_holds_reach_a_node_that_was_away),
+        cmocka_unit_test(test_more_values_than_a_message_holds_are_repaired_by_a_read),
+        cmocka_unit_test(test_an_answer_of_many_versions_is_bounded),
         cmocka_unit_test(test_no_order_of_events_breaks_the_machines),
     };
     if (getenv("REVIEW_SEEDS") != NULL)
