@@ -270,6 +270,30 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t node, const char *name)
     fs_removexattr(fs_of(req), &begin(req, node, reply_done)->op, node, slice_str(name));
 }
 
+static void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t off, off_t len,
+                         struct fuse_file_info *fi)
+{
+    fs_fallocate(fs_of(req), &begin(req, node, reply_done)->op, node, fi->fh, mode, (uint64_t)off,
+                 (uint64_t)len);
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t node, off_t off, int whence,
+                     struct fuse_file_info *fi)
+{
+    (void)fi;
+    fs_lseek(fs_of(req), &begin(req, node, reply_lseek)->op, node, (uint64_t)off, whence);
+}
+
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
+                               struct fuse_file_info *from_fi, fuse_ino_t to, off_t to_off,
+                               struct fuse_file_info *to_fi, size_t len, int flags)
+{
+    (void)from_fi;
+    (void)flags;
+    fs_copy_range(fs_of(req), &begin(req, to, reply_write)->op, from, (uint64_t)from_off, to,
+                  to_fi->fh, (uint64_t)to_off, len);
+}
+
 const struct fuse_lowlevel_ops fuse_operations = {
     .init = op_init,
     .lookup = op_lookup,
@@ -302,4 +326,7 @@ const struct fuse_lowlevel_ops fuse_operations = {
     .getxattr = op_getxattr,
     .listxattr = op_listxattr,
     .removexattr = op_removexattr,
+    .fallocate = op_fallocate,
+    .lseek = op_lseek,
+    .copy_file_range = op_copy_file_range,
 };

@@ -211,6 +211,15 @@ void reply_write(struct fs_op *op)
     request_free(r);
 }
 
+void reply_lseek(struct fs_op *op)
+{
+    struct request *r = op->arg;
+    if (replied_error(r))
+        return;
+    fuse_reply_lseek(r->req, (off_t)op->offset);
+    request_free(r);
+}
+
 void reply_statfs(struct fs_op *op)
 {
     struct request *r = op->arg;

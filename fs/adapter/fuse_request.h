@@ -65,6 +65,7 @@ void reply_create(struct fs_op *op);
 void reply_data(struct fs_op *op);
 void reply_xattr(struct fs_op *op);
 void reply_write(struct fs_op *op);
+void reply_lseek(struct fs_op *op);
 void reply_statfs(struct fs_op *op);
 void reply_dir(struct fs_op *op);
 

@@ -107,7 +107,8 @@ struct fs_op {
     struct fs_open open;
     struct fs_statfs statfs;
     struct slice data; /* read, readlink, getxattr, listxattr: borrowed during done */
-    uint32_t written;
+    uint32_t written;  /* write, copy_range */
+    uint64_t offset;   /* lseek */
     /* private to the model */
     struct fs *fs;
     void *state;
@@ -148,6 +149,13 @@ void fs_read(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uint64
              uint32_t size); /* data */
 void fs_write(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uint64_t off,
               struct slice data); /* written; data borrowed during the call */
+void fs_fallocate(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, int mode,
+                  uint64_t off, uint64_t len);
+void fs_lseek(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t off,
+              int whence /* SEEK_DATA, SEEK_HOLE */); /* offset */
+/* EOPNOTSUPP: the bytes have to be copied by hand. */
+void fs_copy_range(struct fs *fs, struct fs_op *op, uint64_t from_node, uint64_t from_off,
+                   uint64_t to_node, uint64_t to_fh, uint64_t to_off, uint64_t len); /* written */
 void fs_flush(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh);
 void fs_release(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh);
 void fs_fsync(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh);

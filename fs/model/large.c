@@ -29,6 +29,7 @@ void large_free(struct large *l)
     large_send_stop(l);
     manifest_release(&l->base);
     free(l->slots);
+    free(l->borrowed);
     buf_release(&l->ref_key);
     free(l);
 }
@@ -243,6 +244,25 @@ void large_punch(struct large *l, uint32_t index)
     large_send_check(l);
 }
 
+void large_share(struct large *l, uint64_t off, struct large *from, uint64_t from_off, uint64_t n)
+{
+    assert(large_stored(from) && off % CHUNK_LEN == 0 && from_off % CHUNK_LEN == 0);
+    for (uint64_t at = 0; at < n; at += CHUNK_LEN) {
+        struct stored c = stored_at(from, (uint32_t)((from_off + at) / CHUNK_LEN));
+        struct slot *s = slot_get(l, (uint32_t)((off + at) / CHUNK_LEN));
+        large_slot_clean(s);
+        s->chunk = c.chunk;
+        if (c.chunk.len == 0)
+            continue; /* a hole, as it is now */
+        s->state = SLOT_STORED;
+        s->upload = *c.upload;
+        large_borrow(l, c.upload);
+    }
+    if (off + n > l->size)
+        l->size = off + n;
+    large_send_check(l);
+}
+
 /* ---- the whole --------------------------------------------------------------------------- */
 
 struct walk { /* all chunks in order, those of slots before those that they mask */
@@ -354,5 +374,7 @@ void large_settle(struct large *l, struct slice manifest)
     l->cut = l->built_cut;
     l->base_us = fs_now_us(l->fs);
     l->base_allocated = 0;
+    if (kept == 0)
+        l->n_borrowed = 0; /* the manifest lists them now */
     large_roll(l);
 }

@@ -47,6 +47,9 @@ bool large_write(struct large *l, uint64_t off, struct slice data);
 void large_truncate(struct large *l, uint64_t size);
 /* The whole chunk becomes a hole; the size stays. */
 void large_punch(struct large *l, uint32_t index);
+/* The chunks of another file, all of them stored, become those of this one; both offsets are whole
+ * chunks, and so is n unless both files end there. */
+void large_share(struct large *l, uint64_t off, struct large *from, uint64_t from_off, uint64_t n);
 /* The next byte at or after off that lies in a hole, or in none; the size when there is none. */
 uint64_t large_seek(const struct large *l, uint64_t off, bool hole);
 /* How many chunks the file has that are no holes. */

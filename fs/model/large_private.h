@@ -58,6 +58,11 @@ struct large {
     struct buf ref_key;
     struct upload_ref ref;      /* its record */
     struct upload_ref base_ref; /* records of the manifest's uploads, after a long time */
+    /* uploads of other files whose chunks were copied by reference */
+    struct upload_id *borrowed;
+    uint32_t n_borrowed, cap_borrowed;
+    bool borrowed_told; /* their records name the key */
+    struct upload_ref borrowed_ref;
     uint32_t asked_numbers;
     uint64_t asked_us;
 
@@ -77,6 +82,7 @@ void large_written(struct slot *s, bool full); /* its bytes changed */
 void large_slot_recall(struct slot *s);        /* SENDING to DIRTY: it is written again */
 void large_slot_clean(struct slot *s);         /* has no bytes any more, is on no way */
 void large_send_check(struct large *l);        /* who waits may have what he waits for */
+void large_borrow(struct large *l, const struct upload_id *upload);
 void large_send_stop(struct large *l);
 void large_roll(struct large *l); /* begins another upload when most of this one is waste */
 void large_room(struct timer *t, void *arg /* the fs */);

@@ -206,6 +206,42 @@ static void on_base_ref(struct upload_ref *r, int err)
     large_send_check(l);
 }
 
+void large_borrow(struct large *l, const struct upload_id *upload)
+{
+    for (uint32_t i = l->n_borrowed; i > 0; i--)
+        if (memcmp(&l->borrowed[i - 1], upload, sizeof(*upload)) == 0)
+            return;
+    if (l->n_borrowed == l->cap_borrowed) {
+        l->cap_borrowed = l->cap_borrowed == 0 ? 4 : l->cap_borrowed * 2;
+        l->borrowed = mem_reallocarray(l->borrowed, l->cap_borrowed, sizeof(*l->borrowed));
+    }
+    l->borrowed[l->n_borrowed++] = *upload;
+    l->borrowed_told = false;
+}
+
+static void on_borrowed_ref(struct upload_ref *r, int err)
+{
+    struct large *l = r->arg;
+    l->borrowed_told = err == DYN_OK && r->n == l->n_borrowed;
+    if (err != DYN_OK)
+        failed(l, err);
+    else
+        large_send_check(l);
+}
+
+static bool ask_borrowed_refs(struct large *l)
+{
+    if (l->n_borrowed == 0 || l->borrowed_told)
+        return false;
+    if (l->borrowed_ref.id != 0)
+        return true;
+    l->borrowed_ref.done = on_borrowed_ref;
+    l->borrowed_ref.arg = l;
+    upload_ref_start(&l->fs->io, &l->borrowed_ref, seen_key(l->inode->seen), l->borrowed,
+                     l->n_borrowed, 0);
+    return true;
+}
+
 /* ---- sending ----------------------------------------------------------------------------- */
 
 static enum durability wanted_durability(const struct large *l)
@@ -442,7 +478,7 @@ void large_send_check(struct large *l)
         ask_ref(l, l->next_number * 2);
         return;
     }
-    if (ask_base_refs(l))
+    if (ask_base_refs(l) || ask_borrowed_refs(l))
         return;
     if (wanted_durability(l) == DURABILITY_QUORUM && (l->n_unsynced > 0 || syncing(l))) {
         start_syncs(l);
@@ -471,6 +507,7 @@ void large_send_stop(struct large *l)
     struct fs *fs = l->fs;
     upload_ref_cancel(&l->ref);
     upload_ref_cancel(&l->base_ref);
+    upload_ref_cancel(&l->borrowed_ref);
     for (uint32_t i = 0; i < SYNCS_MAX; i++)
         if (l->syncs[i].id != 0)
             fs->kv.cancel(fs->kv.ctx, l->syncs[i].id);

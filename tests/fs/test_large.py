@@ -127,6 +127,26 @@ def test_a_range_of_a_value(mnt, three_nodes, source):
             assert ask(f"bytes={MIB - 3}-{MIB + 2}")[1] == data[MIB - 3:MIB + 3]
 
 
+def test_a_copy_on_the_mount_moves_no_bytes(mnt, source):
+    path = source(20 * MIB + 5)
+    subprocess.run(["cp", path, mnt / "big"], check=True, timeout=100)
+    before = metric(mnt, "value_bytes_put_total")
+    subprocess.run(["cp", mnt / "big", mnt / "copy"], check=True, timeout=100)
+    assert metric(mnt, "value_bytes_put_total") - before < 65536
+    os.unlink(mnt / "big")
+    subprocess.run(["cmp", path, mnt / "copy"], check=True, timeout=100)
+
+
+def test_holes_are_punched_and_found(mnt):
+    (mnt / "f").write_bytes(b"x" * (8 * MIB))
+    subprocess.run(["fallocate", "-p", "-o", "1M", "-l", "5M", mnt / "f"], check=True, timeout=30)
+    assert os.stat(mnt / "f").st_blocks * 512 == 3 * MIB
+    fd = os.open(mnt / "f", os.O_RDONLY)
+    assert os.lseek(fd, 0, os.SEEK_HOLE) == MIB and os.lseek(fd, MIB, os.SEEK_DATA) == 6 * MIB
+    os.close(fd)
+    assert (mnt / "f").read_bytes() == b"x" * MIB + bytes(5 * MIB) + b"x" * (2 * MIB)
+
+
 def test_writes_go_on_while_a_node_is_down(mnt, three_nodes, source):
     path = source(12 * MIB)
     three_nodes.nodes[1].kill()

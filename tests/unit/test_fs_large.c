@@ -328,6 +328,73 @@ static void test_what_was_cut_off_does_not_come_back(void **state)
     do_close(t->b, t->b->node, t->b->fh);
 }
 
+static uint64_t seek(struct mount *m, uint64_t node, uint64_t off, int whence, int err)
+{
+    struct call c;
+    call_init(m, &c);
+    fs_lseek(m->fs, &c.op, node, off, whence);
+    assert_int_equal(call_wait(m, &c), err);
+    return c.op.offset;
+}
+
+static void test_holes_are_found_and_made(void **state)
+{
+    struct world *t = *state;
+    const int data = 3, hole = 4; /* SEEK_DATA, SEEK_HOLE */
+    struct call c;
+    make_file(t->a, "f", 4 * MIB, 3);
+    assert_int_equal(do_open(t->a, "f", O_RDWR), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    assert_int_equal(seek(t->a, node, 100, data, 0), 100);
+    assert_int_equal(seek(t->a, node, 100, hole, 0), 4 * MIB);
+    call_init(t->a, &c); /* punch a hole that begins and ends within chunks */
+    fs_fallocate(t->a->fs, &c.op, node, fh, 1 | 2, MIB / 2, 2 * MIB);
+    assert_int_equal(call_wait(t->a, &c), 0);
+    assert_int_equal(seek(t->a, node, 0, hole, 0), MIB);
+    assert_int_equal(seek(t->a, node, MIB + 5, data, 0), 2 * MIB);
+    expect_bytes(t->a, node, fh, 0, MIB / 2, 3);
+    expect_bytes(t->a, node, fh, MIB / 2 + 2 * MIB, MIB, 3);
+    struct buf zeros = get_bytes(t->a, node, fh, MIB / 2, 2 * MIB);
+    for (size_t i = 0; i < zeros.len; i++)
+        assert_int_equal(zeros.data[i], 0);
+    buf_release(&zeros);
+    call_init(t->a, &c);
+    fs_fallocate(t->a->fs, &c.op, node, fh, 0, 9 * MIB, MIB);
+    assert_int_equal(call_wait(t->a, &c), 0);
+    assert_int_equal(seek(t->a, node, 5 * MIB, data, ENXIO), 10 * MIB);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_int_equal(version(t, "f")->size, 10 * MIB);
+    assert_int_equal(version(t, "f")->allocated, 3 * MIB);
+}
+
+static void test_a_copy_by_reference_moves_no_bytes(void **state)
+{
+    struct world *t = *state;
+    char record[128];
+    struct call c;
+    make_file(t->a, "from", 6 * MIB + 77, 3);
+    record_of(version(t, "from"), record, sizeof(record));
+    assert_int_equal(do_open(t->a, "from", O_RDONLY), 0);
+    uint64_t from = t->a->node, from_fh = t->a->fh;
+    assert_int_equal(do_open(t->a, "to", O_RDWR | O_CREAT), 0);
+    uint64_t to = t->a->node, to_fh = t->a->fh;
+    fake_kv_forget_counts(&t->k);
+    call_init(t->a, &c);
+    fs_copy_range(t->a->fs, &c.op, from, 0, to, to_fh, 0, 1 << 30);
+    assert_int_equal(call_wait(t->a, &c), 0);
+    assert_int_equal(c.op.written, 6 * MIB + 77);
+    call_init(t->a, &c); /* what is no whole chunk is the caller's to copy */
+    fs_copy_range(t->a->fs, &c.op, from, 5, to, to_fh, 0, 1 << 30);
+    assert_int_equal(call_wait(t->a, &c), EOPNOTSUPP);
+    assert_int_equal(do_close(t->a, to, to_fh), 0);
+    assert_true(t->k.bytes_put < 4096);
+    assert_true(record_names(t, record, "to"));
+    do_close(t->a, from, from_fh);
+    assert_int_equal(do_open(t->b, "to", O_RDONLY), 0);
+    expect_bytes(t->b, t->b->node, t->b->fh, 5 * MIB, MIB + 77, 3);
+    do_close(t->b, t->b->node, t->b->fh);
+}
+
 /* Against a model: whatever is written, cut, closed, read by another mount or renamed. */
 static void test_random_operations_do_what_a_plain_file_does(void **state)
 {
@@ -407,6 +474,8 @@ int main(void)
         T(test_e23_what_is_open_is_referred_to_again),
         T(test_a_sparse_file_holds_what_was_written),
         T(test_what_was_cut_off_does_not_come_back),
+        T(test_holes_are_found_and_made),
+        T(test_a_copy_by_reference_moves_no_bytes),
         T(test_random_operations_do_what_a_plain_file_does),
     };
     return cmocka_run_group_tests_name("fs_large", tests, NULL, NULL);
