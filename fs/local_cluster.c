@@ -34,8 +34,9 @@
 
 #define NODES_MAX 64
 #define LAST_WORDS 2000
-#define END_MS 30000  /* how long a node may take to close its store */
-#define LOCK_MS 15000 /* how long a mount that ends may take to let go of the folder */
+#define END_MS 30000     /* how long a node may take to close its store */
+#define LOCK_MS 15000    /* how long a mount that ends may take to let go of the folder */
+#define ENDING "ending " /* before the mount point in the lock */
 #define STEP_MS 20
 #define AGAIN_FIRST_US 200000u /* before a node is started again, doubled each time */
 #define AGAIN_LAST_US 30000000u
@@ -167,7 +168,7 @@ static int find_folder(const char *dir, char **real, char **message)
 
 static void say_in_lock(const struct local_cluster *c)
 {
-    char *text = mem_printf("%s%s\n", c->ending ? "ending " : "", c->mountpoint);
+    char *text = mem_printf("%s%s\n", c->ending ? ENDING : "", c->mountpoint);
     if (ftruncate(c->lock, 0) == 0) /* only told to people: what cannot be written is left out */
         (void)!pwrite(c->lock, text, strlen(text), 0);
     free(text);
@@ -187,12 +188,17 @@ static int take_lock(struct local_cluster *c, char **message)
         ssize_t got = pread(c->lock, holder, sizeof(holder) - 1, 0);
         holder[got > 0 ? got : 0] = 0;
         holder[strcspn(holder, "\n")] = 0;
-        if (refused != EWOULDBLOCK || waited >= LOCK_MS || strncmp(holder, "ending ", 7) != 0)
+        if (refused != EWOULDBLOCK || waited >= LOCK_MS ||
+            strncmp(holder, ENDING, strlen(ENDING)) != 0)
             break;
         pause_ms(STEP_MS);
     }
     if (c->lock < 0)
         *message = mem_printf("%s: %s", path, strerror(errno));
+    else if (strncmp(holder, ENDING, strlen(ENDING)) == 0)
+        *message = mem_printf("the mount of %s on %s is ending and still publishes changes: try "
+                              "again later",
+                              c->dir, holder + strlen(ENDING));
     else
         *message = mem_printf("%s is used by the mount on %s already; mount it a second time by "
                               "its address, %s",
