@@ -17,8 +17,12 @@
 #define WEIGHT_MAX 1000
 #define REPLICAS_MAX 16
 
-static void event_release(struct member_event *ev)
+void member_event_release(struct member_event *ev)
 {
+    for (uint32_t i = 0; i < ev->n_parts; i++)
+        member_event_release(&ev->parts[i]);
+    free(ev->parts);
+    free(ev->partitions);
     free(ev->address);
     free(ev->zone);
     *ev = (struct member_event){0};
@@ -27,7 +31,7 @@ static void event_release(struct member_event *ev)
 void history_release(struct history *h)
 {
     for (uint32_t i = 0; i < h->n; i++)
-        event_release(&h->events[i]);
+        member_event_release(&h->events[i]);
     free(h->events);
     *h = HISTORY_EMPTY;
 }
@@ -45,6 +49,16 @@ static bool has_address(enum member_event_type t)
 static bool has_zone(enum member_event_type t)
 {
     return t == MEMBER_JOIN || t == MEMBER_ZONE;
+}
+
+static bool has_base(enum member_event_type t)
+{
+    return t == MEMBER_CHANGE || t == MEMBER_FILLED || t == MEMBER_CLOSED;
+}
+
+static bool has_partitions(enum member_event_type t)
+{
+    return t == MEMBER_FILLED || t == MEMBER_CLOSED;
 }
 
 /* Copies the fields that mean something for the type and clears the others, so that equal events
@@ -67,7 +81,25 @@ static struct member_event event_copy(const struct member_event *ev)
         c.r = ev->r;
         c.w = ev->w;
     }
+    if (has_base(ev->type))
+        memcpy(c.base, ev->base, DIGEST_LEN);
+    if (ev->type == MEMBER_CHANGE) {
+        c.parts = mem_reallocarray(NULL, ev->n_parts, sizeof(*c.parts));
+        for (; c.n_parts < ev->n_parts; c.n_parts++) {
+            c.parts[c.n_parts] = event_copy(&ev->parts[c.n_parts]);
+            c.parts[c.n_parts].stamp = 0;
+        }
+    }
+    if (has_partitions(ev->type)) {
+        c.partitions = mem_dup(ev->partitions, ev->n_partitions * sizeof(*c.partitions));
+        c.n_partitions = ev->n_partitions;
+    }
     return c;
+}
+
+void member_event_copy(struct member_event *to, const struct member_event *from)
+{
+    *to = event_copy(from);
 }
 
 void history_copy(struct history *to, const struct history *from)
@@ -91,6 +123,20 @@ static int compare_str(const char *a, const char *b)
     return a == NULL || b == NULL ? (a != NULL) - (b != NULL) : strcmp(a, b);
 }
 
+static int event_compare(const struct member_event *a, const struct member_event *b);
+
+static int compare_lists(const struct member_event *a, const struct member_event *b)
+{
+    int c = compare_u64(a->n_parts, b->n_parts);
+    for (uint32_t i = 0; i < a->n_parts && c == 0; i++)
+        c = event_compare(&a->parts[i], &b->parts[i]);
+    if (c == 0)
+        c = compare_u64(a->n_partitions, b->n_partitions);
+    for (uint32_t i = 0; i < a->n_partitions && c == 0; i++)
+        c = compare_u64(a->partitions[i], b->partitions[i]);
+    return c;
+}
+
 static int event_compare(const struct member_event *a, const struct member_event *b)
 {
     const uint64_t pairs[][2] = {
@@ -111,7 +157,11 @@ static int event_compare(const struct member_event *a, const struct member_event
             return c;
     }
     int c = compare_str(a->address, b->address);
-    return c != 0 ? c : compare_str(a->zone, b->zone);
+    if (c == 0)
+        c = compare_str(a->zone, b->zone);
+    if (c == 0)
+        c = memcmp(a->base, b->base, DIGEST_LEN);
+    return c != 0 ? c : compare_lists(a, b);
 }
 
 static bool is_alnum(char c)
@@ -160,10 +210,33 @@ static bool zone_ok(const char *z)
     return true;
 }
 
-/* What an event must obey by itself. NULL, or the rule that it breaks. */
-static const char *event_rule(const struct member_event *ev)
+static const char *change_rule(const struct member_event *ev)
 {
-    if (ev->type < MEMBER_CREATE || ev->type > MEMBER_ADDRESS)
+    const char *rule = NULL;
+    if (ev->n_parts == 0 || ev->n_parts > CHANGE_PARTS_MAX)
+        return "a change has 1 to 256 parts";
+    for (uint32_t i = 0; i < ev->n_parts && rule == NULL; i++) {
+        if (ev->parts[i].type < MEMBER_JOIN || ev->parts[i].type > MEMBER_ADDRESS)
+            return "this is no part of a change";
+        rule = member_event_rule(&ev->parts[i]);
+    }
+    return rule;
+}
+
+static const char *partitions_rule(const struct member_event *ev)
+{
+    if (ev->n_partitions == 0 || ev->n_partitions > PARTITIONS_MAX)
+        return "an event about partitions names some";
+    for (uint32_t i = 0; i < ev->n_partitions; i++)
+        if (ev->partitions[i] >= PARTITIONS_MAX ||
+            (i > 0 && ev->partitions[i] <= ev->partitions[i - 1]))
+            return "partitions are named in ascending order";
+    return NULL;
+}
+
+const char *member_event_rule(const struct member_event *ev)
+{
+    if (ev->type < MEMBER_CREATE || ev->type > MEMBER_CLOSED)
         return "unknown type of membership event";
     if (ev->type == MEMBER_CREATE) {
         if (ev->cluster == 0)
@@ -186,7 +259,9 @@ static const char *event_rule(const struct member_event *ev)
         return "a zone must be 1 to 63 letters, digits, dots, dashes or underscores";
     if (ev->type == MEMBER_JOIN && ev->replaces == ev->node)
         return "a node cannot replace itself";
-    return NULL;
+    if (ev->type == MEMBER_CHANGE)
+        return change_rule(ev);
+    return has_partitions(ev->type) ? partitions_rule(ev) : NULL;
 }
 
 /* Where the event is or belongs; *there says which. */
@@ -238,6 +313,13 @@ static const char *history_rule(const struct history *h, uint32_t slot,
         return h->n == 0 ? NULL : "a history has one creation, its first event";
     if (h->n == 0 || slot == 0)
         return "a history starts with its cluster's creation";
+    if (h->n >= EVENTS_MAX)
+        return "too many membership events";
+    if (has_base(ev->type))
+        return NULL; /* the ring says whether it means something */
+    for (uint32_t i = 0; i < slot; i++)
+        if (h->events[i].type == MEMBER_CHANGE)
+            return "membership changes by committed changes only";
     if (ev->type == MEMBER_JOIN) {
         if (happened_before(h, slot, ev->node, MEMBER_REMOVE))
             return "this node id was removed and may not join again";
@@ -248,7 +330,12 @@ static const char *history_rule(const struct history *h, uint32_t slot,
     } else if (!happened_before(h, slot, ev->node, MEMBER_JOIN)) {
         return "no such node has joined before";
     }
-    return h->n >= EVENTS_MAX ? "too many membership events" : NULL;
+    return NULL;
+}
+
+uint64_t history_next_stamp(const struct history *h)
+{
+    return h->n == 0 ? 1 : h->events[h->n - 1].stamp + 1;
 }
 
 static void history_insert(struct history *h, uint32_t slot, struct member_event ev)
@@ -264,7 +351,7 @@ static void history_insert(struct history *h, uint32_t slot, struct member_event
 
 int history_add(struct history *h, const struct member_event *ev, const char **rule)
 {
-    const char *broken = event_rule(ev);
+    const char *broken = member_event_rule(ev);
     if (broken == NULL) {
         bool there;
         struct member_event clean = event_copy(ev);
@@ -273,7 +360,7 @@ int history_add(struct history *h, const struct member_event *ev, const char **r
         if (!there && broken == NULL)
             history_insert(h, slot, clean);
         else
-            event_release(&clean);
+            member_event_release(&clean);
     }
     if (broken != NULL && rule != NULL)
         *rule = broken;
@@ -326,31 +413,46 @@ static void put_str(struct buf *out, const char *s)
     buf_put_bytes(out, s == NULL ? slice_of(NULL, 0) : slice_str(s));
 }
 
+void member_event_encode(const struct member_event *ev, struct buf *out)
+{
+    buf_put_varint(out, ev->stamp);
+    buf_put_u64(out, ev->node);
+    buf_put_u8(out, (uint8_t)ev->type);
+    if (has_weight(ev->type))
+        buf_put_varint(out, ev->weight);
+    if (has_address(ev->type))
+        put_str(out, ev->address);
+    if (has_zone(ev->type))
+        put_str(out, ev->zone);
+    if (ev->type == MEMBER_JOIN)
+        buf_put_u64(out, ev->replaces);
+    if (ev->type == MEMBER_CREATE) {
+        buf_put_u64(out, ev->cluster);
+        buf_put_varint(out, ev->q);
+        buf_put_varint(out, ev->n);
+        buf_put_varint(out, ev->r);
+        buf_put_varint(out, ev->w);
+    }
+    if (has_base(ev->type))
+        buf_put(out, ev->base, DIGEST_LEN);
+    if (ev->type == MEMBER_CHANGE) {
+        buf_put_varint(out, ev->n_parts);
+        for (uint32_t i = 0; i < ev->n_parts; i++)
+            member_event_encode(&ev->parts[i], out);
+    }
+    if (has_partitions(ev->type)) { /* as distances: most are short */
+        buf_put_varint(out, ev->n_partitions);
+        for (uint32_t i = 0; i < ev->n_partitions; i++)
+            buf_put_varint(out, ev->partitions[i] - (i == 0 ? 0 : ev->partitions[i - 1]));
+    }
+}
+
 void history_encode(const struct history *h, struct buf *out)
 {
     buf_put_u8(out, HISTORY_FORMAT);
     buf_put_varint(out, h->n);
-    for (uint32_t i = 0; i < h->n; i++) {
-        const struct member_event *ev = &h->events[i];
-        buf_put_varint(out, ev->stamp);
-        buf_put_u64(out, ev->node);
-        buf_put_u8(out, (uint8_t)ev->type);
-        if (has_weight(ev->type))
-            buf_put_varint(out, ev->weight);
-        if (has_address(ev->type))
-            put_str(out, ev->address);
-        if (has_zone(ev->type))
-            put_str(out, ev->zone);
-        if (ev->type == MEMBER_JOIN)
-            buf_put_u64(out, ev->replaces);
-        if (ev->type == MEMBER_CREATE) {
-            buf_put_u64(out, ev->cluster);
-            buf_put_varint(out, ev->q);
-            buf_put_varint(out, ev->n);
-            buf_put_varint(out, ev->r);
-            buf_put_varint(out, ev->w);
-        }
-    }
+    for (uint32_t i = 0; i < h->n; i++)
+        member_event_encode(&h->events[i], out);
 }
 
 static uint32_t read_small(struct reader *r)
@@ -370,10 +472,45 @@ static char *read_str(struct reader *r, size_t max)
     return s.len == 0 || !reader_ok(r) ? NULL : mem_strndup((const char *)s.data, s.len);
 }
 
-static struct member_event read_event(struct reader *r)
+static struct member_event read_event(struct reader *r, bool part);
+
+static void read_parts(struct reader *r, struct member_event *ev)
+{
+    uint64_t n = read_varint(r);
+    if (n > CHANGE_PARTS_MAX)
+        reader_fail(r);
+    if (!reader_ok(r) || n == 0)
+        return;
+    ev->parts = mem_reallocarray(NULL, n, sizeof(*ev->parts));
+    while (ev->n_parts < n && reader_ok(r))
+        ev->parts[ev->n_parts++] = read_event(r, true);
+}
+
+static void read_partitions(struct reader *r, struct member_event *ev)
+{
+    uint64_t n = read_varint(r), at = 0;
+    if (n > PARTITIONS_MAX || n > reader_left(r)) /* a byte each at least */
+        reader_fail(r);
+    if (!reader_ok(r) || n == 0)
+        return;
+    ev->partitions = mem_reallocarray(NULL, n, sizeof(*ev->partitions));
+    while (ev->n_partitions < n && reader_ok(r)) {
+        uint64_t step = read_varint(r);
+        at += step;
+        if (step > PARTITIONS_MAX || at >= PARTITIONS_MAX)
+            reader_fail(r);
+        else
+            ev->partitions[ev->n_partitions++] = (uint32_t)at;
+    }
+}
+
+/* part: of a change, which nothing but JOIN to ADDRESS can be; so changes do not nest. */
+static struct member_event read_event(struct reader *r, bool part)
 {
     struct member_event ev = {.stamp = read_varint(r), .node = read_u64(r)};
     ev.type = (enum member_event_type)read_u8(r);
+    if (part && (ev.type < MEMBER_JOIN || ev.type > MEMBER_ADDRESS || ev.stamp != 0))
+        reader_fail(r);
     if (has_weight(ev.type))
         ev.weight = read_small(r);
     if (has_address(ev.type))
@@ -389,9 +526,22 @@ static struct member_event read_event(struct reader *r)
         ev.r = read_small(r);
         ev.w = read_small(r);
     }
-    if (reader_ok(r) && event_rule(&ev) != NULL)
+    if (has_base(ev.type) && reader_ok(r))
+        read_copy(r, ev.base, DIGEST_LEN);
+    if (ev.type == MEMBER_CHANGE && reader_ok(r))
+        read_parts(r, &ev);
+    if (has_partitions(ev.type) && reader_ok(r))
+        read_partitions(r, &ev);
+    if (reader_ok(r) && member_event_rule(&ev) != NULL)
         reader_fail(r);
     return ev;
+}
+
+void member_event_decode(struct reader *r, struct member_event *ev)
+{
+    *ev = read_event(r, false);
+    if (!reader_ok(r))
+        member_event_release(ev);
 }
 
 struct joined {
@@ -434,7 +584,7 @@ static bool joins_precede(const struct history *h)
     for (uint32_t i = 1; i < h->n && ok; i++) {
         const struct member_event *ev = &h->events[i];
         uint64_t subject = ev->type == MEMBER_JOIN ? ev->replaces : ev->node;
-        if (subject != 0)
+        if (subject != 0 && !has_base(ev->type))
             ok = first_join(joins, n, subject) < i;
     }
     free(joins);
@@ -450,7 +600,7 @@ void history_decode(struct reader *r, struct history *h)
     if (n > EVENTS_MAX)
         reader_fail(r);
     for (uint64_t i = 0; i < n && reader_ok(r); i++) {
-        history_insert(&got, got.n, read_event(r));
+        history_insert(&got, got.n, read_event(r, false));
         if ((got.events[i].type == MEMBER_CREATE) != (i == 0) ||
             (i > 0 && event_compare(&got.events[i - 1], &got.events[i]) >= 0))
             reader_fail(r);

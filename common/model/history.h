@@ -15,6 +15,7 @@
 #define MEMBER_ADDRESS_MAX 255
 #define MEMBER_ZONE_MAX 63
 #define PARTITIONS_MAX (1u << 20)
+#define CHANGE_PARTS_MAX 256u
 
 enum member_event_type {
     MEMBER_CREATE =
@@ -25,6 +26,9 @@ enum member_event_type {
     MEMBER_WEIGHT = 5,
     MEMBER_ZONE = 6,
     MEMBER_ADDRESS = 7,
+    MEMBER_CHANGE = 8,  /* a committed change: some of JOIN to ADDRESS, all at once (E14) */
+    MEMBER_FILLED = 9,  /* node has got all of some partitions that became its own (E13) */
+    MEMBER_CLOSED = 10, /* enough old voters of some partitions know that they are filled (E10) */
 };
 
 struct member_event {
@@ -38,6 +42,12 @@ struct member_event {
                           (HAZARDS E12), 0: none */
     uint64_t cluster;  /* MEMBER_CREATE */
     uint32_t q, n, r, w;
+    uint8_t base[DIGEST_LEN];   /* CHANGE: the configuration that it was planned on; FILLED, CLOSED:
+                                    the one that the node knew */
+    struct member_event *parts; /* CHANGE: owned; their stamps are 0 */
+    uint32_t n_parts;
+    uint32_t *partitions; /* FILLED, CLOSED: owned, ascending */
+    uint32_t n_partitions;
 };
 
 struct history {
@@ -51,6 +61,19 @@ struct history_epoch { /* what replies and requests carry to notice an old ring 
     uint32_t length;
     uint8_t digest[DIGEST_LEN];
 };
+
+/* Once a history holds a change, membership changes by those alone: each names the configuration
+ * that it follows, and one configuration has one successor (E14), so changes are a chain. A
+ * configuration's digest covers its changes and what was before them; that partitions have been
+ * filled makes no other configuration. */
+void member_event_copy(struct member_event *to /* uninitialized */,
+                       const struct member_event *from);
+void member_event_release(struct member_event *ev);
+/* By itself. NULL, or the rule that the event breaks. */
+const char *member_event_rule(const struct member_event *ev);
+void member_event_encode(const struct member_event *ev, struct buf *out);
+void member_event_decode(struct reader *r, struct member_event *ev /* uninitialized */);
+uint64_t history_next_stamp(const struct history *h);
 
 void history_release(struct history *h);
 void history_copy(struct history *to, const struct history *from);

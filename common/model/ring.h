@@ -7,6 +7,7 @@
 
 #include "model/history.h"
 #include "model/key.h"
+#include "model/moves.h"
 
 struct ring_member {
     uint64_t node;
@@ -36,6 +37,28 @@ const struct ring_member *ring_member_find(const struct ring *r, uint64_t node);
 uint32_t ring_partition_of(const struct ring *r, struct slice key);
 uint64_t ring_token(const struct ring *r, uint32_t partition); /* the node holding its token */
 
+/* The configuration: what the last committed change left. The next change is planned on it (E14). */
+const uint8_t *ring_config(const struct ring *r); /* DIGEST_LEN bytes */
+/* Those that left, or are leaving, and were not removed: they may still vote and hold hints. */
+uint32_t ring_former_count(const struct ring *r);
+const struct ring_member *ring_former_at(const struct ring *r, uint32_t index);
+/* A member, or one that left; NULL for a node that never joined or was removed. */
+const struct ring_member *ring_contact(const struct ring *r, uint64_t node);
+bool ring_banned(const struct ring *r, uint64_t node); /* removed: it may not come back */
+
+/* Moves (model/moves.h). How many partitions are not settled, and the state of one; NULL when it is
+ * settled. */
+uint32_t ring_moving(const struct ring *r);
+const struct move *ring_move(const struct ring *r, uint32_t partition);
+/* How many of a preference list's first n have a vote: n, unless members are fewer, or a moving
+ * partition lost voters. */
+uint32_t ring_voters(const struct ring *r, uint32_t partition, uint32_t n);
+/* While the partition moves, a write needs W of this row too (E13): at most n nodes, 0 when it does
+ * not move. nodes: room for n, at most MOVES_N_MAX. */
+uint32_t ring_other_row(const struct ring *r, uint32_t partition, uint32_t n, uint64_t *nodes);
+/* Equal in two rings that agree on who holds the partition; never 0 (E10). */
+uint64_t ring_fence(const struct ring *r, uint32_t partition);
+
 /* The whole preference list of a partition: every member once; the first n (at most the members
  * there are) are the primaries, on distinct nodes and, where zones are given and suffice,
  * distinct zones; the rest are fallbacks in ring order. In a few lists a primary but the first is
@@ -46,5 +69,7 @@ uint64_t ring_token(const struct ring *r, uint32_t partition); /* the node holdi
  * primaries up to n = 8, walked for the rest. */
 uint32_t ring_preference_list(const struct ring *r, uint32_t partition, uint32_t n, uint64_t *nodes,
                               uint32_t cap);
+/* While a partition moves its list starts with those who vote (they may be no members any more),
+ * then come the others that hold it or will. */
 
 #endif
