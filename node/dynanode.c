@@ -22,6 +22,8 @@
 #include "model/wire.h"
 #include "node_config.h"
 
+#define HALT_AFTER_US 2000000u /* what the node last said of itself is told by then */
+
 enum { EXIT_CLEAN = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_DISK = 3 };
 
 /* jemalloc's settings, where it is linked in: the loop and the store's threads do not need more. */
@@ -43,6 +45,7 @@ struct node {
     struct net_events engine_events;
     struct http_metrics metrics;
     struct http_api api;
+    struct timer halt_timer;
     int exit_code;
     bool stopping;
 };
@@ -168,6 +171,9 @@ static void open_network(struct node *n)
     }
 }
 
+static void must_halt(void *ctx, int err, const char *why);
+static void on_halt_timer(struct timer *t, void *arg);
+
 static void open_engine(struct node *n)
 {
     const struct engine_ports ports = {
@@ -179,6 +185,8 @@ static void open_engine(struct node *n)
     };
     struct batch_server_config cfg;
     const struct net_events batch_events = {.ctx = n, .receive_request = receive_request};
+    n->cfg.engine.host = (struct engine_host){.ctx = n, .halt = must_halt};
+    timer_init(&n->halt_timer, on_halt_timer, n);
     n->engine = engine_new(&n->cfg.engine, &ports, n->ring);
     n->engine_events = engine_events(n->engine);
     batch_server_config_defaults(&cfg);
@@ -217,6 +225,15 @@ static void engine_ready(void *arg, int err)
     struct node *n = arg;
     char id[NODE_ID_TEXT_LEN + 1];
     node_id_format(n->cfg.node, id);
+    if (err == DYN_ERR_DENIED) {
+        log_error("dynanode",
+                  "node %s has been removed from its cluster: an id that was removed "
+                  "never comes back, so start it with a new one and an empty disk",
+                  id);
+        n->exit_code = EXIT_REFUSED;
+        loop_stop(n->loop);
+        return;
+    }
     if (err != DYN_OK) {
         log_error("dynanode", "the engine does not start: %s", dyn_err_message(err));
         n->exit_code = EXIT_DISK;
@@ -229,6 +246,23 @@ static void engine_ready(void *arg, int err)
 }
 
 /* ---- end ---- */
+
+/* Two processes with one id, or a node that was removed: going on would do harm. */
+static void must_halt(void *ctx, int err, const char *why)
+{
+    struct node *n = ctx;
+    log_error("dynanode", "%s (%s)", why, dyn_err_code(err));
+    n->exit_code = EXIT_REFUSED;
+    http_server_stop_listening(n->http);
+    timer_set(loop_timers(n->loop), &n->halt_timer, loop_now_us() + HALT_AFTER_US);
+}
+
+static void on_halt_timer(struct timer *t, void *arg)
+{
+    struct node *n = arg;
+    (void)t;
+    loop_stop(n->loop);
+}
 
 static void drained(void *arg)
 {

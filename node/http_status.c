@@ -39,6 +39,8 @@ static const struct stat_field {
     FIELD(implicit_dirs, "counter"),
     FIELD(chunks_collected, "counter"),
     FIELD(in_flight, "gauge"),
+    FIELD(gossip_sent, "counter"),
+    FIELD(gossip_exchanges, "counter"),
 #undef FIELD
 };
 #define N_FIELDS (sizeof(fields) / sizeof(fields[0]))

@@ -10,19 +10,50 @@
 
 void moves_init(struct moves *m, uint32_t q)
 {
-    *m = (struct moves){.of = mem_zalloc(q * sizeof(*m->of)), .q = q};
-}
-
-void moves_copy(struct moves *to, const struct moves *from)
-{
-    *to = *from;
-    to->of = mem_dup(from->of, from->q * sizeof(*from->of));
+    *m = (struct moves){.index = mem_zalloc(q * sizeof(*m->index)), .q = q};
 }
 
 void moves_release(struct moves *m)
 {
-    free(m->of);
+    free(m->list);
+    free(m->index);
     *m = (struct moves){0};
+}
+
+static struct move *find(const struct moves *m, uint32_t p)
+{
+    assert(p < m->q);
+    return m->index[p] == 0 ? NULL : &m->list[m->index[p] - 1];
+}
+
+const struct move *moves_find(const struct moves *m, uint32_t p)
+{
+    return find(m, p);
+}
+
+static struct move *begin(struct moves *m, uint32_t p, const uint64_t *row, uint32_t n)
+{
+    if (m->moving == m->cap) {
+        m->cap = m->cap == 0 ? 16 : m->cap * 2;
+        m->list = mem_reallocarray(m->list, m->cap, sizeof(*m->list));
+    }
+    struct move *mv = &m->list[m->moving++];
+    *mv = (struct move){.partition = p, .phase = MOVE_FILLING};
+    memcpy(mv->voters, row, n * sizeof(*row));
+    memcpy(mv->targets, row, n * sizeof(*row));
+    mv->n_voters = mv->n_targets = (uint8_t)n;
+    m->index[p] = m->moving;
+    return mv;
+}
+
+static void settle(struct moves *m, struct move *mv)
+{
+    const struct move *last = &m->list[--m->moving];
+    m->index[mv->partition] = 0;
+    if (last == mv)
+        return;
+    *mv = *last;
+    m->index[mv->partition] = (uint32_t)(mv - m->list) + 1;
 }
 
 static bool in_row(const uint64_t *row, uint32_t n, uint64_t node)
@@ -49,21 +80,6 @@ bool move_is_filling(const struct move *mv, uint64_t node)
     return true;
 }
 
-static void set_phase(struct moves *m, struct move *mv, enum move_phase phase)
-{
-    m->moving += phase != MOVE_SETTLED;
-    m->moving -= mv->phase != MOVE_SETTLED;
-    mv->phase = phase;
-}
-
-static void settle(struct moves *m, struct move *mv)
-{
-    memcpy(mv->voters, mv->targets, sizeof(mv->voters));
-    mv->n_voters = mv->n_targets;
-    mv->filled = 0;
-    set_phase(m, mv, MOVE_SETTLED);
-}
-
 static void advance(struct moves *m, struct move *mv)
 {
     if (mv->n_voters == 0) { /* nobody is left to fill from */
@@ -75,7 +91,7 @@ static void advance(struct moves *m, struct move *mv)
     for (uint32_t i = 0; i < mv->n_targets; i++)
         if (move_is_filling(mv, mv->targets[i]))
             return;
-    set_phase(m, mv, MOVE_FILLED);
+    mv->phase = MOVE_FILLED;
 }
 
 static bool same_set(const struct move *mv, const uint64_t *row, uint32_t n)
@@ -106,25 +122,27 @@ static bool all_vote(const struct move *mv)
     return mv->n_voters == mv->n_targets;
 }
 
-void moves_assign(struct moves *m, uint32_t config, uint32_t p, const uint64_t *row, uint32_t n)
+void moves_assign(struct moves *m, uint32_t config, uint32_t p, const uint64_t *old, uint32_t n_old,
+                  const uint64_t *row, uint32_t n)
 {
-    struct move *mv = &m->of[p];
-    assert(n <= MOVES_N_MAX && p < m->q);
-    bool first = mv->n_voters == 0, same = same_set(mv, row, n);
+    struct move *mv = find(m, p);
+    assert(n <= MOVES_N_MAX && n_old <= MOVES_N_MAX);
+    struct move before = {.n_targets = (uint8_t)n_old};
+    memcpy(before.targets, old, n_old * sizeof(*old));
+    bool same = same_set(mv != NULL ? mv : &before, row, n);
+    if (same && mv == NULL)
+        return; /* the order alone may be another */
+    if (mv == NULL)
+        mv = begin(m, p, old, n_old);
     uint16_t filled = filled_of(mv, row, n);
     memset(mv->targets, 0, sizeof(mv->targets));
     memcpy(mv->targets, row, n * sizeof(*row));
     mv->n_targets = (uint8_t)n;
-    if (first || (same && mv->phase == MOVE_SETTLED)) { /* the order alone may be another */
-        mv->since = first ? config : mv->since;
-        settle(m, mv);
-        return;
-    }
     mv->filled = filled;
     if (same)
         return;
     mv->since = config;
-    set_phase(m, mv, MOVE_FILLING);
+    mv->phase = MOVE_FILLING;
     if (all_vote(mv))
         settle(m, mv); /* back to what it was */
     else
@@ -133,8 +151,8 @@ void moves_assign(struct moves *m, uint32_t config, uint32_t p, const uint64_t *
 
 void moves_filled(struct moves *m, uint32_t config, uint64_t node, uint32_t p)
 {
-    struct move *mv = &m->of[p];
-    if (config < mv->since || !move_is_filling(mv, node))
+    struct move *mv = find(m, p);
+    if (mv == NULL || config < mv->since || !move_is_filling(mv, node))
         return;
     for (uint32_t i = 0; i < mv->n_targets; i++)
         if (mv->targets[i] == node)
@@ -144,17 +162,17 @@ void moves_filled(struct moves *m, uint32_t config, uint64_t node, uint32_t p)
 
 void moves_closed(struct moves *m, uint32_t config, uint32_t p)
 {
-    struct move *mv = &m->of[p];
-    if (config >= mv->since && mv->phase == MOVE_FILLED)
+    struct move *mv = find(m, p);
+    if (mv != NULL && config >= mv->since && mv->phase == MOVE_FILLED)
         settle(m, mv);
 }
 
 void moves_forget(struct moves *m, uint64_t node)
 {
     for (uint32_t p = 0; p < m->q; p++) {
-        struct move *mv = &m->of[p];
+        struct move *mv = find(m, p);
         uint8_t kept = 0;
-        if (mv->phase == MOVE_SETTLED || !in_row(mv->voters, mv->n_voters, node))
+        if (mv == NULL || !in_row(mv->voters, mv->n_voters, node))
             continue;
         for (uint32_t i = 0; i < mv->n_voters; i++)
             if (mv->voters[i] != node)

@@ -21,7 +21,8 @@
 
 enum move_phase { MOVE_SETTLED, MOVE_FILLING, MOVE_FILLED };
 
-struct move { /* of one partition */
+struct move {
+    uint32_t partition;
     uint64_t voters[MOVES_N_MAX], targets[MOVES_N_MAX];
     uint8_t n_voters, n_targets;
     enum move_phase phase;
@@ -29,17 +30,18 @@ struct move { /* of one partition */
     uint16_t filled; /* bit i: targets[i] has got all of it */
 };
 
-struct moves {
-    struct move *of; /* by partition */
-    uint32_t q;
-    uint32_t moving; /* partitions that are not settled */
+struct moves { /* of the partitions that are not settled */
+    struct move *list;
+    uint32_t *index; /* by partition: 1 + its place in the list, 0: settled */
+    uint32_t q, moving, cap;
 };
 
 void moves_init(struct moves *m, uint32_t q);
-void moves_copy(struct moves *to /* uninitialized */, const struct moves *from);
 void moves_release(struct moves *m);
-/* The configuration numbered `config` (ascending) gives partition p to this row. */
-void moves_assign(struct moves *m, uint32_t config, uint32_t p, const uint64_t *row, uint32_t n);
+const struct move *moves_find(const struct moves *m, uint32_t p); /* NULL: it is settled */
+/* The configuration numbered `config` (ascending) gives partition p to another row. */
+void moves_assign(struct moves *m, uint32_t config, uint32_t p, const uint64_t *old, uint32_t n_old,
+                  const uint64_t *row, uint32_t n);
 /* `node` has filled p, as it knew configuration `config`. Ignored when it owns p no more, or by a
  * later configuration. */
 void moves_filled(struct moves *m, uint32_t config, uint64_t node, uint32_t p);

@@ -129,9 +129,7 @@ static uint32_t moving_list(const struct ring *r, uint32_t partition, const stru
 const struct move *ring_move(const struct ring *r, uint32_t partition)
 {
     assert(partition < r->q);
-    if (r->moves.q == 0 || r->moves.of[partition].phase == MOVE_SETTLED)
-        return NULL;
-    return &r->moves.of[partition];
+    return r->moves.q == 0 ? NULL : moves_find(&r->moves, partition);
 }
 
 uint32_t ring_voters(const struct ring *r, uint32_t partition, uint32_t n)

@@ -37,7 +37,7 @@ const struct ring_member *ring_member_find(const struct ring *r, uint64_t node);
 uint32_t ring_partition_of(const struct ring *r, struct slice key);
 uint64_t ring_token(const struct ring *r, uint32_t partition); /* the node holding its token */
 
-/* The configuration: what the last committed change left. The next change is planned on it (E14). */
+/* The configuration: what the last committed change left; the next one is planned on it (E14). */
 const uint8_t *ring_config(const struct ring *r); /* DIGEST_LEN bytes */
 /* Those that left, or are leaving, and were not removed: they may still vote and hold hints. */
 uint32_t ring_former_count(const struct ring *r);

@@ -287,12 +287,15 @@ static struct ring *ring_of_fold(const struct fold *f)
     return r;
 }
 
-static void assign_rows(struct fold *f, const struct ring *r)
+static void assign_rows(struct fold *f, const struct ring *before, const struct ring *r)
 {
-    uint64_t row[MOVES_N_MAX];
+    uint64_t old[MOVES_N_MAX], row[MOVES_N_MAX];
     uint32_t n = r->n < MOVES_N_MAX ? r->n : MOVES_N_MAX;
-    for (uint32_t p = 0; p < r->q; p++)
-        moves_assign(&f->moves, f->n_configs - 1, p, row, ring_preference_list(r, p, n, row, n));
+    for (uint32_t p = 0; p < r->q; p++) {
+        uint32_t n_old = ring_preference_list(before, p, n, old, n);
+        uint32_t n_new = ring_preference_list(r, p, n, row, n);
+        moves_assign(&f->moves, f->n_configs - 1, p, old, n_old, row, n_new);
+    }
 }
 
 static void add_config(struct fold *f, struct slice what)
@@ -332,7 +335,6 @@ static void fold_change(struct fold *f, const struct member_event *ev)
     if (f->settled == NULL) {
         moves_init(&f->moves, f->create->q);
         f->settled = ring_of_fold(f);
-        assign_rows(f, f->settled);
     }
     buf_put(&link, f->configs[f->n_configs - 1], DIGEST_LEN);
     member_event_encode(ev, &link);
@@ -342,10 +344,11 @@ static void fold_change(struct fold *f, const struct member_event *ev)
         fold_event(f, &ev->parts[i]);
     if (f->members == 0)
         return; /* the last one left: there is nothing to place */
-    ring_unref(f->settled);
+    struct ring *before = f->settled;
     f->settled = ring_of_fold(f);
-    assign_rows(f, f->settled);
+    assign_rows(f, before, f->settled);
     forget_removed(f, ev);
+    ring_unref(before);
 }
 
 static void fold_progress(struct fold *f, const struct member_event *ev)

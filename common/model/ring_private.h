@@ -35,7 +35,7 @@ struct bitset {
 
 int ring_compare_members(const void *a, const void *b);          /* by node */
 uint32_t ring_member_index(const struct ring *r, uint64_t node); /* UINT32_MAX: no member */
-/* The first `want` members of the list, at most all there are, by the walk alone. chosen: filled. */
+/* The first `want` members of a list, at most all there are, by the walk alone. chosen: filled. */
 uint32_t ring_draw_primaries(const struct ring *r, uint32_t partition, uint32_t want, uint16_t *out,
                              struct bitset *chosen);
 

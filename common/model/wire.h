@@ -44,6 +44,8 @@ enum frame_type {
     FRAME_OWED_CLEAR = 5,
     FRAME_PING = 6,
     FRAME_HINTS = 21, /* empty; DYN_OK: the receiver keeps no hint for anybody */
+    FRAME_GOSSIP = 13,  /* digests of what is known of the cluster */
+    FRAME_HISTORY = 14, /* all of it: both sides know what either knew */
     /* from clients, or forwarded once by a node (E25) */
     FRAME_GET = 32,
     FRAME_PUT = 33,

@@ -9,6 +9,9 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/peer_wire.h"
+#include "engine/view.h"
+
+#define LEARN_MAX 3u
 
 int coordinate_cover(struct engine *e, struct slice key, const struct slice *contexts, uint32_t n,
                      struct cover *cover)
@@ -116,12 +119,16 @@ struct sync_op {
     bool reading;
     uint32_t n, active, acks;
     struct timer later, deadline;
+    struct view_wait learn; /* what a node knows that refused, being asked anew after it */
+    struct rpc_call *refused;
+    uint32_t learned;
 };
 
 static void sync_free(struct sync_op *op)
 {
     struct engine *e = op->e;
     background_end(e, &op->background);
+    view_wait_cancel(&op->learn);
     for (uint32_t i = 0; i < op->n; i++)
         rpc_cancel(e->rpc, &op->calls[i]);
     timer_cancel(e->ports.timers, &op->later);
@@ -173,12 +180,45 @@ static void sync_part_ended(struct sync_op *op, int err)
         sync_check(op);
 }
 
+static void on_sync_reply(struct rpc_call *call, int err, struct slice body);
+
+static void ask_sync(struct sync_op *op, struct rpc_call *call, uint64_t node)
+{
+    struct engine *e = op->e;
+    struct peer_sync m = {.ring = *ring_epoch(e->ring),
+                          .fence = engine_fence(e, op->key, ROLE_OBJECT),
+                          .key = op->key,
+                          .dot = op->dot};
+    struct buf body = BUF_EMPTY;
+    peer_sync_encode(&m, &body);
+    *call = (struct rpc_call){.done = on_sync_reply, .arg = op};
+    rpc_start(e->rpc, call, node, FRAME_REPLICA_SYNC, &body, op->r->quorum.timeout_us);
+}
+
+static void on_sync_learned(struct view_wait *w)
+{
+    struct sync_op *op = w->arg;
+    if (op->r != NULL)
+        ask_sync(op, op->refused, op->refused->node);
+    else
+        sync_part_ended(op, DYN_ERR_REFUSED);
+}
+
 static void on_sync_reply(struct rpc_call *call, int err, struct slice body)
 {
+    struct sync_op *op = call->arg;
     int status = DYN_OK;
     if (err == DYN_OK)
         err = peer_status_decode(body, &status);
-    sync_part_ended(call->arg, err != DYN_OK ? err : status);
+    err = err != DYN_OK ? err : status;
+    if (err == DYN_ERR_REFUSED && op->r != NULL && !op->learn.active &&
+        op->learned++ < LEARN_MAX) { /* its ring is another one */
+        op->refused = call;
+        op->learn = (struct view_wait){.done = on_sync_learned, .arg = op};
+        view_learn(op->e->view, call->node, &op->learn);
+        return;
+    }
+    sync_part_ended(op, err);
 }
 
 static void on_synced(struct store_write *req, int err)
@@ -234,8 +274,9 @@ void coordinate_sync(struct request *r)
     background_add(e, &op->background, sync_abandon);
     timer_init(&op->deadline, on_sync_deadline, op);
     timer_set(e->ports.timers, &op->deadline, r->deadline_us);
-    op->n = ring_preference_list(e->ring, ring_partition_of(e->ring, q->key), r->quorum.n, nodes,
-                                 r->quorum.n);
+    uint32_t p = ring_partition_of(e->ring, q->key);
+    ring_preference_list(e->ring, p, r->quorum.n, nodes, r->quorum.n);
+    op->n = ring_voters(e->ring, p, r->quorum.n);
     op->active = op->n;
     timer_init(&op->later, on_sync_later,
                op); /* answered in a later turn, whatever ends inside here */
@@ -250,11 +291,7 @@ void coordinate_sync(struct request *r)
         } else if (!detector_up(e->detector, nodes[i])) {
             sync_part_ended(op, DYN_ERR_UNREACHABLE);
         } else {
-            struct peer_sync m = {.ring = *ring_epoch(e->ring), .key = q->key, .dot = q->dot};
-            struct buf body = BUF_EMPTY;
-            peer_sync_encode(&m, &body);
-            rpc_start(e->rpc, &op->calls[i], nodes[i], FRAME_REPLICA_SYNC, &body,
-                      r->quorum.timeout_us);
+            ask_sync(op, &op->calls[i], nodes[i]);
         }
     }
 }

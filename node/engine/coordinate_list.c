@@ -14,12 +14,14 @@
 #include "base/mem.h"
 #include "engine/delivery.h"
 #include "engine/replica_list.h"
+#include "engine/view.h"
 
 #define LIMIT_DEFAULT 1000u
 #define LIMIT_MAX 10000u
 #define PAGES_MAX 16
 #define REPAIRS_MAX 64
 #define LIST_NODES 64
+#define LEARN_MAX 3u
 
 struct page {
     uint64_t node;
@@ -48,6 +50,9 @@ struct list_op {
     uint32_t n_asks, n_active;
     struct page pages[PAGES_MAX];
     uint32_t n_pages;
+    uint64_t refused_by; /* somebody whose ring is another one; 0: nobody */
+    struct view_wait learn;
+    uint32_t learned;
     bool starting, local_busy;
     struct timer deadline, patience, first_check;
 };
@@ -213,6 +218,15 @@ static void merge_pages(struct list_op *op, struct list_reply *out)
 
 /* ---- the operation ----------------------------------------------------------------------- */
 
+static void release_pages(struct list_op *op)
+{
+    for (uint32_t i = 0; i < op->n_pages; i++) {
+        peer_list_reply_release(&op->pages[i].reply);
+        buf_release(&op->pages[i].body);
+    }
+    op->n_pages = 0;
+}
+
 static void op_free(struct list_op *op)
 {
     struct engine *e = op->e;
@@ -220,12 +234,10 @@ static void op_free(struct list_op *op)
     timer_cancel(e->ports.timers, &op->deadline);
     timer_cancel(e->ports.timers, &op->patience);
     timer_cancel(e->ports.timers, &op->first_check);
+    view_wait_cancel(&op->learn);
     for (uint32_t i = 0; i < op->n_asks; i++)
         rpc_cancel(e->rpc, &op->asks[i].call);
-    for (uint32_t i = 0; i < op->n_pages; i++) {
-        peer_list_reply_release(&op->pages[i].reply);
-        buf_release(&op->pages[i].body);
-    }
+    release_pages(op);
     free(op);
 }
 
@@ -258,15 +270,40 @@ static void answer(struct list_op *op, int status)
     op_free_when_idle(op);
 }
 
+static void ask_owners(struct list_op *op);
+
+static void on_learned(struct view_wait *w)
+{
+    struct list_op *op = w->arg;
+    if (op->r == NULL) {
+        op_free_when_idle(op);
+        return;
+    }
+    release_pages(op);
+    op->n_asks = 0;
+    op->refused_by = 0;
+    ask_owners(op);
+}
+
+/* Nobody is left to ask, and somebody named other owners: so we may have asked the wrong ones. */
+static bool learns(struct list_op *op)
+{
+    if (op->refused_by == 0 || op->local_busy || op->learned++ >= LEARN_MAX)
+        return false;
+    op->learn = (struct view_wait){.done = on_learned, .arg = op};
+    view_learn(op->e->view, op->refused_by, &op->learn);
+    return true;
+}
+
 static void check(struct list_op *op)
 {
-    if (op->starting || timer_is_set(&op->first_check))
+    if (op->starting || timer_is_set(&op->first_check) || op->learn.active)
         return;
     if (op->r == NULL)
         op_free_when_idle(op);
     else if (op->n_pages >= op->r->quorum.r)
         answer(op, DYN_OK);
-    else if (op->n_active == 0)
+    else if (op->n_active == 0 && !learns(op))
         answer(op, DYN_ERR_NO_QUORUM);
 }
 
@@ -316,7 +353,9 @@ static void take_page(struct list_ask *a, int err, struct slice body)
         if (err != DYN_OK)
             buf_release(&p->body);
     }
-    if (err == DYN_OK)
+    if (err == DYN_ERR_REFUSED)
+        op->refused_by = a->node;
+    else if (err == DYN_OK)
         op->n_pages++;
     else if (!a->covered)
         ask_standin(op);
@@ -351,8 +390,11 @@ static void ask(struct list_op *op, uint64_t node, bool primary)
     } else if (!detector_up(e->detector, node)) {
         take_page(a, DYN_ERR_UNREACHABLE, slice_of(NULL, 0));
     } else {
-        struct peer_list m = {
-            .ring = *ring_epoch(e->ring), .dir = q->dir, .after = q->after, .limit = op->limit};
+        struct peer_list m = {.ring = *ring_epoch(e->ring),
+                              .fence = engine_fence(e, q->dir, ROLE_OBJECT),
+                              .dir = q->dir,
+                              .after = q->after,
+                              .limit = op->limit};
         struct buf body = BUF_EMPTY;
         peer_list_encode(&m, &body);
         rpc_start(e->rpc, &a->call, node, FRAME_REPLICA_LIST, &body, op->r->quorum.timeout_us);
@@ -377,6 +419,21 @@ static void on_patience(struct timer *timer, void *arg)
     check(op);
 }
 
+static void ask_owners(struct list_op *op)
+{
+    struct engine *e = op->e;
+    struct request *r = op->r;
+    uint32_t p = ring_partition_of(e->ring, r->q.list.dir);
+    op->n_nodes = ring_preference_list(e->ring, p, r->quorum.n, op->nodes, LIST_NODES);
+    uint32_t voters = op->next_standin = ring_voters(e->ring, p, r->quorum.n);
+    op->starting = true;
+    for (uint32_t i = 0; i < voters; i++)
+        ask(op, op->nodes[i], true);
+    op->starting = false;
+    if (op->n_pages >= r->quorum.r || op->n_active == 0)
+        timer_set(e->ports.timers, &op->first_check, engine_now(e));
+}
+
 static void op_detach(void *coordinator)
 {
     struct list_op *op = coordinator;
@@ -399,13 +456,5 @@ void coordinate_list(struct request *r)
     timer_init(&op->patience, on_patience, op);
     timer_set(e->ports.timers, &op->patience, engine_now(e) + e->cfg.replica_timeout_us);
     timer_set(e->ports.timers, &op->deadline, engine_now(e) + r->quorum.timeout_us);
-    op->n_nodes = ring_preference_list(e->ring, ring_partition_of(e->ring, q->dir), r->quorum.n,
-                                       op->nodes, LIST_NODES);
-    op->next_standin = r->quorum.n;
-    op->starting = true;
-    for (uint32_t i = 0; i < r->quorum.n && i < op->n_nodes; i++)
-        ask(op, op->nodes[i], true);
-    op->starting = false;
-    if (op->n_pages >= r->quorum.r || op->n_active == 0)
-        timer_set(e->ports.timers, &op->first_check, engine_now(e));
+    ask_owners(op);
 }

@@ -26,6 +26,7 @@
 
 #define NEED_READ 1          /* from mint(): this node must read R first */
 #define SIBLINGS_LIMIT 1000u /* E24 */
+#define MOVED_MAX 3u         /* how often the key may get other owners under way */
 
 struct put_op {
     struct background background; /* first */
@@ -55,7 +56,7 @@ struct put_op {
     int unchanged_status;
     struct dot dot;
     struct replication *replication; /* alive until it has settled and been told of our own write */
-    uint32_t acks;
+    uint32_t acks, moved;
     uint64_t holders[8];
     uint32_t n_holders;
 };
@@ -211,6 +212,11 @@ static void on_minted(struct replica_write *w, int err)
         op->in_flight = false;
         replica_write_release(w);
         read_first(op);
+        return;
+    }
+    if (err == DYN_ERR_REFUSED && op->r != NULL && op->moved++ < MOVED_MAX) {
+        replica_write_release(w); /* the key got other owners in the middle of it */
+        mint_start(op);
         return;
     }
     op->write_held = true;

@@ -11,6 +11,7 @@
 #include "engine/rows.h"
 #include "model/detector.h"
 #include "model/rpc.h"
+#include "model/rumours.h"
 
 #define N_MAX 8 /* replicas of one key; ring_preference_list precomputes up to this */
 
@@ -18,6 +19,8 @@ struct hint_ledger;
 struct debt_sweeper;
 struct collector;
 struct trees;
+struct gossip;
+struct view;
 
 struct engine {
     struct engine_config cfg;
@@ -31,6 +34,14 @@ struct engine {
     struct debt_sweeper *sweeper;
     struct collector *collector;
     struct trees *trees;
+
+    /* membership */
+    struct rumours rumours; /* the history in it may be ahead of the ring: see view.h */
+    struct view *view;
+    struct gossip *gossip;
+    uint64_t generation; /* counts rings */
+    bool disk_is_old;    /* a later start of this node is known than its disk remembers (E2) */
+    bool halted;
 
     /* minting (E1, E2) */
     uint64_t boot;
@@ -93,6 +104,13 @@ void background_end(struct engine *e, struct background *b);
 /* A call that has gone unanswered for a replica timeout: its node counts as silent from now on,
  * though the answer may still come and will be taken. */
 void engine_note_silence(struct engine *e, const struct rpc_call *call);
+
+/* This node must not go on: its host is told, once. why: static. */
+void engine_halt(struct engine *e, int err, const char *why);
+/* The network learns where everybody in the ring is. */
+void engine_tell_addresses(struct engine *e);
+/* Another ring is in use: who depends on it looks again. */
+void engine_ring_changed(struct engine *e);
 
 /* Sends a request whose answer nobody waits for (it still tells the detector of the peer's health).
  * body is taken. */

@@ -2,6 +2,7 @@
 /* See delivery.h.
  *
  *   SEND -> done
+ *   SEND -> receiver knows other owners -> LEARN -> SEND again, LEARN_MAX times
  *   SEND -> receiver lacks values -> PART: FETCH -> SEND -> done, or the next PART
  *
  * A replica stores no sibling without its value (E19), so a part is an older state of the object:
@@ -14,6 +15,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/peer_wire.h"
+
+#define LEARN_MAX 3
 
 static void send(struct delivery *d);
 
@@ -123,6 +126,21 @@ static void sent(struct delivery *d, int err)
         d->done(d, err);
 }
 
+static void on_learned(struct view_wait *w)
+{
+    send(w->arg);
+}
+
+/* The receiver knows other owners than we do: now we know what it knows, and it what we do. */
+static bool learns(struct delivery *d, int status)
+{
+    if (status != DYN_ERR_REFUSED || d->learned++ >= LEARN_MAX)
+        return false;
+    d->learn = (struct view_wait){.done = on_learned, .arg = d};
+    view_learn(d->e->view, d->node, &d->learn);
+    return true;
+}
+
 static void on_reply(struct rpc_call *call, int err, struct slice body)
 {
     struct delivery *d = call->arg;
@@ -140,7 +158,8 @@ static void on_reply(struct rpc_call *call, int err, struct slice body)
     d->parent_dead = reply.parent_dead;
     d->differs = reply.differs;
     peer_put_reply_release(&reply);
-    sent(d, reply.status);
+    if (!learns(d, reply.status))
+        sent(d, reply.status);
 }
 
 static void on_local(struct replica_write *w, int err)
@@ -158,7 +177,10 @@ static void on_local(struct replica_write *w, int err)
         return;
     }
     free(missing);
-    sent(d, err);
+    if (err == DYN_ERR_REFUSED && d->learned++ < LEARN_MAX)
+        send(d); /* the ring changed in the middle of it */
+    else
+        sent(d, err);
 }
 
 static bool fits_a_frame(const struct delivery *d)
@@ -200,6 +222,7 @@ static void send(struct delivery *d)
         return;
     }
     struct peer_put m = {.ring = *ring_epoch(d->e->ring),
+                         .fence = engine_fence(d->e, d->key, d->roles),
                          .roles = d->roles,
                          .hint_for = d->hint_for,
                          .sync = d->sync,
@@ -223,6 +246,8 @@ void delivery_start(struct delivery *d)
     d->n_lacking = d->sent = 0;
     d->second = d->fetching = d->writing = d->parent_dead = d->differs = false;
     d->call = (struct rpc_call){0};
+    d->learn = (struct view_wait){0};
+    d->learned = 0;
     send(d);
 }
 
@@ -233,6 +258,7 @@ void delivery_release(struct delivery *d)
     }
     if (d->writing)
         replica_write_release(&d->write);
+    view_wait_cancel(&d->learn);
     rpc_cancel(d->e->rpc, &d->call);
     object_release(&d->full);
     free(d->lacking);

@@ -6,6 +6,7 @@
 #define DYN_ENGINE_DELIVERY_H
 
 #include "engine/value_fetch.h"
+#include "engine/view.h"
 
 struct delivery { /* caller-owned; must stay put until done */
     struct engine *e;
@@ -34,6 +35,8 @@ struct delivery { /* caller-owned; must stay put until done */
     struct replica_write write;
     struct value_fetch fetch;
     bool fetching, writing;
+    struct view_wait learn; /* the receiver's ring was another one */
+    uint32_t learned;
 };
 void delivery_start(struct delivery *d);
 void delivery_release(struct delivery *d);

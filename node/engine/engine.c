@@ -12,12 +12,14 @@
 #include "engine/collect.h"
 #include "engine/core.h"
 #include "engine/debts.h"
+#include "engine/gossip.h"
 #include "engine/hints.h"
 #include "engine/peer_frames.h"
 #include "engine/peer_wire.h"
 #include "engine/request.h"
 #include "engine/tree.h"
 #include "model/chunk_io.h"
+#include "engine/view.h"
 
 #define LEASE_SIZE                                                                                 \
     (1u << 20) /* running numbers leased at a time; a start that uses few wastes the rest */
@@ -45,6 +47,7 @@ void engine_config_defaults(struct engine_config *c)
         .requests_max = 4096,
         .clock_pairs = 10,
         .clock_age_ms = 24ull * 3600 * 1000,
+        .gossip_us = 1000000,
     };
 }
 
@@ -196,6 +199,28 @@ static void peer_changed(void *arg, uint64_t node, enum peer_state state)
         hints_drain(e->hints);
 }
 
+void engine_halt(struct engine *e, int err, const char *why)
+{
+    if (e->halted)
+        return;
+    e->halted = true;
+    e->failed = err;
+    if (e->cfg.host.halt != NULL)
+        e->cfg.host.halt(e->cfg.host.ctx, err, why);
+}
+
+void engine_ring_changed(struct engine *e)
+{
+    if (ring_banned(e->ring, e->cfg.node)) {
+        engine_halt(e, DYN_ERR_DENIED, "this node has been removed from its cluster");
+        return;
+    }
+    hints_drain(e->hints);
+    gossip_hurry(e->gossip);
+    if (e->cfg.host.changed != NULL)
+        e->cfg.host.changed(e->cfg.host.ctx);
+}
+
 /* ---- life -------------------------------------------------------------------------------- */
 
 static void on_drain_timer(struct timer *t, void *arg);
@@ -206,7 +231,7 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     static const struct detector_config detection = {.probe_interval_us = 100000,
                                                      .probe_max_us = PROBE_MAX_US};
     struct engine *e = mem_new(struct engine);
-    assert(cfg->node != 0 && ring_member_find(ring, cfg->node) != NULL);
+    assert(cfg->node != 0);
     e->cfg = *cfg;
     e->ports = *ports;
     e->ring = ring_ref(ring);
@@ -223,11 +248,10 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     list_init(&e->requests);
     list_init(&e->background);
     timer_init(&e->drain_timer, on_drain_timer, e);
-    for (uint32_t i = 0; i < ring_member_count(ring); i++) {
-        const struct ring_member *m = ring_member_at(ring, i);
-        if (m->node != cfg->node)
-            ports->net.set_address(ports->net.ctx, m->node, m->address);
-    }
+    e->rumours = RUMOURS_EMPTY;
+    e->view = view_new(e);
+    e->gossip = gossip_new(e);
+    engine_tell_addresses(e);
     return e;
 }
 
@@ -238,6 +262,7 @@ static void start_ended(struct engine *e, int err)
         debts_start(e->sweeper);
         collector_start(e->collector);
         hints_drain(e->hints);
+        gossip_start(e->gossip);
     }
     e->ready(e->ready_arg, err);
 }
@@ -286,6 +311,27 @@ static void on_lease_read(struct store_get *req, int err, struct slice value)
     write_lease(e, from + LEASE_SIZE, on_first_lease);
 }
 
+static void on_gossip_loaded(void *arg, int err)
+{
+    struct engine *e = arg;
+    if (err != DYN_OK) {
+        start_ended(e, err);
+        return;
+    }
+    e->start_get = (struct store_get){
+        .family = STORE_LOCAL, .key = slice_str(LEASE_ROW), .done = on_lease_read, .arg = e};
+    e->ports.store.get(e->ports.store.ctx, &e->start_get);
+}
+
+static void on_view_loaded(void *arg, int err)
+{
+    struct engine *e = arg;
+    if (err != DYN_OK)
+        start_ended(e, err);
+    else
+        gossip_load(e->gossip, on_gossip_loaded, e);
+}
+
 void engine_start(struct engine *e, bool clean, void (*ready)(void *arg, int err), void *arg)
 {
     (void)clean; /* marks of an earlier start are never continued, so a dirty stop needs no other
@@ -293,9 +339,7 @@ void engine_start(struct engine *e, bool clean, void (*ready)(void *arg, int err
     e->ready = ready;
     e->ready_arg = arg;
     e->boot = random_u64(&e->ports.random);
-    e->start_get = (struct store_get){
-        .family = STORE_LOCAL, .key = slice_str(LEASE_ROW), .done = on_lease_read, .arg = e};
-    e->ports.store.get(e->ports.store.ctx, &e->start_get);
+    view_load(e->view, on_view_loaded, e);
 }
 
 static void on_drain_timer(struct timer *t, void *arg)
@@ -339,6 +383,9 @@ void engine_free(struct engine *e)
     collector_free(e->collector);
     debts_free(e->sweeper);
     hints_free(e->hints);
+    gossip_free(e->gossip);
+    view_free(e->view);
+    rumours_release(&e->rumours);
     timer_cancel(e->ports.timers, &e->drain_timer);
     rpc_free(e->rpc);
     detector_free(e->detector);
@@ -381,7 +428,7 @@ static void receive_request(void *ctx, uint64_t origin, uint64_t from, uint64_t 
         return;
     default:
         if (from != 0) {
-            peer_frame(e, origin, rid, type, body);
+            peer_frame(e, origin, from, rid, type, body);
         } else {
             struct buf refusal = BUF_EMPTY;
             peer_status_encode(DYN_ERR_DENIED, &refusal);

@@ -31,6 +31,14 @@ enum engine_bug {
     BUG_OWN_PAIR,      /* E4: cuts the pair of an epoch that is still open */
     BUG_FORGED,        /* E3: takes a context for what it says, whoever made it */
     BUG_PAGE_CUT,      /* E21: ends a merged page at the largest last name */
+    BUG_UNFENCED_MOVE, /* E10: requests are served whatever ring they were made for */
+};
+
+/* What the engine asks of the program around it. All may be NULL. */
+struct engine_host {
+    void *ctx;
+    void (*halt)(void *ctx, int err, const char *why); /* this node must stop */
+    void (*changed)(void *ctx);                        /* the ring is another one */
 };
 
 struct engine_config {
@@ -54,6 +62,14 @@ struct engine_config {
     uint32_t requests_max; /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
     uint32_t clock_pairs;  /* clocks longer than this are truncated at puts (E4) */
     uint64_t clock_age_ms; /* of their pairs that are at least this old */
+    uint32_t requests_max;    /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
+    uint32_t clock_pairs;     /* clocks longer than this are truncated at puts (E4) */
+    uint64_t clock_age_ms;    /* of their pairs that are at least this old */
+    uint64_t gossip_us;       /* one round in about so long: 1 s; 0: none */
+    const char *const *seeds; /* addresses, borrowed: asked now and then, so that two halves of a
+                                 cluster that do not know each other meet */
+    uint32_t n_seeds;
+    struct engine_host host;
     enum engine_bug bug;
 };
 void engine_config_defaults(struct engine_config *c);
@@ -84,6 +100,7 @@ struct engine_stats {
     uint64_t owed_now, owed_projected, implicit_dirs;
     uint64_t chunks_collected;
     uint64_t in_flight;
+    uint64_t gossip_sent, gossip_exchanges;
 };
 void engine_stats(const struct engine *e, struct engine_stats *out);
 

@@ -4,6 +4,8 @@
  *   ASKING    --R copies that dominate what the reader saw--> FETCHING, or ANSWERED where no value
  *                                                             is wanted that is not at hand
  *   ASKING    --nobody left to ask, or the deadline---------> ANSWERED (error)
+ *   ASKING    --nobody left, and some knew other owners------> LEARNING -> ASKING them, LEARN_MAX
+ *                                                             times
  *   FETCHING  --all are here--------------------------------> ANSWERED
  *   FETCHING  --one is gone everywhere: superseded----------> ASKING for meta and values together
  *                                                             (E24), at most twice
@@ -20,10 +22,12 @@
 #include "engine/delivery.h"
 #include "engine/peer_wire.h"
 #include "engine/replication.h"
+#include "engine/view.h"
 
 #define ROUNDS_MAX 3
+#define LEARN_MAX 3u
 
-enum gather_state { ASKING, FETCHING, ANSWERED, REPAIRING };
+enum gather_state { ASKING, LEARNING, FETCHING, ANSWERED, REPAIRING };
 
 struct ask {
     struct gather *g;
@@ -42,7 +46,10 @@ struct gather {
     uint8_t *key;
     struct read_quorum quorum;
     uint64_t list[64]; /* the preference list */
-    uint32_t n_list, next_standin;
+    uint32_t n_list, voters, next_standin;
+    uint64_t refused_by; /* somebody whose ring is another one; 0: nobody */
+    struct view_wait learn;
+    uint32_t learned;
     struct ask asks[READ_QUORUM_NODES];
     uint32_t n_asks, n_active;
     uint32_t round;
@@ -74,6 +81,7 @@ static void gather_free(struct gather *g)
         if (g->asks[i].active && g->asks[i].node == g->e->cfg.node)
             replica_read_release(&g->asks[i].read);
     }
+    view_wait_cancel(&g->learn);
     if (g->fetching)
         value_fetch_release(&g->fetch);
     for (uint32_t i = 0; i < g->n_repairs; i++)
@@ -224,11 +232,22 @@ static void on_deadline(struct timer *t, void *arg)
 {
     (void)t;
     struct gather *g = arg;
-    assert(g->state == ASKING || g->state == FETCHING);
+    assert(g->state == ASKING || g->state == LEARNING || g->state == FETCHING);
+    view_wait_cancel(&g->learn);
     answer(g, g->quorum.n < g->p.quorum.r ? DYN_ERR_NO_QUORUM : DYN_ERR_TIMEOUT);
 }
 
 /* ---- values ------------------------------------------------------------------------------ */
+
+/* Those that vote come first; who fills a moving partition, and its former owners, stand in. */
+static void load_list(struct gather *g)
+{
+    struct ring *ring = g->e->ring;
+    uint32_t p = ring_partition_of(ring, g->p.key);
+    g->n_list =
+        ring_preference_list(ring, p, g->p.quorum.n, g->list, sizeof(g->list) / sizeof(g->list[0]));
+    g->next_standin = g->voters = ring_voters(ring, p, g->p.quorum.n);
+}
 
 static void ask_again(struct gather *g)
 {
@@ -239,9 +258,29 @@ static void ask_again(struct gather *g)
     g->round++;
     g->values_asked = false;
     g->n_asks = 0;
-    g->next_standin = g->p.quorum.n;
+    g->refused_by = 0;
+    load_list(g);
     ask_primaries(g);
     check(g);
+}
+
+static void on_learned(struct view_wait *w)
+{
+    struct gather *g = w->arg;
+    g->state = ASKING;
+    g->round--; /* no fault of the values' */
+    ask_again(g);
+}
+
+/* Nobody is left to ask, and somebody named other owners: so we may have asked the wrong ones. */
+static bool learns(struct gather *g)
+{
+    if (g->refused_by == 0 || g->p.done == NULL || g->learned++ >= LEARN_MAX)
+        return false;
+    g->state = LEARNING;
+    g->learn = (struct view_wait){.done = on_learned, .arg = g};
+    view_learn(g->e->view, g->refused_by, &g->learn);
+    return true;
 }
 
 static void on_fetched(struct value_fetch *f, int err)
@@ -356,6 +395,12 @@ static void check(struct gather *g)
     if (!complete(g)) {
         if (g->n_active == 0)
             answer(g, why_incomplete(g));
+    while (!read_quorum_complete(&g->quorum) && g->n_active == 0 && g->refused_by == 0 &&
+           standins_left(g))
+        ask_standin_quietly(g);
+    if (!read_quorum_complete(&g->quorum)) {
+        if (g->n_active == 0 && !learns(g))
+            answer(g, g->quorum.n < p->quorum.r ? DYN_ERR_NO_QUORUM : DYN_ERR_TIMEOUT);
     } else if (p->values == VALUE_DOT &&
                object_find_value(&g->quorum.merged, &p->value_dot) == NULL) {
         if (g->n_active == 0)
@@ -395,7 +440,9 @@ static void ask_ended(struct ask *a, int err)
     struct gather *g = a->g;
     a->active = false;
     g->n_active--;
-    if (err != DYN_OK && g->state == ASKING && !a->covered)
+    if (err == DYN_ERR_REFUSED)
+        g->refused_by = a->node;
+    else if (err != DYN_OK && g->state == ASKING && !a->covered)
         ask_standin_quietly(g);
     check(g);
 }
@@ -453,7 +500,7 @@ static enum load load_for(const struct gather *g, bool first)
 
 static bool self_is_primary(const struct gather *g)
 {
-    for (uint32_t i = 0; i < g->p.quorum.n && i < g->n_list; i++)
+    for (uint32_t i = 0; i < g->voters; i++)
         if (g->list[i] == g->e->cfg.node)
             return true;
     return false;
@@ -492,6 +539,7 @@ static void ask(struct gather *g, uint64_t node, bool primary)
         return;
     }
     struct peer_get m = {.ring = *ring_epoch(e->ring),
+                         .fence = engine_fence(e, g->p.key, ROLE_OBJECT),
                          .load = load_for(g, first),
                          .dir_info = g->p.dir_info,
                          .key = g->p.key,
@@ -509,7 +557,7 @@ static void ask_primaries(struct gather *g)
     struct engine *e = g->e;
     timer_set(e->ports.timers, &g->patience, engine_now(e) + e->cfg.replica_timeout_us);
     g->starting = true;
-    for (uint32_t i = 0; i < g->p.quorum.n && i < g->n_list; i++)
+    for (uint32_t i = 0; i < g->voters; i++)
         ask(g, g->list[i], true);
     g->starting = false;
 }
@@ -527,9 +575,7 @@ struct gather *gather_start(struct engine *e, const struct gather_params *p)
     timer_init(&g->first_check, on_first_check, g);
     timer_init(&g->patience, on_patience, g);
     timer_set(e->ports.timers, &g->deadline, engine_now(e) + p->quorum.timeout_us);
-    g->n_list = ring_preference_list(e->ring, ring_partition_of(e->ring, g->p.key), p->quorum.n,
-                                     g->list, sizeof(g->list) / sizeof(g->list[0]));
-    g->next_standin = p->quorum.n;
+    load_list(g);
     background_add(e, &g->background, abandon);
     ask_primaries(g);
     if (complete(g) || g->n_active == 0)
@@ -539,6 +585,6 @@ struct gather *gather_start(struct engine *e, const struct gather_params *p)
 
 void gather_forget(struct gather *g)
 {
-    assert(g->state == ASKING || g->state == FETCHING);
+    assert(g->state == ASKING || g->state == LEARNING || g->state == FETCHING);
     g->p.done = NULL;
 }

@@ -9,7 +9,9 @@
 #include "base/mem.h"
 #include "engine/debts.h"
 #include "engine/hints.h"
+#include "engine/gossip.h"
 #include "engine/replica_list.h"
+#include "engine/view.h"
 
 struct serving {                  /* one frame being served */
     struct background background; /* first */
@@ -49,11 +51,18 @@ static void reply(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type,
     e->ports.net.reply(e->ports.net.ctx, origin, rid, (uint8_t)(type + FRAME_REPLY), body);
 }
 
-static int check_ring(const struct engine *e, const struct history_epoch *theirs)
+/* Rings may differ, but not about who holds what the request is about (E10). */
+static int check_ring(struct serving *s, const struct history_epoch *theirs, uint64_t fence,
+                      struct slice key, unsigned roles)
 {
+    struct engine *e = s->e;
     if (!e->serving || e->failed != DYN_OK)
         return DYN_ERR_STOPPED;
-    return history_epoch_equal(theirs, ring_epoch(e->ring)) ? DYN_OK : DYN_ERR_REFUSED;
+    if (history_epoch_equal(theirs, ring_epoch(e->ring)))
+        return DYN_OK;
+    if (fence == engine_fence(e, key, roles) || e->cfg.bug == BUG_UNFENCED_MOVE)
+        return DYN_OK;
+    return DYN_ERR_REFUSED;
 }
 
 /* ---- put --------------------------------------------------------------------------------- */
@@ -83,7 +92,7 @@ static void serve_put(struct serving *s)
     struct engine *e = s->e;
     int err = peer_put_decode(buf_slice(&s->body), &s->put);
     if (err == DYN_OK)
-        err = check_ring(e, &s->put.ring);
+        err = check_ring(s, &s->put.ring, s->put.fence, s->put.key, s->put.roles);
     if (err == DYN_OK && s->put.hint_for != 0 && hints_full(e->hints))
         err = DYN_ERR_OVERLOAD; /* E25 */
     if (err != DYN_OK) {
@@ -125,11 +134,17 @@ static void on_get(struct replica_read *r, int err)
     reply_get(r->arg, err);
 }
 
+static unsigned role_of(bool entry)
+{
+    return entry ? ROLE_ENTRY : ROLE_OBJECT;
+}
+
 static void serve_get(struct serving *s)
 {
     int err = peer_get_decode(buf_slice(&s->body), &s->get);
-    if (err == DYN_OK)
-        err = check_ring(s->e, &s->get.ring);
+    bool votes = s->get.load != LOAD_DOTS || s->get.fence != 0; /* or is asked for bytes by dot */
+    if (err == DYN_OK && votes)
+        err = check_ring(s, &s->get.ring, s->get.fence, s->get.key, role_of(s->get.entry));
     if (err != DYN_OK) {
         reply_get(s, err);
         return;
@@ -161,7 +176,7 @@ static void serve_list(struct serving *s)
     struct peer_list m;
     int err = peer_list_decode(buf_slice(&s->body), &m);
     if (err == DYN_OK)
-        err = check_ring(s->e, &m.ring);
+        err = check_ring(s, &m.ring, m.fence, m.dir, ROLE_OBJECT);
     if (err != DYN_OK) {
         struct peer_list_page page;
         peer_list_page_begin(&page);
@@ -205,7 +220,7 @@ static void serve_sync(struct serving *s)
     struct peer_sync m;
     int err = peer_sync_decode(buf_slice(&s->body), &m);
     if (err == DYN_OK)
-        err = check_ring(s->e, &m.ring);
+        err = check_ring(s, &m.ring, m.fence, m.key, ROLE_OBJECT);
     if (err != DYN_OK) {
         reply_status(s, err);
         return;
@@ -226,8 +241,32 @@ static void serve_clear(struct serving *s)
     reply_status(s, err);
 }
 
-void peer_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, struct slice body)
+/* What is about the cluster, not about keys; also between nodes whose rings differ. */
+static bool cluster_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type,
+                          struct slice body)
 {
+    if (type != FRAME_GOSSIP && type != FRAME_HISTORY)
+        return false;
+    if (!e->serving)
+        return false; /* what is on disk is not known yet */
+    if (type == FRAME_GOSSIP)
+        gossip_frame(e->gossip, origin, rid, body);
+    else
+        view_frame(e->view, origin, rid, body);
+    return true;
+}
+
+void peer_frame(struct engine *e, uint64_t origin, uint64_t from, uint64_t rid, uint8_t type,
+                struct slice body)
+{
+    if (ring_banned(e->ring, from) && type != FRAME_GOSSIP && type != FRAME_HISTORY) {
+        struct buf refusal = BUF_EMPTY;
+        peer_status_encode(DYN_ERR_DENIED, &refusal);
+        reply(e, origin, rid, type, &refusal);
+        return;
+    }
+    if (cluster_frame(e, origin, rid, type, body))
+        return;
     struct serving *s = mem_new(struct serving);
     s->e = e;
     s->origin = origin;

@@ -6,6 +6,7 @@
 
 #include "engine/core.h"
 
-void peer_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, struct slice body);
+void peer_frame(struct engine *e, uint64_t origin, uint64_t from, uint64_t rid, uint8_t type,
+                struct slice body);
 
 #endif

@@ -29,16 +29,18 @@ static int closed(const struct reader *r)
     return reader_done(r) ? DYN_OK : DYN_ERR_PROTOCOL;
 }
 
-static void put_ring(struct buf *out, const struct history_epoch *e)
+static void put_ring(struct buf *out, const struct history_epoch *e, uint64_t fence)
 {
     buf_put_u32(out, e->length);
     buf_put(out, e->digest, DIGEST_LEN);
+    buf_put_u64(out, fence);
 }
 
-static void read_ring(struct reader *r, struct history_epoch *e)
+static void read_ring(struct reader *r, struct history_epoch *e, uint64_t *fence)
 {
     e->length = read_u32(r);
     read_copy(r, e->digest, DIGEST_LEN);
+    *fence = read_u64(r);
 }
 
 static void put_status(struct buf *out, int status)
@@ -88,7 +90,7 @@ enum { PUT_SYNC = 1, PUT_OWE = 2 };
 void peer_put_encode(const struct peer_put *m, struct buf *out)
 {
     begin(out);
-    put_ring(out, &m->ring);
+    put_ring(out, &m->ring, m->fence);
     buf_put_u8(out, (uint8_t)m->roles);
     buf_put_u64(out, m->hint_for);
     buf_put_u8(out, (uint8_t)((m->sync ? PUT_SYNC : 0) | (m->owe_entry ? PUT_OWE : 0)));
@@ -102,7 +104,7 @@ int peer_put_decode(struct slice body, struct peer_put *m)
 {
     struct reader r = open_body(body);
     struct peer_put t = {.object = OBJECT_EMPTY};
-    read_ring(&r, &t.ring);
+    read_ring(&r, &t.ring, &t.fence);
     t.roles = read_u8(&r);
     t.hint_for = read_u64(&r);
     uint8_t flags = read_u8(&r);
@@ -173,7 +175,7 @@ enum { GET_ENTRY = 1, GET_DIR_INFO = 2 };
 void peer_get_encode(const struct peer_get *m, struct buf *out)
 {
     begin(out);
-    put_ring(out, &m->ring);
+    put_ring(out, &m->ring, m->fence);
     buf_put_u8(out, (uint8_t)m->load);
     buf_put_u8(out, (uint8_t)((m->entry ? GET_ENTRY : 0) | (m->dir_info ? GET_DIR_INFO : 0)));
     buf_put_bytes(out, m->key);
@@ -184,7 +186,7 @@ int peer_get_decode(struct slice body, struct peer_get *m)
 {
     struct reader r = open_body(body);
     struct peer_get t = {0};
-    read_ring(&r, &t.ring);
+    read_ring(&r, &t.ring, &t.fence);
     uint8_t load = read_u8(&r);
     uint8_t flags = read_u8(&r);
     t.load = (enum load)load;
@@ -248,7 +250,7 @@ void peer_get_reply_release(struct peer_get_reply *m)
 void peer_list_encode(const struct peer_list *m, struct buf *out)
 {
     begin(out);
-    put_ring(out, &m->ring);
+    put_ring(out, &m->ring, m->fence);
     buf_put_bytes(out, m->dir);
     buf_put_bytes(out, m->after);
     buf_put_varint(out, m->limit);
@@ -258,7 +260,7 @@ int peer_list_decode(struct slice body, struct peer_list *m)
 {
     struct reader r = open_body(body);
     struct peer_list t = {0};
-    read_ring(&r, &t.ring);
+    read_ring(&r, &t.ring, &t.fence);
     read_key(&r, &t.dir);
     t.after = read_bytes(&r);
     uint64_t limit = read_varint(&r);
@@ -350,7 +352,7 @@ void peer_list_reply_release(struct peer_list_reply *m)
 void peer_sync_encode(const struct peer_sync *m, struct buf *out)
 {
     begin(out);
-    put_ring(out, &m->ring);
+    put_ring(out, &m->ring, m->fence);
     buf_put_bytes(out, m->key);
     dot_encode(&m->dot, out);
 }
@@ -359,7 +361,7 @@ int peer_sync_decode(struct slice body, struct peer_sync *m)
 {
     struct reader r = open_body(body);
     struct peer_sync t;
-    read_ring(&r, &t.ring);
+    read_ring(&r, &t.ring, &t.fence);
     read_key(&r, &t.key);
     dot_decode(&r, &t.dot);
     int err = closed(&r);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bodies of the frames between nodes. Each request carries the sender's ring epoch: a receiver with
- * another ring refuses, because it may think others the owners (E10). Decoding trusts nothing; what
- * a struct holds after a decode is borrowed from the input except objects and arrays. */
+/* Bodies of the frames between nodes. Each request carries the sender's ring epoch, and a fence: a
+ * receiver with another ring refuses unless both name the same owners of what it is about (E10).
+ * Decoding trusts nothing; what a struct holds after a decode is borrowed from the input except
+ * objects and arrays. */
 #ifndef DYN_ENGINE_PEER_WIRE_H
 #define DYN_ENGINE_PEER_WIRE_H
 
@@ -9,6 +10,7 @@
 
 struct peer_put {
     struct history_epoch ring;
+    uint64_t fence;    /* engine_fence() of what it is about */
     unsigned roles;    /* enum role */
     uint64_t hint_for; /* not 0: the receiver stands in for this node */
     bool sync;         /* acknowledge only what a sync covers */
@@ -34,6 +36,7 @@ void peer_put_reply_release(struct peer_put_reply *m);
 
 struct peer_get {
     struct history_epoch ring;
+    uint64_t fence; /* engine_fence() of what it is about */
     enum load load;
     bool entry, dir_info;
     struct slice key;
@@ -56,6 +59,7 @@ void peer_get_reply_release(struct peer_get_reply *m);
 
 struct peer_list {
     struct history_epoch ring;
+    uint64_t fence; /* engine_fence() of what it is about */
     struct slice dir, after;
     uint32_t limit;
 };
@@ -84,6 +88,7 @@ void peer_list_reply_release(struct peer_list_reply *m);
 
 struct peer_sync {
     struct history_epoch ring;
+    uint64_t fence; /* engine_fence() of what it is about */
     struct slice key;
     struct dot dot;
 };

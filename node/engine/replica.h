@@ -55,7 +55,8 @@ struct replica_write { /* caller-owned; must stay put until done */
     int ack_err;
     uint64_t hint_was, hint_bytes; /* what the hint counted before, and counts now */
     uint64_t dirstat;
-    struct buf row; /* key of the read in progress */
+    uint64_t generation, fence; /* the ring it was let in under: another one's owners end it */
+    struct buf row;             /* key of the read in progress */
     struct store_get get;
     struct store_scan scan;
     struct store_write write;

@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "engine/collect.h"
 #include "engine/hints.h"
+#include "engine/view.h"
 
 enum stage {
     READ_OBJECT = 1,
@@ -381,6 +382,11 @@ static void on_written(struct store_write *req, int err)
     w->done(w, err);
 }
 
+static uint64_t fence_now(const struct replica_write *w)
+{
+    return engine_fence_at(w->e, w->at.partition, w->at_dir.partition, w->roles);
+}
+
 static enum store_sync effective_sync(const struct replica_write *w)
 {
     return w->e->cfg.bug == BUG_SKIPPED_SYNC ? STORE_BUFFERED : w->sync;
@@ -393,6 +399,11 @@ static void write_batch(struct replica_write *w)
     struct store_batch b = STORE_BATCH_EMPTY;
     if (e->failed != DYN_OK) {
         finish(w, DYN_ERR_STOPPED);
+        return;
+    }
+    if (w->generation != e->generation && w->fence != fence_now(w) &&
+        e->cfg.bug != BUG_UNFENCED_MOVE) {
+        finish(w, DYN_ERR_REFUSED); /* it was sent to owners that are none any more (E10) */
         return;
     }
     if (w->changed) {
@@ -567,6 +578,8 @@ void replica_write_start(struct replica_write *w)
         w->at_dir = place_of(e->ring, w->dir);
     }
     assert(w->roles != 0);
+    w->generation = e->generation;
+    w->fence = fence_now(w);
     w->object = w->stored = w->entry = OBJECT_EMPTY;
     w->mark = (struct epoch){0, 0};
     w->row = BUF_EMPTY;

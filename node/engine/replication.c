@@ -39,7 +39,9 @@ struct target {
 
 struct preference {
     uint64_t nodes[LIST_MAX];
-    uint32_t n, next_standin;
+    uint32_t n, voters, next_standin;
+    uint64_t other[MOVES_N_MAX]; /* while the partition moves: the row that W of must hold it too */
+    uint32_t n_other;
 };
 
 struct replication {
@@ -53,12 +55,13 @@ struct replication {
     struct preference lists[2]; /* by role_index */
     struct target *targets[TARGETS_MAX];
     uint32_t n_targets, n_sending;
-    uint32_t acks[2]; /* by role_index */
-    bool self_pending, self_holds, parent_dead, starting, settled, overdue;
+    uint64_t generation; /* of the ring that the lists are of */
+    bool self_pending, self_holds, parent_dead, starting, settled, overdue, entries_done;
     struct timer deadline, patience, first_check;
 };
 
 static void check(struct replication *r);
+static void refresh(struct replication *r);
 
 static unsigned role_index(unsigned role)
 {
@@ -86,11 +89,62 @@ static void abandon(struct background *b)
     replication_free(container_of(b, struct replication, background));
 }
 
+/* ---- who has it -------------------------------------------------------------------------- */
+
+static bool in_row(const uint64_t *row, uint32_t n, uint64_t node)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (row[i] == node)
+            return true;
+    return false;
+}
+
+static bool self_counts(const struct replication *r, unsigned role)
+{
+    return r->self_holds && (r->p.self_roles & r->p.roles & role) &&
+           (r->p.self_hint_for == 0 || r->p.quorum.sloppy);
+}
+
+/* How many hold it who are in the row, or stand in for somebody who is. */
+static uint32_t holders_for(const struct replication *r, unsigned role, const uint64_t *row,
+                            uint32_t n)
+{
+    uint32_t held = 0;
+    if (self_counts(r, role)) {
+        bool stands_in = role == ROLE_OBJECT && r->p.self_hint_for != 0;
+        held += in_row(row, n, stands_in ? r->p.self_hint_for : r->e->cfg.node);
+    }
+    for (uint32_t i = 0; i < r->n_targets; i++) {
+        const struct target *t = r->targets[i];
+        if (t->state == HOLDS && t->counts && (t->roles & role))
+            held += in_row(row, n, t->hint_for != 0 ? t->hint_for : t->node);
+    }
+    return held;
+}
+
+static uint32_t at_most(uint32_t v, uint32_t max)
+{
+    return v < max ? v : max;
+}
+
+/* W of those who vote and, while the partition moves, W of the other row (E13). A row that is
+ * shorter than W, because nodes were removed, is met when all of it is. */
+static bool role_met(const struct replication *r, unsigned role)
+{
+    const struct preference *l = &r->lists[role_index(role)];
+    uint32_t w = r->p.quorum.w;
+    if (!(r->p.roles & role))
+        return true;
+    if (holders_for(r, role, l->nodes, l->voters) < at_most(w, l->voters))
+        return false;
+    return l->n_other == 0 || holders_for(r, role, l->other, l->n_other) >= at_most(w, l->n_other);
+}
+
 /* ---- entry debts ------------------------------------------------------------------------- */
 
 static bool entries_settled(const struct replication *r)
 {
-    return r->acks[1] >= r->p.quorum.w;
+    return (r->p.roles & ROLE_ENTRY) && role_met(r, ROLE_ENTRY);
 }
 
 /* A debt goes only on synced entries (E11); with weaker durability the sweep settles it. */
@@ -114,17 +168,13 @@ static void clear_at_holders(struct replication *r)
 
 static void target_failed(struct target *t);
 
-static void count(struct replication *r, unsigned roles)
+/* Somebody else holds it: its state is set before. */
+static void count(struct replication *r)
 {
-    bool were_settled = entries_settled(r);
-    if (roles & ROLE_OBJECT)
-        r->acks[0]++;
-    if (roles & ROLE_ENTRY)
-        r->acks[1]++;
-    if (!clears_debts(r) || !entries_settled(r))
+    if (r->entries_done || !clears_debts(r) || !entries_settled(r))
         return;
-    if (!were_settled)
-        clear_at_holders(r); /* includes whoever has just answered: its state is set before */
+    r->entries_done = true;
+    clear_at_holders(r);
 }
 
 static void on_delivered(struct delivery *d, int err)
@@ -137,11 +187,10 @@ static void on_delivered(struct delivery *d, int err)
         if (!t->covered)
             target_failed(t);
     } else {
-        bool late = clears_debts(r) && entries_settled(r) && (t->roles & ROLE_OBJECT);
+        bool late = r->entries_done && (t->roles & ROLE_OBJECT);
         t->state = HOLDS;
         r->parent_dead |= d->parent_dead;
-        if (t->counts)
-            count(r, t->roles);
+        count(r);
         if (late)
             debts_clear_entry_at(r->e, t->node, r->p.key, r->state_hash);
     }
@@ -246,11 +295,6 @@ static void target_failed(struct target *t)
 
 /* ---- settling ---------------------------------------------------------------------------- */
 
-static bool role_met(const struct replication *r, unsigned role)
-{
-    return !(r->p.roles & role) || r->acks[role_index(role)] >= r->p.quorum.w;
-}
-
 static bool met(const struct replication *r)
 {
     bool entry_counts = r->p.wait_entry || !(r->p.roles & ROLE_OBJECT);
@@ -285,6 +329,7 @@ static void check(struct replication *r)
 {
     if (r->starting || timer_is_set(&r->first_check))
         return;
+    refresh(r);
     if (!r->settled && met(r))
         settle(r, DYN_OK);
     else if (!r->settled && r->n_sending == 0 && !r->self_pending)
@@ -346,20 +391,24 @@ static void load_list(struct replication *r, unsigned role, struct slice key)
 {
     struct preference *list = &r->lists[role_index(role)];
     struct ring *ring = r->e->ring;
-    list->n = ring_preference_list(ring, ring_partition_of(ring, key), r->p.quorum.n, list->nodes,
-                                   LIST_MAX);
-    list->next_standin = r->p.quorum.n;
+    uint32_t p = ring_partition_of(ring, key), n = r->p.quorum.n;
+    list->n = ring_preference_list(ring, p, n, list->nodes, LIST_MAX);
+    list->next_standin = list->voters = ring_voters(ring, p, n);
+    list->n_other = ring_other_row(ring, p, n, list->other);
+}
+
+static void load_lists(struct replication *r)
+{
+    r->generation = r->e->generation;
+    load_list(r, ROLE_OBJECT, r->p.key);
+    load_list(r, ROLE_ENTRY, key_parent(r->p.key));
 }
 
 static bool is_primary(const struct replication *r, unsigned role, uint64_t node)
 {
     const struct preference *list = &r->lists[role_index(role)];
-    if (!(r->p.roles & role))
-        return false;
-    for (uint32_t i = 0; i < r->p.quorum.n && i < list->n; i++)
-        if (list->nodes[i] == node)
-            return true;
-    return false;
+    return (r->p.roles & role) &&
+           (in_row(list->nodes, list->voters, node) || in_row(list->other, list->n_other, node));
 }
 
 static void start_primary(struct replication *r, uint64_t node)
@@ -376,9 +425,23 @@ static void start_primary(struct replication *r, uint64_t node)
 
 static void start_primaries(struct replication *r)
 {
-    for (unsigned i = 0; i < 2; i++)
-        for (uint32_t k = 0; k < r->p.quorum.n && k < r->lists[i].n; k++)
+    for (unsigned i = 0; i < 2; i++) {
+        for (uint32_t k = 0; k < r->lists[i].voters; k++)
             start_primary(r, r->lists[i].nodes[k]);
+        for (uint32_t k = 0; k < r->lists[i].n_other; k++)
+            start_primary(r, r->lists[i].other[k]);
+    }
+}
+
+/* The ring has changed under way: whoever is an owner now must have the write too. */
+static void refresh(struct replication *r)
+{
+    if (r->generation == r->e->generation || r->starting)
+        return;
+    load_lists(r);
+    r->starting = true;
+    start_primaries(r);
+    r->starting = false;
 }
 
 struct replication *replication_start(struct engine *e, const struct replication_params *p)
@@ -399,8 +462,7 @@ struct replication *replication_start(struct engine *e, const struct replication
     r->self_pending = p->self_roles != 0;
     if (r->p.key.len == 0)
         r->p.roles &= ~(unsigned)ROLE_ENTRY;
-    load_list(r, ROLE_OBJECT, r->p.key);
-    load_list(r, ROLE_ENTRY, key_parent(r->p.key));
+    load_lists(r);
     timer_init(&r->deadline, on_deadline, r);
     timer_init(&r->first_check, on_first_check, r);
     timer_init(&r->patience, on_patience, r);
@@ -440,11 +502,10 @@ void replication_self(struct replication *r, int err, bool parent_dead)
     assert(r->self_pending);
     r->self_pending = false;
     if (err == DYN_OK) {
-        bool late = clears_debts(r) && entries_settled(r);
+        bool late = r->entries_done;
         r->self_holds = true;
         r->parent_dead |= parent_dead;
-        if (r->p.self_hint_for == 0 || r->p.quorum.sloppy)
-            count(r, r->p.self_roles & r->p.roles);
+        count(r);
         if (late)
             debts_clear_entry_at(r->e, r->e->cfg.node, r->p.key, r->state_hash);
     } else {
@@ -461,7 +522,9 @@ void replication_forget(struct replication *r)
 
 uint32_t replication_acks(const struct replication *r)
 {
-    return r->acks[r->p.roles & ROLE_OBJECT ? 0 : 1];
+    unsigned role = r->p.roles & ROLE_OBJECT ? ROLE_OBJECT : ROLE_ENTRY;
+    const struct preference *l = &r->lists[role_index(role)];
+    return holders_for(r, role, l->nodes, l->voters);
 }
 
 bool replication_parent_dead(const struct replication *r)
@@ -483,11 +546,16 @@ uint32_t replication_holders(const struct replication *r, uint64_t *nodes, uint3
 bool engine_has_entry(struct slice key)
 {
     return key.len != 0 && !key_internal(key);
+static bool owns(const struct ring *ring, uint32_t p, uint32_t n, uint64_t node)
+{
+    uint64_t nodes[N_MAX], other[MOVES_N_MAX];
+    uint32_t voters = ring_voters(ring, p, n);
+    ring_preference_list(ring, p, n, nodes, n);
+    return in_row(nodes, voters, node) || in_row(other, ring_other_row(ring, p, n, other), node);
 }
 
 unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, uint32_t n)
 {
-    uint64_t nodes[N_MAX];
     unsigned roles = 0;
     uint32_t have = ring_preference_list(e->ring, ring_partition_of(e->ring, key), n, nodes, n);
     for (uint32_t i = 0; i < have; i++)
@@ -499,20 +567,37 @@ unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, u
     for (uint32_t i = 0; i < have; i++)
         if (nodes[i] == node)
             roles |= ROLE_ENTRY;
+    if (owns(e->ring, ring_partition_of(e->ring, key), n, node))
+        roles |= ROLE_OBJECT;
+    if (key.len != 0 && owns(e->ring, ring_partition_of(e->ring, key_parent(key)), n, node))
+        roles |= ROLE_ENTRY;
     return roles;
+}
+
+/* All who hold it, or will. */
+static uint32_t owners(const struct ring *ring, uint32_t p, uint32_t n,
+                       uint64_t out[N_MAX + MOVES_N_MAX])
+{
+    uint64_t other[MOVES_N_MAX];
+    ring_preference_list(ring, p, n, out, N_MAX);
+    uint32_t have = ring_voters(ring, p, n), n_other = ring_other_row(ring, p, n, other);
+    for (uint32_t i = 0; i < n_other; i++)
+        if (!in_row(out, have, other[i]))
+            out[have++] = other[i];
+    return have;
 }
 
 bool replication_same_nodes(const struct engine *e, struct slice key, uint32_t n)
 {
     uint64_t object[N_MAX], entry[N_MAX];
     if (!engine_has_entry(key))
+    uint64_t object[N_MAX + MOVES_N_MAX], entry[N_MAX + MOVES_N_MAX];
+    if (key.len == 0)
         return true;
-    uint32_t a = ring_preference_list(e->ring, ring_partition_of(e->ring, key), n, object, n);
-    uint32_t b =
-        ring_preference_list(e->ring, ring_partition_of(e->ring, key_parent(key)), n, entry, n);
+    uint32_t a = owners(e->ring, ring_partition_of(e->ring, key), n, object);
+    uint32_t b = owners(e->ring, ring_partition_of(e->ring, key_parent(key)), n, entry);
     uint32_t common = 0;
     for (uint32_t i = 0; i < a; i++)
-        for (uint32_t k = 0; k < b; k++)
-            common += object[i] == entry[k];
+        common += in_row(entry, b, object[i]);
     return a == b && common == a;
 }

@@ -46,6 +46,7 @@ bool replication_same_nodes(const struct engine *e, struct slice key, uint32_t n
 bool engine_has_entry(struct slice key);
 
 /* The roles that this node has for a key as one of the first n. */
+/* The roles that a node has for a key as one of the first n, also while it still fills. */
 unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, uint32_t n);
 
 #endif

@@ -79,7 +79,7 @@ static void ask_next(struct value_fetch *f)
         f->done(f, f->n_dots == 0 ? DYN_OK : DYN_ERR_NOT_FOUND);
         return;
     }
-    struct peer_get m = {.ring = *ring_epoch(f->e->ring),
+    struct peer_get m = {.ring = *ring_epoch(f->e->ring), /* no fence: it is no vote */
                          .load = LOAD_DOTS,
                          .key = f->key,
                          .dots = f->dots,
