@@ -12,9 +12,12 @@
 #include "ctl/session.h"
 
 static const struct ctl_verb *const verbs[] = {
-    &ctl_verb_get,        &ctl_verb_put,          &ctl_verb_rm,   &ctl_verb_ls,
-    &ctl_verb_conflicts,  &ctl_verb_status,       &ctl_verb_ring, &ctl_verb_cluster_create,
-    &ctl_verb_cluster_up, &ctl_verb_cluster_down,
+    &ctl_verb_get,        &ctl_verb_put,          &ctl_verb_rm,          &ctl_verb_ls,
+    &ctl_verb_conflicts,  &ctl_verb_status,       &ctl_verb_ring,        &ctl_verb_cluster_create,
+    &ctl_verb_cluster_up, &ctl_verb_cluster_down, &ctl_verb_cluster_add, &ctl_verb_join,
+    &ctl_verb_leave,      &ctl_verb_remove,       &ctl_verb_replace,     &ctl_verb_weight,
+    &ctl_verb_zone,       &ctl_verb_plan,         &ctl_verb_commit,      &ctl_verb_abort,
+    &ctl_verb_transfers,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -75,7 +78,7 @@ static int no_verb(const struct ctl *c, int argc, char *const *argv)
     if (argc > 1 && strcmp(argv[0], "cluster") == 0 && argv[1][0] != '-')
         return ctl_usage(c, mem_printf("there is no verb 'cluster %s'", argv[1]));
     if (argc > 0 && strcmp(argv[0], "cluster") == 0)
-        return ctl_usage(c, mem_strdup("cluster what? create, up or down"));
+        return ctl_usage(c, mem_strdup("cluster what? create, add, up or down"));
     return ctl_usage(c, argc > 0 ? mem_printf("there is no verb '%s'", argv[0])
                                  : mem_strdup("no verb given"));
 }

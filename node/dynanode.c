@@ -18,7 +18,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "first_ring.h"
 #include "http_api.h"
+#include "http_cluster.h"
 #include "model/wire.h"
 #include "node_config.h"
 
@@ -32,12 +34,15 @@ const char *malloc_conf = "narenas:2";
 
 struct node {
     struct node_config cfg;
-    struct ring *ring;
+    struct history born; /* the cluster file's; empty when there is none */
+    struct first_ring *first;
+    struct ring *ring; /* that the engine began with; NULL until then */
     struct loop *loop;
     struct loop_hook store_hook;
     struct loop_wake *store_wake;
     struct loop_signal *sig_term, *sig_int, *sig_hup;
     struct store_rocksdb *store;
+    struct store_port port;
     struct net_curl *net;
     struct batch_server *batches;
     struct http_server *http;
@@ -47,7 +52,7 @@ struct node {
     struct http_api api;
     struct timer halt_timer;
     int exit_code;
-    bool stopping;
+    bool stopping, closing;
 };
 
 /* ---- the store's host ---- */
@@ -92,6 +97,21 @@ static void host_failed(void *ctx, int err, const char *message)
 
 /* ---- frames and requests ---- */
 
+struct admin { /* a request of an administrator */
+    struct node *n;
+    uint64_t origin, rid;
+};
+
+static void on_admin(void *arg, int status, struct slice body)
+{
+    struct admin *a = arg;
+    struct buf text = BUF_EMPTY;
+    (void)status; /* the text says it too */
+    buf_put_slice(&text, body);
+    batch_server_reply(a->n->batches, a->origin, a->rid, FRAME_ADMIN + FRAME_REPLY, &text);
+    free(a);
+}
+
 static void receive_request(void *ctx, uint64_t origin, uint64_t from, uint64_t rid, uint8_t type,
                             struct slice body)
 {
@@ -100,6 +120,12 @@ static void receive_request(void *ctx, uint64_t origin, uint64_t from, uint64_t 
         struct buf text = BUF_EMPTY;
         http_status_cluster(&n->api.status, &text);
         batch_server_reply(n->batches, origin, rid, FRAME_STATUS + FRAME_REPLY, &text);
+        return;
+    }
+    if (type == FRAME_ADMIN) {
+        struct admin *a = mem_new(struct admin);
+        *a = (struct admin){n, origin, rid};
+        http_cluster_run(&n->api.status, body, on_admin, a);
         return;
     }
     n->engine_events.receive_request(n->engine_events.ctx, origin, from, rid, type, body);
@@ -113,46 +139,50 @@ static void handle_request(void *arg, struct http_request *r)
 
 /* ---- start ---- */
 
+/* The cluster file, where there is one. */
 static int load_cluster(struct node *n, char **message)
 {
-    struct history h = HISTORY_EMPTY;
-    int err = cluster_file_load(n->cfg.cluster_file, &h, message);
-    if (err == DYN_OK) {
-        err = ring_build(&h, &n->ring);
-        if (err != DYN_OK)
-            *message = mem_printf("%s names no members", n->cfg.cluster_file);
-    }
-    history_release(&h);
-    if (err == DYN_OK && ring_member_find(n->ring, n->cfg.node) == NULL) {
-        char id[NODE_ID_TEXT_LEN + 1];
-        node_id_format(n->cfg.node, id);
-        *message = mem_printf("node %s is no member in %s", id, n->cfg.cluster_file);
-        err = DYN_ERR_INVALID;
-    }
-    return err;
+    return n->cfg.cluster_file == NULL ? DYN_OK
+                                       : cluster_file_load(n->cfg.cluster_file, &n->born, message);
+}
+
+/* A cluster file that names other nodes only is a mistake: this one waits for ever. */
+static int check_born(const struct node *n, char **message)
+{
+    char id[NODE_ID_TEXT_LEN + 1];
+    if (n->born.n == 0 || n->cfg.n_seeds > 0 || !store_rocksdb_was_created(n->store))
+        return DYN_OK;
+    for (uint32_t i = 0; i < n->born.n; i++)
+        if (n->born.events[i].node == n->cfg.node)
+            return DYN_OK;
+    node_id_format(n->cfg.node, id);
+    *message = mem_printf("node %s is no member in %s", id, n->cfg.cluster_file);
+    return DYN_ERR_INVALID;
 }
 
 static int open_store(struct node *n, char **message)
 {
     const struct store_host host = {n, host_wake, host_dirty, host_failed};
-    uint64_t cluster, node;
-    n->cfg.store.cluster = ring_cluster(n->ring);
+    n->cfg.store.cluster = n->born.n == 0 ? 0 : n->born.events[0].cluster;
     int err = store_rocksdb_open(&n->cfg.store, &host, &n->store, message);
     if (err != DYN_OK)
         return err;
-    store_rocksdb_identity(n->store, &cluster, &node);
-    if (cluster == 0 && node == 0) {
-        err = store_rocksdb_adopt(n->store, ring_cluster(n->ring), n->cfg.node);
-        if (err != DYN_OK)
-            *message = mem_printf("%s: cannot be given an identity: %s", n->cfg.data,
-                                  dyn_err_message(err));
-    }
-    if (err == DYN_OK && store_rocksdb_lost(n->store) > 0)
+    if (store_rocksdb_lost(n->store) > 0)
         log_error("store", "%s: at least %llu synced writes are missing from the log", n->cfg.data,
                   (unsigned long long)store_rocksdb_lost(n->store));
-    if (err == DYN_OK && !store_rocksdb_was_clean(n->store))
+    if (!store_rocksdb_was_clean(n->store))
         log_warn("store", "%s: the last run did not end cleanly", n->cfg.data);
-    return err;
+    return check_born(n, message);
+}
+
+/* The store is this node's and this cluster's from now on. */
+static int claim_store(struct node *n)
+{
+    uint64_t cluster, node;
+    store_rocksdb_identity(n->store, &cluster, &node);
+    if (cluster == 0 && node == 0)
+        return store_rocksdb_adopt(n->store, ring_cluster(n->ring), n->cfg.node);
+    return cluster == ring_cluster(n->ring) ? DYN_OK : DYN_ERR_INVALID;
 }
 
 static void open_network(struct node *n)
@@ -241,6 +271,11 @@ static void engine_ready(void *arg, int err)
         return;
     }
     n->api.ready = true;
+    if (ring_contact(engine_ring(n->engine), n->cfg.node) == NULL)
+        log_info("dynanode",
+                 "node %s is no member yet: it passes requests on, and waits for "
+                 "'dynactl join %s'",
+                 id, n->cfg.listen);
     log_info("dynanode", "ready: node %s serves at %s (port %u)", id, n->cfg.listen,
              http_server_port(n->http));
 }
@@ -280,7 +315,10 @@ static void told_to_stop(void *arg, int signo)
     n->stopping = true;
     log_info("dynanode", "stopping on %s", signo == SIGTERM ? "SIGTERM" : "SIGINT");
     http_server_stop_listening(n->http);
-    engine_stop(n->engine, drained, n);
+    if (n->engine != NULL)
+        engine_stop(n->engine, drained, n);
+    else
+        loop_stop(n->loop);
 }
 
 static void told_to_reopen(void *arg, int signo)
@@ -294,8 +332,10 @@ static void told_to_reopen(void *arg, int signo)
 /* Askers go first, then the store completes what the engine still has with it. */
 static void node_close(struct node *n)
 {
+    n->closing = true;
     http_server_free(n->http);
     store_rocksdb_close(n->store);
+    first_ring_free(n->first);
     engine_free(n->engine);
     net_curl_free(n->net);
     batch_server_free(n->batches);
@@ -307,7 +347,45 @@ static void node_close(struct node *n)
     loop_wake_free(n->store_wake);
     loop_free(n->loop);
     ring_unref(n->ring);
+    history_release(&n->born);
     node_config_release(&n->cfg);
+}
+
+static void ring_failed(void *arg, int err)
+{
+    struct node *n = arg;
+    if (n->closing)
+        return;
+    log_error("dynanode", "%s: no membership to start with (%s)%s", n->cfg.data,
+              dyn_err_message(err),
+              err == DYN_ERR_INVALID ? ": is 'cluster_file' of the same cluster, and is there one, "
+                                       "or 'seeds'?"
+                                     : "");
+    n->exit_code = EXIT_REFUSED;
+    loop_stop(n->loop);
+}
+
+static void ring_found(void *arg, struct ring *ring)
+{
+    struct node *n = arg;
+    if (n->closing) {
+        ring_unref(ring);
+        return;
+    }
+    n->ring = ring;
+    int err = claim_store(n);
+    if (err != DYN_OK) {
+        log_error("dynanode", "%s: %s", n->cfg.data,
+                  err == DYN_ERR_INVALID ? "the store belongs to another cluster than the seeds"
+                                         : "cannot be given an identity");
+        n->exit_code = err == DYN_ERR_INVALID ? EXIT_REFUSED : EXIT_DISK;
+        loop_stop(n->loop);
+        return;
+    }
+    open_network(n);
+    open_engine(n);
+    open_api(n);
+    engine_start(n->engine, store_rocksdb_was_clean(n->store), engine_ready, n);
 }
 
 static int node_open(struct node *n, char **message)
@@ -327,13 +405,13 @@ static int node_open(struct node *n, char **message)
         err = open_store(n, message);
     if (err != DYN_OK)
         return err;
-    open_network(n);
-    open_engine(n);
-    open_api(n);
     n->sig_term = loop_signal_new(n->loop, SIGTERM, told_to_stop, n);
     n->sig_int = loop_signal_new(n->loop, SIGINT, told_to_stop, n);
     n->sig_hup = loop_signal_new(n->loop, SIGHUP, told_to_reopen, n);
-    engine_start(n->engine, store_rocksdb_was_clean(n->store), engine_ready, n);
+    n->port = store_rocksdb_port(n->store);
+    n->first = first_ring_new(n->loop, &n->port, &n->born, (const char *const *)n->cfg.seeds,
+                              n->cfg.n_seeds, ring_found, n);
+    first_ring_on_failure(n->first, ring_failed);
     return DYN_OK;
 }
 

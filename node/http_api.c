@@ -3,6 +3,7 @@
 #include "http_api.h"
 
 #include "base/err.h"
+#include "http_cluster.h"
 #include "http_conflicts.h"
 #include "http_query.h"
 
@@ -111,7 +112,9 @@ void http_api_take(struct http_api *api, struct http_request *r)
                 routes[i].take(api, r);
             return;
         }
-    if (below(path, "/v1/kv/", &rest)) {
+    if (below(path, "/v1/cluster/", &rest)) {
+        http_cluster_take(&api->status, r, rest);
+    } else if (below(path, "/v1/kv/", &rest)) {
         http_kv_take(&api->kv, r, rest);
     } else if (below(path, "/v1/dir/", &rest) || slice_equal(path, slice_str("/v1/dir"))) {
         if (slice_equal(path, slice_str("/v1/dir")))

@@ -41,6 +41,9 @@ static const struct stat_field {
     FIELD(in_flight, "gauge"),
     FIELD(gossip_sent, "counter"),
     FIELD(gossip_exchanges, "counter"),
+    FIELD(partitions_filled, "counter"),
+    FIELD(transfer_rows, "counter"),
+    FIELD(transfer_bytes, "counter"),
 #undef FIELD
 };
 #define N_FIELDS (sizeof(fields) / sizeof(fields[0]))
@@ -177,6 +180,11 @@ void http_status_metrics(const struct http_status *s, struct buf *out)
     for (unsigned i = 0; i < 4; i++)
         buf_printf(out, "dynamount_sibling_reads_total{versions=\"%u%s\"} %llu\n", i + 1,
                    i == 3 ? "+" : "", (unsigned long long)stats.sibling_reads[i]);
+    struct engine_moves moves;
+    engine_moves(s->engine, &moves);
+    metric(out, "", "partitions_moving", "gauge", moves.moving);
+    metric(out, "", "partitions_filling_here", "gauge", moves.filling_here);
+    metric(out, "", "partitions_leaving_here", "gauge", moves.leaving_here);
     metric(out, "disk_", "used_bytes", "gauge", disk.bytes_used);
     metric(out, "disk_", "free_bytes", "gauge", disk.bytes_free);
     metric(out, "store_", "writes", "counter", disk.writes);

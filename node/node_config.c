@@ -16,6 +16,7 @@
 
 #define SECRET_MIN 16
 #define SECRET_MAX 4096
+#define SEEDS_MAX 64
 #define MIB (1ull << 20)
 
 bool address_is_loopback(const char *address)
@@ -143,15 +144,43 @@ static int read_log(struct config *cfg, const char *path, struct node_config *c,
     return err;
 }
 
+/* Separated by commas or blanks. */
+static int read_seeds(const char *text, struct node_config *c, char **message)
+{
+    c->seeds_text = mem_strdup(text);
+    for (char *at = c->seeds_text; *at != '\0';) {
+        size_t len = strcspn(at, ", \t");
+        char *next = at + len + (at[len] != '\0');
+        at[len] = '\0';
+        const char *colon = strrchr(at, ':');
+        if (len > 0 && (colon == NULL || colon == at || colon[1] == '\0')) {
+            *message = mem_printf("'seeds': '%s' is no HOST:PORT", at);
+            return DYN_ERR_INVALID;
+        }
+        if (len > 0 && c->n_seeds == SEEDS_MAX) {
+            *message = mem_strdup("'seeds': at most 64");
+            return DYN_ERR_INVALID;
+        }
+        if (len > 0) {
+            c->seeds = mem_reallocarray(c->seeds, c->n_seeds + 1, sizeof(*c->seeds));
+            c->seeds[c->n_seeds++] = at;
+        }
+        at = next;
+    }
+    return DYN_OK;
+}
+
 static int read_identity(struct config *cfg, const char *path, struct node_config *c,
                          char **message)
 {
-    const char *node = NULL, *listen = NULL, *data = NULL, *cluster = NULL, *secret = NULL;
+    const char *node = NULL, *listen = NULL, *data = NULL, *cluster = NULL, *secret = NULL,
+               *seeds = NULL;
     int err;
     if ((err = required(cfg, "node", &node, message)) != DYN_OK ||
         (err = required(cfg, "listen", &listen, message)) != DYN_OK ||
         (err = required(cfg, "data", &data, message)) != DYN_OK ||
-        (err = required(cfg, "cluster_file", &cluster, message)) != DYN_OK ||
+        (err = config_get_str(cfg, "cluster_file", &cluster, message)) != DYN_OK ||
+        (err = config_get_str(cfg, "seeds", &seeds, message)) != DYN_OK ||
         (err = required(cfg, "secret_file", &secret, message)) != DYN_OK ||
         (err = config_get_bool(cfg, "insecure", &c->insecure, message)) != DYN_OK)
         return err;
@@ -168,7 +197,13 @@ static int read_identity(struct config *cfg, const char *path, struct node_confi
     }
     c->listen = mem_strdup(listen);
     c->data = beside(path, data);
-    c->cluster_file = beside(path, cluster);
+    c->cluster_file = cluster == NULL ? NULL : beside(path, cluster);
+    if (seeds != NULL && (err = read_seeds(seeds, c, message)) != DYN_OK)
+        return err;
+    if (cluster == NULL && seeds == NULL) {
+        *message = mem_strdup("'cluster_file' or 'seeds' is missing: what cluster is it of?");
+        return DYN_ERR_INVALID;
+    }
     char *secret_path = beside(path, secret);
     err = read_secret(secret_path, &c->secret, message);
     free(secret_path);
@@ -240,6 +275,8 @@ int node_config_load(const char *path, struct node_config *out, char **message)
     }
     c.engine.node = c.node;
     c.engine.secret = buf_slice(&c.secret);
+    c.engine.seeds = (const char *const *)c.seeds;
+    c.engine.n_seeds = c.n_seeds;
     c.http.listen = c.listen;
     c.store.path = c.data;
     c.store.node = c.node;
@@ -252,6 +289,8 @@ void node_config_release(struct node_config *c)
     free(c->listen);
     free(c->data);
     free(c->cluster_file);
+    free(c->seeds);
+    free(c->seeds_text);
     free(c->log);
     if (c->secret.data != NULL)
         explicit_bzero(c->secret.data, c->secret.len);

@@ -13,7 +13,10 @@ struct config;
 
 struct node_config {
     uint64_t node;
-    char *listen, *data, *cluster_file, *log; /* log NULL: standard error */
+    char *listen, *data, *log; /* log NULL: standard error */
+    char *cluster_file;        /* NULL: seeds know the cluster */
+    char *seeds_text, **seeds; /* "host:port" each */
+    uint32_t n_seeds;
     enum log_level log_level;
     bool insecure;
     struct buf secret;

@@ -46,6 +46,11 @@ enum frame_type {
     FRAME_HINTS = 21, /* empty; DYN_OK: the receiver keeps no hint for anybody */
     FRAME_GOSSIP = 13,  /* digests of what is known of the cluster */
     FRAME_HISTORY = 14, /* all of it: both sides know what either knew */
+    FRAME_PREPARE = 15, /* a change of membership is voted on (E14) */
+    FRAME_ACCEPT = 16,
+    FRAME_RANGE_LIST = 17, /* a partition on its way to a new owner */
+    FRAME_RANGE_FETCH = 18,
+    FRAME_FENCED = 19, /* does the receiver agree about who holds some partitions? */
     /* from clients, or forwarded once by a node (E25) */
     FRAME_GET = 32,
     FRAME_PUT = 33,
@@ -53,6 +58,7 @@ enum frame_type {
     FRAME_SYNC = 35,
     FRAME_RING = 36,
     FRAME_STATUS = 37,
+    FRAME_ADMIN = 40,  /* JSON both ways: what administrators ask (node/http_cluster.h) */
     FRAME_REPLY = 128, /* added to a request's type in its reply */
 };
 

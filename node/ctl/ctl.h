@@ -33,7 +33,11 @@ struct ctl_verb {
 };
 
 extern const struct ctl_verb ctl_verb_cluster_create, ctl_verb_cluster_up, ctl_verb_cluster_down;
+extern const struct ctl_verb ctl_verb_cluster_add;
 extern const struct ctl_verb ctl_verb_status, ctl_verb_ring;
+extern const struct ctl_verb ctl_verb_join, ctl_verb_leave, ctl_verb_remove, ctl_verb_replace;
+extern const struct ctl_verb ctl_verb_weight, ctl_verb_zone, ctl_verb_abort;
+extern const struct ctl_verb ctl_verb_plan, ctl_verb_commit, ctl_verb_transfers;
 extern const struct ctl_verb ctl_verb_get, ctl_verb_put, ctl_verb_rm;
 extern const struct ctl_verb ctl_verb_ls, ctl_verb_conflicts;
 

@@ -338,6 +338,19 @@ void session_statuses(struct session *s, const uint64_t *nodes, uint32_t n, stru
     free(waits);
 }
 
+int session_call(struct session *s, uint64_t node, uint8_t type, struct slice body,
+                 uint64_t timeout_us, struct buf *out)
+{
+    int err = DYN_OK;
+    struct buf copy = BUF_EMPTY;
+    struct wait_status wait = {s, out, &err};
+    buf_put_slice(&copy, body);
+    s->waiting++;
+    client_call(s->client, node, type, &copy, timeout_us, told, &wait);
+    wait_all(s);
+    return err;
+}
+
 /* ---- options of requests ---- */
 
 static int choose(const struct ctl *c, const char *name, const char *const *choices, uint8_t *out,

@@ -62,6 +62,10 @@ void session_list_release(struct session_list *l);
 void session_statuses(struct session *s, const uint64_t *nodes, uint32_t n, struct buf *out,
                       int *errs);
 
+/* One request to one node. DYN_OK with the reply's body in *out. */
+int session_call(struct session *s, uint64_t node, uint8_t type, struct slice body,
+                 uint64_t timeout_us, struct buf *out);
+
 /* From --n --r --w --durability --sloppy, as far as the verb has them. DYN_ERR_INVALID with
  * *message. */
 int session_options(const struct ctl *c, struct request_options *out, char **message);

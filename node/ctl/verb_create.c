@@ -2,13 +2,10 @@
 /* dynactl cluster create: everything that a local cluster of any size needs, in one folder. What
  * can be wrong with the wishes is found before the folder is touched, and the folder must be new or
  * empty, so that nothing is ever overwritten. */
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <netinet/in.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,13 +15,12 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "ctl/ctl.h"
+#include "ctl/ports.h"
 #include "model/history.h"
 #include "model/wire.h"
 
 #define NODES_MAX 1000
 #define SECRET_LEN 32
-#define PORT_FIRST 16384 /* free ports are taken below the range of outgoing connections */
-#define PORT_LAST 32767
 
 static const struct args_option options[] = {
     {"nodes", "COUNT", "how many nodes (default: 3, or as many as --listen names)", 0},
@@ -83,38 +79,11 @@ static struct slice piece(const char *list, unsigned i, bool around)
     return slice_of(list, at == i ? strcspn(list, ",") : 0);
 }
 
-static bool port_free(unsigned port)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons((uint16_t)port),
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    bool is_free = fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, 1) == 0;
-    if (fd >= 0)
-        close(fd);
-    return is_free;
-}
-
-/* Ports from a random place on, so that clusters made at the same time hardly meet. */
-static int choose_ports(struct plan *p)
-{
-    struct random_port random = loop_random();
-    unsigned range = PORT_LAST - PORT_FIRST + 1, taken = 0;
-    unsigned start = (unsigned)(random_u64(&random) % range);
-    for (unsigned i = 0; i < range && taken < p->nodes; i++) {
-        unsigned port = PORT_FIRST + (start + i) % range;
-        if (port_free(port))
-            p->addresses[taken++] = mem_printf("127.0.0.1:%u", port);
-    }
-    return taken == p->nodes ? DYN_OK : DYN_ERR_IO;
-}
-
 static int choose_addresses(const struct ctl *c, struct plan *p, char **message)
 {
     const char *listen = args_value(&c->args, "listen");
     if (listen == NULL && p->base_port == 0) {
-        if (choose_ports(p) == DYN_OK)
+        if (ports_choose(p->addresses, p->nodes) == DYN_OK)
             return DYN_OK;
         *message = mem_strdup("not enough free ports");
         return DYN_ERR_INVALID;

@@ -19,7 +19,9 @@ struct hint_ledger;
 struct debt_sweeper;
 struct collector;
 struct trees;
+struct commit;
 struct gossip;
+struct transfers;
 struct view;
 
 struct engine {
@@ -39,9 +41,11 @@ struct engine {
     struct rumours rumours; /* the history in it may be ahead of the ring: see view.h */
     struct view *view;
     struct gossip *gossip;
+    struct commit *commit;
+    struct transfers *transfers;
     uint64_t generation; /* counts rings */
     bool disk_is_old;    /* a later start of this node is known than its disk remembers (E2) */
-    bool halted;
+    bool halted, whois_asks;
 
     /* minting (E1, E2) */
     uint64_t boot;

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/collect.h"
+#include "engine/commit.h"
 #include "engine/core.h"
 #include "engine/debts.h"
 #include "engine/gossip.h"
@@ -17,6 +18,7 @@
 #include "engine/peer_frames.h"
 #include "engine/peer_wire.h"
 #include "engine/request.h"
+#include "engine/transfer.h"
 #include "engine/tree.h"
 #include "model/chunk_io.h"
 #include "engine/view.h"
@@ -217,6 +219,7 @@ void engine_ring_changed(struct engine *e)
     }
     hints_drain(e->hints);
     gossip_hurry(e->gossip);
+    transfers_look(e->transfers);
     if (e->cfg.host.changed != NULL)
         e->cfg.host.changed(e->cfg.host.ctx);
 }
@@ -251,6 +254,8 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->rumours = RUMOURS_EMPTY;
     e->view = view_new(e);
     e->gossip = gossip_new(e);
+    e->commit = commit_new(e);
+    e->transfers = transfers_new(e);
     engine_tell_addresses(e);
     return e;
 }
@@ -263,6 +268,8 @@ static void start_ended(struct engine *e, int err)
         collector_start(e->collector);
         hints_drain(e->hints);
         gossip_start(e->gossip);
+        commit_start(e->commit);
+        transfers_look(e->transfers);
     }
     e->ready(e->ready_arg, err);
 }
@@ -311,6 +318,17 @@ static void on_lease_read(struct store_get *req, int err, struct slice value)
     write_lease(e, from + LEASE_SIZE, on_first_lease);
 }
 
+static void on_gossip_loaded(void *arg, int err);
+
+static void on_commit_loaded(void *arg, int err)
+{
+    struct engine *e = arg;
+    if (err != DYN_OK)
+        start_ended(e, err);
+    else
+        gossip_load(e->gossip, on_gossip_loaded, e);
+}
+
 static void on_gossip_loaded(void *arg, int err)
 {
     struct engine *e = arg;
@@ -329,7 +347,7 @@ static void on_view_loaded(void *arg, int err)
     if (err != DYN_OK)
         start_ended(e, err);
     else
-        gossip_load(e->gossip, on_gossip_loaded, e);
+        commit_load(e->commit, on_commit_loaded, e);
 }
 
 void engine_start(struct engine *e, bool clean, void (*ready)(void *arg, int err), void *arg)
@@ -383,6 +401,8 @@ void engine_free(struct engine *e)
     collector_free(e->collector);
     debts_free(e->sweeper);
     hints_free(e->hints);
+    transfers_free(e->transfers);
+    commit_free(e->commit);
     gossip_free(e->gossip);
     view_free(e->view);
     rumours_release(&e->rumours);
@@ -478,6 +498,33 @@ void engine_stats(const struct engine *e, struct engine_stats *out)
     out->hints_now = hints_total(e->hints);
     out->hints_bytes = hints_bytes(e->hints);
     out->owed_now = debts_now(e->sweeper);
+}
+
+void engine_propose(struct engine *e, const struct member_event *change,
+                    void (*done)(void *arg, int err), void *arg)
+{
+    commit_propose(e->commit, change, done, arg);
+}
+
+void engine_moves(const struct engine *e, struct engine_moves *out)
+{
+    *out = (struct engine_moves){.moving = ring_moving(e->ring),
+                                 .filled_since_start = e->stats.partitions_filled,
+                                 .rows_since_start = e->stats.transfer_rows,
+                                 .bytes_since_start = e->stats.transfer_bytes,
+                                 .disk_is_old = e->disk_is_old};
+    for (uint32_t p = 0; out->moving > 0 && p < ring_q(e->ring); p++) {
+        const struct move *mv = ring_move(e->ring, p);
+        if (mv == NULL)
+            continue;
+        out->filling_here += move_is_filling(mv, e->cfg.node);
+        bool voted = false, stays = false;
+        for (uint32_t i = 0; i < mv->n_voters; i++)
+            voted |= mv->voters[i] == e->cfg.node;
+        for (uint32_t i = 0; i < mv->n_targets; i++)
+            stays |= mv->targets[i] == e->cfg.node;
+        out->leaving_here += voted && !stays;
+    }
 }
 
 uint32_t engine_peers(const struct engine *e, struct engine_peer *out, uint32_t cap)

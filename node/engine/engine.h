@@ -32,6 +32,7 @@ enum engine_bug {
     BUG_FORGED,        /* E3: takes a context for what it says, whoever made it */
     BUG_PAGE_CUT,      /* E21: ends a merged page at the largest last name */
     BUG_UNFENCED_MOVE, /* E10: requests are served whatever ring they were made for */
+    BUG_EARLY_FILL,    /* E13: a new owner votes before it has filled */
 };
 
 /* What the engine asks of the program around it. All may be NULL. */
@@ -101,8 +102,30 @@ struct engine_stats {
     uint64_t chunks_collected;
     uint64_t in_flight;
     uint64_t gossip_sent, gossip_exchanges;
+    uint64_t partitions_filled, transfer_rows, transfer_bytes;
 };
 void engine_stats(const struct engine *e, struct engine_stats *out);
+
+struct engine_transfer { /* a partition on its way to this node */
+    uint32_t partition;
+    uint64_t source; /* who is asked now; 0: nobody */
+    bool runs, filled;
+    uint32_t permille; /* of its range, over all sources that are needed */
+    uint64_t rows, bytes;
+};
+uint32_t engine_transfers(const struct engine *e, struct engine_transfer *out, uint32_t cap);
+
+/* Has a change chosen, as in engine/commit.h. */
+void engine_propose(struct engine *e, const struct member_event *change,
+                    void (*done)(void *arg, int err), void *arg);
+
+struct engine_moves {
+    uint64_t moving; /* partitions that are not settled, in the whole cluster */
+    uint64_t filling_here, leaving_here;
+    uint64_t filled_since_start, rows_since_start, bytes_since_start;
+    bool disk_is_old;
+};
+void engine_moves(const struct engine *e, struct engine_moves *out);
 
 struct engine_peer {
     uint64_t node;

@@ -7,9 +7,11 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/commit.h"
 #include "engine/debts.h"
 #include "engine/hints.h"
 #include "engine/gossip.h"
+#include "engine/range.h"
 #include "engine/replica_list.h"
 #include "engine/view.h"
 
@@ -245,14 +247,16 @@ static void serve_clear(struct serving *s)
 static bool cluster_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type,
                           struct slice body)
 {
-    if (type != FRAME_GOSSIP && type != FRAME_HISTORY)
-        return false;
-    if (!e->serving)
+    if (type < FRAME_GOSSIP || type > FRAME_FENCED || !e->serving)
         return false; /* what is on disk is not known yet */
     if (type == FRAME_GOSSIP)
         gossip_frame(e->gossip, origin, rid, body);
-    else
+    else if (type == FRAME_HISTORY)
         view_frame(e->view, origin, rid, body);
+    else if (type == FRAME_PREPARE || type == FRAME_ACCEPT)
+        commit_frame(e->commit, origin, rid, type, body);
+    else
+        range_frame(e, origin, rid, type, body);
     return true;
 }
 

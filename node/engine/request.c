@@ -177,7 +177,7 @@ static void forward_next(struct request *r)
         forward(r, r->primaries[r->next_primary++], share < most ? share : most);
     } else if (r->refused_here != DYN_OK) {
         request_fail(r, r->refused_here, 0, r->quorum.w);
-    } else if (r->quorum.sloppy) {
+    } else if (r->quorum.sloppy && ring_member_find(e->ring, e->cfg.node) != NULL) {
         coordinate_put(r);
     } else {
         request_fail(r, DYN_ERR_NO_QUORUM, 0, r->quorum.w);

@@ -10,7 +10,8 @@ from harness import tree
 
 MAN = tree.ROOT / "man"
 VERBS = ["get", "put", "rm", "ls", "conflicts", "status", "ring", "cluster create", "cluster up",
-         "cluster down"]
+         "cluster down", "cluster add", "join", "leave", "remove", "replace", "weight", "zone", "plan",
+         "commit", "abort", "transfers"]
 
 
 def help_of(program, *words):

@@ -22,8 +22,31 @@ void scenario_begin(struct scenario *s, uint32_t nodes, uint32_t n, uint32_t r, 
 void scenario_begin_with(struct scenario *s, uint32_t nodes, uint32_t n, uint32_t r, uint32_t w,
                          const struct engine_config *engine)
 {
+    scenario_begin_members(s, nodes, 0, n, r, w, engine);
+}
+
+static void on_change(void *arg, int err)
+{
+    *(int *)arg = err;
+}
+
+void scenario_change(struct scenario *s, uint32_t node, const struct member_event *part)
+{
+    int err = 1;
+    assert_true(sim_cluster_change(s->cluster, node, part, on_change, &err));
+    for (uint32_t i = 0; i < 600 && err == 1; i++)
+        sim_cluster_run(s->cluster, SIM_SECOND / 10);
+    assert_int_equal(err, DYN_OK);
+    for (uint32_t i = 0; i < 600 && !sim_cluster_agrees(s->cluster); i++)
+        sim_cluster_run(s->cluster, SIM_SECOND / 10);
+    assert_true(sim_cluster_agrees(s->cluster));
+}
+
+void scenario_begin_members(struct scenario *s, uint32_t nodes, uint32_t members, uint32_t n,
+                            uint32_t r, uint32_t w, const struct engine_config *engine)
+{
     struct sim_cluster_config cfg = {
-        .nodes = nodes, .q = 16, .n = n, .r = r, .w = w, .engine = *engine};
+        .nodes = nodes, .members = members, .q = 16, .n = n, .r = r, .w = w, .engine = *engine};
     *s = (struct scenario){0};
     sim_world_init(&s->world, 42, NULL);
     s->cluster = sim_cluster_new(&s->world, &cfg);

@@ -35,6 +35,12 @@ void scenario_begin_with(struct scenario *s, uint32_t nodes, uint32_t n, uint32_
                          const struct engine_config *engine);
 void scenario_end(struct scenario *s); /* fails the test when there was a violation */
 
+/* Only the first `members` of the nodes are; the others wait to be joined. */
+void scenario_begin_members(struct scenario *s, uint32_t nodes, uint32_t members, uint32_t n,
+                            uint32_t r, uint32_t w, const struct engine_config *engine);
+/* Has a change committed by this node, and runs until all agree and nothing moves. */
+void scenario_change(struct scenario *s, uint32_t node, const struct member_event *part);
+
 /* A top-level file key whose first primaries are these nodes, in any order among n; static storage
  * of the scenario's caller: out has 32 bytes. */
 void scenario_key(struct scenario *s, const uint32_t *primaries, uint32_t n, const char *dir,

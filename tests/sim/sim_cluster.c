@@ -43,7 +43,8 @@ static struct ring *make_ring(const struct sim_cluster *c)
                               .w = c->cfg.w};
     const char *rule = NULL;
     int err = history_add(&h, &ev, &rule);
-    for (uint32_t i = 0; i < c->cfg.nodes && err == DYN_OK; i++) {
+    uint32_t members = c->cfg.members != 0 ? c->cfg.members : c->cfg.nodes;
+    for (uint32_t i = 0; i < members && err == DYN_OK; i++) {
         char address[32];
         snprintf(address, sizeof(address), "127.0.0.1:%u", SIM_PORT + i);
         ev = (struct member_event){.stamp = 2 + i,
@@ -252,6 +253,66 @@ uint32_t sim_cluster_up(const struct sim_cluster *c)
     return up;
 }
 
+struct ring *sim_cluster_ring(const struct sim_cluster *c)
+{
+    struct ring *best = c->ring;
+    for (uint32_t i = 0; i < c->cfg.nodes; i++) {
+        if (c->nodes[i].engine == NULL)
+            continue;
+        struct ring *r = engine_ring(c->nodes[i].engine);
+        if (ring_epoch(r)->length > ring_epoch(best)->length)
+            best = r;
+    }
+    return best;
+}
+
+bool sim_cluster_agrees(const struct sim_cluster *c)
+{
+    const struct ring *best = sim_cluster_ring(c);
+    for (uint32_t i = 0; i < c->cfg.nodes; i++) {
+        const struct sim_node *n = &c->nodes[i];
+        if (n->state == NODE_UP &&
+            !history_epoch_equal(ring_epoch(engine_ring(n->engine)), ring_epoch(best)))
+            return false;
+    }
+    return ring_moving(best) == 0;
+}
+
+struct member_event sim_join_of(const struct sim_cluster *c, uint32_t index, uint64_t replaces,
+                                char address[32])
+{
+    snprintf(address, 32, "127.0.0.1:%u", SIM_PORT + index);
+    return (struct member_event){.type = MEMBER_JOIN,
+                                 .node = c->nodes[index].id,
+                                 .weight = 100,
+                                 .address = address,
+                                 .replaces = replaces};
+}
+
+bool sim_cluster_change(struct sim_cluster *c, uint32_t node, const struct member_event *part,
+                        void (*done)(void *arg, int err), void *arg)
+{
+    struct sim_node *n = &c->nodes[node];
+    struct plan plan = PLAN_EMPTY;
+    struct plan_outcome outcome;
+    const char *rule = NULL;
+    bool taken = false;
+    if (n->state != NODE_UP)
+        return false;
+    struct ring *ring = engine_ring(n->engine);
+    if (plan_stage(&plan, ring, part, &rule) == DYN_OK &&
+        plan_outcome(&plan, ring, n->id, &outcome) == DYN_OK) {
+        taken = outcome.refused == NULL;
+        sim_log(c->world, "node  %u proposes a change of type %d: %s", node, (int)part->type,
+                taken ? "planned" : outcome.refused);
+        if (taken)
+            engine_propose(n->engine, &outcome.change, done, arg);
+        plan_outcome_release(&outcome);
+    }
+    plan_release(&plan);
+    return taken;
+}
+
 void sim_cluster_debts(const struct sim_cluster *c, uint64_t *hints, uint64_t *owed)
 {
     *hints = *owed = 0;
@@ -269,10 +330,11 @@ uint32_t sim_cluster_replicas(const struct sim_cluster *c, struct slice key, uin
                               uint32_t *nodes)
 {
     uint64_t ids[SIM_NODES_MAX];
-    uint32_t got =
-        ring_preference_list(c->ring, ring_partition_of(c->ring, key), n, ids, SIM_NODES_MAX);
-    if (got > n)
-        got = n;
+    struct ring *ring = sim_cluster_ring(c);
+    uint32_t p = ring_partition_of(ring, key);
+    uint32_t got = ring_preference_list(ring, p, n, ids, SIM_NODES_MAX);
+    if (got > ring_voters(ring, p, n))
+        got = ring_voters(ring, p, n);
     for (uint32_t k = 0; k < got; k++)
         for (uint32_t i = 0; i < c->cfg.nodes; i++)
             if (c->nodes[i].id == ids[k])

@@ -8,6 +8,7 @@
 #define DYN_SIM_CLUSTER_H
 
 #include "engine/engine.h"
+#include "model/plan.h"
 #include "sim_disk.h"
 #include "sim_net.h"
 
@@ -35,6 +36,7 @@ struct sim_node {
 
 struct sim_cluster_config {
     uint32_t nodes;              /* 1 to SIM_NODES_MAX */
+    uint32_t members;            /* of them; the others wait to be joined. 0: all */
     uint32_t q;                  /* partitions */
     uint32_t n, r, w;            /* the cluster's defaults */
     struct engine_config engine; /* node, secret: filled in */
@@ -65,6 +67,17 @@ void sim_cluster_run(struct sim_cluster *c, uint64_t for_us);
 uint32_t sim_cluster_up(const struct sim_cluster *c); /* nodes that serve */
 /* Sums over the nodes that serve. */
 void sim_cluster_debts(const struct sim_cluster *c, uint64_t *hints, uint64_t *owed);
+/* The ring of the node that knows most; borrowed. */
+struct ring *sim_cluster_ring(const struct sim_cluster *c);
+/* All nodes that are up know the same, and nothing moves. */
+bool sim_cluster_agrees(const struct sim_cluster *c);
+/* Has a node that is up propose a change of one part (E14); done as in commit.h. False: the change
+ * would not be safe now, or there is nothing to propose. */
+bool sim_cluster_change(struct sim_cluster *c, uint32_t node, const struct member_event *part,
+                        void (*done)(void *arg, int err), void *arg);
+/* The part of a change by which node `index` joins, in the place of `replaces` if not 0. */
+struct member_event sim_join_of(const struct sim_cluster *c, uint32_t index, uint64_t replaces,
+                                char address[32]);
 /* The first n of a key's preference list, as indexes. */
 uint32_t sim_cluster_replicas(const struct sim_cluster *c, struct slice key, uint32_t n,
                               uint32_t *nodes);

@@ -39,12 +39,13 @@ bool sim_settle(struct sim_cluster *c, uint64_t limit_us)
             sim_node_start(&c->nodes[i]);
         sim_cluster_run(c, ROUND_US);
         sim_cluster_debts(c, &hints, &owed);
-        if (sim_cluster_up(c) == c->cfg.nodes && hints == 0 && owed == 0)
+        if (sim_cluster_up(c) == c->cfg.nodes && hints == 0 && owed == 0 && sim_cluster_agrees(c))
             return true;
     }
-    sim_violation(c->world, "not settled: %u of %u nodes up, %llu hints, %llu owed",
+    sim_violation(c->world,
+                  "not settled: %u of %u nodes up, %llu hints, %llu owed, %u partitions move",
                   sim_cluster_up(c), c->cfg.nodes, (unsigned long long)hints,
-                  (unsigned long long)owed);
+                  (unsigned long long)owed, ring_moving(sim_cluster_ring(c)));
     return false;
 }
 
