@@ -126,6 +126,12 @@ void http_status_cluster(const struct http_status *s, struct buf *out)
     struct json *reads = json_add_array(counters, "sibling_reads");
     for (size_t i = 0; i < sizeof(stats.sibling_reads) / sizeof(stats.sibling_reads[0]); i++)
         json_add_u64(reads, NULL, stats.sibling_reads[i]);
+    struct engine_moves moves;
+    engine_moves(s->engine, &moves);
+    struct json *m = json_add_object(j, "moves");
+    json_add_u64(m, "moving", moves.moving);
+    json_add_u64(m, "filling_here", moves.filling_here);
+    json_add_u64(m, "leaving_here", moves.leaving_here);
     struct json *d = json_add_object(j, "disk");
     json_add_u64(d, "used", disk.bytes_used);
     json_add_u64(d, "free", disk.bytes_free);

@@ -37,16 +37,23 @@ struct survey {
     struct json **told; /* NULL: no answer, or none that parses */
 };
 
+/* Members, then those that leave or have left. */
+static const struct ring_member *surveyed(const struct ring *ring, uint32_t i)
+{
+    uint32_t members = ring_member_count(ring);
+    return i < members ? ring_member_at(ring, i) : ring_former_at(ring, i - members);
+}
+
 static void survey_take(struct survey *v, struct session *s, struct ring *ring)
 {
     v->ring = ring_ref(ring);
-    v->n = ring_member_count(ring);
+    v->n = ring_member_count(ring) + ring_former_count(ring);
     v->nodes = mem_zalloc(v->n * sizeof(*v->nodes));
     v->texts = mem_zalloc(v->n * sizeof(*v->texts));
     v->errs = mem_zalloc(v->n * sizeof(*v->errs));
     v->told = mem_zalloc(v->n * sizeof(struct json *));
     for (uint32_t i = 0; i < v->n; i++)
-        v->nodes[i] = ring_member_at(ring, i)->node;
+        v->nodes[i] = surveyed(ring, i)->node;
     session_statuses(s, v->nodes, v->n, v->texts, v->errs);
     for (uint32_t i = 0; i < v->n; i++) {
         if (v->errs[i] == DYN_OK &&
@@ -119,17 +126,33 @@ static void put_cluster(const struct ring *r, struct buf *out)
     buf_put_u8(out, '\n');
 }
 
+static void put_leaving(const struct json *told, struct buf *out)
+{
+    uint64_t partitions = number(json_get(told, "moves"), "leaving_here");
+    uint64_t hints = number(json_get(told, "stats"), "hints_now");
+    if (partitions + hints > 0)
+        buf_printf(out, "  (leaving: %" PRIu64 " partitions and %" PRIu64 " hints to hand over)",
+                   partitions, hints);
+    else
+        buf_put_str(out, "  (has left: it may be stopped)");
+}
+
 static void status_text(const struct survey *v, struct buf *out)
 {
-    uint32_t up = 0;
-    for (uint32_t i = 0; i < v->n; i++)
+    uint32_t up = 0, members = ring_member_count(v->ring);
+    for (uint32_t i = 0; i < members; i++)
         up += v->errs[i] == DYN_OK;
     put_cluster(v->ring, out);
-    buf_printf(out, "%u of %u nodes up\n\n", up, v->n);
+    buf_printf(out, "%u of %u nodes up", up, members);
+    if (ring_moving(v->ring) > 0)
+        buf_printf(out, ", %u partitions move", ring_moving(v->ring));
+    buf_put_str(out, "\n\n");
     buf_printf(out, "%-16s  %-21s  %-8s  %6s  %-5s %6s  %9s  %9s  %6s\n", "NODE", "ADDRESS", "ZONE",
                "TOKENS", "STATE", "UPTIME", "GETS", "PUTS", "HINTS");
     for (uint32_t i = 0; i < v->n; i++) {
-        const struct ring_member *m = ring_member_at(v->ring, i);
+        const struct ring_member *m = surveyed(v->ring, i);
+        if (i >= members && v->errs[i] != DYN_OK)
+            continue; /* it has left, and is stopped */
         const struct json *stats = v->told[i] == NULL ? NULL : json_get(v->told[i], "stats");
         char id[NODE_ID_TEXT_LEN + 1];
         node_id_format(m->node, id);
@@ -146,6 +169,8 @@ static void status_text(const struct survey *v, struct buf *out)
         buf_printf(out, "  %6" PRIu64, hints_for(v, m->node));
         if (v->errs[i] != DYN_OK)
             buf_printf(out, "  (%s)", dyn_err_message(v->errs[i]));
+        if (i >= members)
+            put_leaving(v->told[i], out);
         buf_put_u8(out, '\n');
     }
 }
@@ -192,7 +217,9 @@ static int status_json(const struct survey *v)
     add_cluster(root, v->ring);
     struct json *members = json_add_array(root, "members");
     for (uint32_t i = 0; i < v->n; i++) {
-        struct json *j = add_member(members, ring_member_at(v->ring, i));
+        struct json *j = add_member(members, surveyed(v->ring, i));
+        if (i >= ring_member_count(v->ring))
+            json_add_bool(j, "left", true);
         json_add_bool(j, "up", v->errs[i] == DYN_OK);
         json_add_u64(j, "hints", hints_for(v, v->nodes[i]));
         if (v->errs[i] != DYN_OK)

@@ -173,12 +173,46 @@ static void on_object_read(void *arg, const struct gather_result *result)
     replication_start(e, &p);
 }
 
+static bool owns(const struct settlement *it)
+{
+    struct engine *e = it->s->e;
+    return engine_roles(e, e->cfg.node, it->key, ring_n(e->ring)) & ROLE_OBJECT;
+}
+
+/* The key has moved away from this node, perhaps without what this debt stands for: a write that
+ * had reached nobody else. So it becomes a hint for an owner of now, which then owes the entry. */
+static void hand_over(struct settlement *it, const struct object *o)
+{
+    struct engine *e = it->s->e;
+    struct store_batch b = STORE_BATCH_EMPTY;
+    uint64_t owners[OWNERS_MAX], bytes = 0;
+    uint32_t n = engine_owners(e, it->key, ROLE_OBJECT, ring_n(e->ring), owners);
+    struct buf row = BUF_EMPTY;
+    uint32_t partition = ring_partition_of(e->ring, it->key);
+    row_debt(DEBT_ENTRY, partition, it->key, &row);
+    store_batch_delete(&b, STORE_HINT, buf_slice(&row));
+    if (n > 0 && !object_is_absent(o))
+        bytes = hints_batch(e->hints, &b, owners[0], partition, ROW_OBJECT, it->key, o);
+    int err = e->ports.store.write(e->ports.store.ctx, &b, STORE_BUFFERED, NULL);
+    store_batch_release(&b);
+    buf_release(&row);
+    if (err == DYN_OK)
+        hints_note(e->hints, owners[0], 0, bytes);
+}
+
 /* What is projected must have seen what the debt stands for, which is here. */
 static void on_own_copy(struct replica_read *r, int err)
 {
     struct settlement *it = r->arg;
     struct engine *e = it->s->e;
     struct cover at_least = COVER_EMPTY;
+    if (err == DYN_OK && e->failed == DYN_OK && !owns(it)) {
+        hand_over(it, &r->object);
+        it->reading = false;
+        replica_read_release(r);
+        item_end(it);
+        return;
+    }
     clock_copy(&at_least.clock, &r->object.clock);
     it->reading = false;
     replica_read_release(r);
@@ -232,6 +266,11 @@ static void on_dir_read(struct replica_read *r, int err)
 
 static void settle_dir(struct settlement *it)
 {
+    if (!owns(it)) { /* those who own it now have the entry, and owe the directory themselves */
+        remove_debt(it->s->e, DEBT_DIR, it->key, it->state);
+        item_end(it);
+        return;
+    }
     it->read = (struct replica_read){.e = it->s->e,
                                      .key = it->key,
                                      .load = LOAD_NONE,

@@ -49,7 +49,9 @@ struct drain_item {
     struct keylock lock;
     struct buf row;
     struct store_get get;
-    uint32_t next_member; /* for whom else do we keep it? */
+    uint32_t next_member;        /* for whom else do we keep it? */
+    uint64_t owners[OWNERS_MAX]; /* who must get it */
+    uint32_t n_owners, at_owner;
 };
 
 struct drain {
@@ -324,10 +326,10 @@ static void next_member(struct drain_item *it)
 {
     struct drain *d = it->drain;
     struct engine *e = d->h->e;
-    uint32_t members = ring_member_count(e->ring);
+    uint32_t members = ring_member_count(e->ring); /* another number, when somebody has left */
     while (it->next_member < members && ring_member_at(e->ring, it->next_member)->node == d->target)
         it->next_member++;
-    if (it->next_member == members) {
+    if (it->next_member >= members) {
         remove_hint(it, true);
         return;
     }
@@ -391,13 +393,17 @@ static void lock_item(struct drain_item *it)
         locked(&it->lock, it);
 }
 
+static void deliver(struct drain_item *it);
+
 static void on_delivered(struct delivery *dl, int err)
 {
     struct drain_item *it = dl->arg;
-    if (err != DYN_OK)
+    if (err != DYN_OK) {
         item_end(it, err);
-    else
-        lock_item(it);
+        return;
+    }
+    it->at_owner++;
+    deliver(it);
 }
 
 /* The other primaries may have a value that has gone bad here. */
@@ -409,28 +415,44 @@ static void add_holders(struct drain_item *it)
                                          ring_n(e->ring), dl->holders, READ_QUORUM_NODES);
 }
 
-static void on_read(struct replica_read *r, int err)
+/* A hint is of a partition and an object, not of a node for ever (E12): where its target owns the
+ * key no more, it is for all who do. */
+static void find_owners(struct drain_item *it)
 {
-    struct drain_item *it = r->arg;
     struct drain *d = it->drain;
     struct engine *e = d->h->e;
-    if (err != DYN_OK) {
-        item_end(it, err);
+    uint64_t owners[OWNERS_MAX];
+    unsigned role = it->kind == ROW_ENTRY ? ROLE_ENTRY : ROLE_OBJECT;
+    uint32_t n = engine_owners(e, it->key, role, ring_n(e->ring), owners);
+    it->n_owners = it->at_owner = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (owners[i] == d->target) {
+            it->owners[it->n_owners++] = d->target;
+            return;
+        }
+    for (uint32_t i = 0; i < n; i++)
+        if (owners[i] != e->cfg.node)
+            it->owners[it->n_owners++] = owners[i];
+}
+
+static void deliver(struct drain_item *it)
+{
+    struct engine *e = it->drain->h->e;
+    if (it->at_owner == it->n_owners) {
+        lock_item(it);
         return;
     }
-    object_hash(&r->object, it->state);
-    if (object_is_absent(&r->object)) {
-        lock_item(it); /* the copy has gone: nothing is left to send */
-        return;
-    }
+    uint64_t node = it->owners[it->at_owner];
     unsigned roles = it->kind == ROW_ENTRY
                          ? (unsigned)ROLE_ENTRY
-                         : ROLE_OBJECT | engine_roles(e, d->target, it->key, ring_n(e->ring));
+                         : ROLE_OBJECT | engine_roles(e, node, it->key, ring_n(e->ring));
+    if (it->delivering)
+        delivery_release(&it->delivery);
     it->delivery =
         (struct delivery){.e = e,
                           .key = it->key,
-                          .object = &r->object,
-                          .node = d->target,
+                          .object = &it->read.object,
+                          .node = node,
                           .roles = roles,
                           .sync = true, /* E11 */
                           .owe_entry = !replication_same_nodes(e, it->key, ring_n(e->ring)),
@@ -440,6 +462,22 @@ static void on_read(struct replica_read *r, int err)
     add_holders(it);
     it->delivering = true;
     delivery_start(&it->delivery);
+}
+
+static void on_read(struct replica_read *r, int err)
+{
+    struct drain_item *it = r->arg;
+    if (err != DYN_OK) {
+        item_end(it, err);
+        return;
+    }
+    object_hash(&r->object, it->state);
+    if (object_is_absent(&r->object)) {
+        lock_item(it); /* the copy has gone: nothing is left to send */
+        return;
+    }
+    find_owners(it);
+    deliver(it);
 }
 
 static void item_start(struct drain_item *it)
@@ -533,8 +571,8 @@ void hints_drain(struct hint_ledger *h)
         return;
     for (size_t i = 0; i < h->n; i++) {
         struct hint_target *t = &h->targets[i];
-        if (t->count > 0 && t->drain == NULL && detector_up(e->detector, t->node) &&
-            ring_member_find(e->ring, t->node) != NULL)
+        bool gone = ring_member_find(e->ring, t->node) == NULL; /* then others own what it did */
+        if (t->count > 0 && t->drain == NULL && (gone || detector_up(e->detector, t->node)))
             drain_start(h, t);
     }
 }

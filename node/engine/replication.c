@@ -574,16 +574,17 @@ unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, u
     return roles;
 }
 
-/* All who hold it, or will. */
-static uint32_t owners(const struct ring *ring, uint32_t p, uint32_t n,
-                       uint64_t out[N_MAX + MOVES_N_MAX])
+uint32_t engine_owners(const struct engine *e, struct slice key, unsigned role, uint32_t n,
+                       uint64_t nodes[OWNERS_MAX])
 {
     uint64_t other[MOVES_N_MAX];
-    ring_preference_list(ring, p, n, out, N_MAX);
+    struct ring *ring = e->ring;
+    uint32_t p = ring_partition_of(ring, role == ROLE_ENTRY ? key_parent(key) : key);
+    ring_preference_list(ring, p, n, nodes, n);
     uint32_t have = ring_voters(ring, p, n), n_other = ring_other_row(ring, p, n, other);
     for (uint32_t i = 0; i < n_other; i++)
-        if (!in_row(out, have, other[i]))
-            out[have++] = other[i];
+        if (!in_row(nodes, have, other[i]))
+            nodes[have++] = other[i];
     return have;
 }
 
@@ -592,10 +593,11 @@ bool replication_same_nodes(const struct engine *e, struct slice key, uint32_t n
     uint64_t object[N_MAX], entry[N_MAX];
     if (!engine_has_entry(key))
     uint64_t object[N_MAX + MOVES_N_MAX], entry[N_MAX + MOVES_N_MAX];
+    uint64_t object[OWNERS_MAX], entry[OWNERS_MAX];
     if (key.len == 0)
         return true;
-    uint32_t a = owners(e->ring, ring_partition_of(e->ring, key), n, object);
-    uint32_t b = owners(e->ring, ring_partition_of(e->ring, key_parent(key)), n, entry);
+    uint32_t a = engine_owners(e, key, ROLE_OBJECT, n, object);
+    uint32_t b = engine_owners(e, key, ROLE_ENTRY, n, entry);
     uint32_t common = 0;
     for (uint32_t i = 0; i < a; i++)
         common += in_row(entry, b, object[i]);

@@ -46,6 +46,12 @@ bool replication_same_nodes(const struct engine *e, struct slice key, uint32_t n
 bool engine_has_entry(struct slice key);
 
 /* The roles that this node has for a key as one of the first n. */
+/* All who hold a key in this role, or will: those that vote, and the other row of a move. Returns
+ * how many. */
+#define OWNERS_MAX (N_MAX + MOVES_N_MAX)
+uint32_t engine_owners(const struct engine *e, struct slice key, unsigned role, uint32_t n,
+                       uint64_t nodes[OWNERS_MAX]);
+
 /* The roles that a node has for a key as one of the first n, also while it still fills. */
 unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, uint32_t n);
 

@@ -30,9 +30,9 @@ struct tally {
     uint64_t done, failed, events, acked, reads, simulated_us, first_failed;
 };
 
-static const char *const bug_names[] = {"none",     "no_mark",      "keep_mine",
-                                        "no_hint",  "skipped_sync", "entry_not_owed",
-                                        "own_pair", "forged",       "page_cut"};
+static const char *const bug_names[] = {"none",         "no_mark",        "keep_mine", "no_hint",
+                                        "skipped_sync", "entry_not_owed", "own_pair",  "forged",
+                                        "page_cut",     "unfenced_move",  "early_fill"};
 
 static const char usage[] =
     "usage: dynasim [--seeds COUNT] [--from S] [--jobs J] [--time-limit SECONDS] [--plant BUG]\n"
@@ -50,7 +50,7 @@ static const char usage[] =
     "  --seed S              this one, and print its trace hash\n"
     "  --trace               with every event, readable, on standard output\n"
     "  --plant BUG           no_mark, keep_mine, no_hint, skipped_sync, entry_not_owed, own_pair,\n"
-    "                        forged or page_cut\n";
+    "                        forged, page_cut, unfenced_move or early_fill\n";
 
 static uint64_t number(const char *text)
 {

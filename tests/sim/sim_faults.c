@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "base/err.h"
 #include "base/mem.h"
 
 #define SLOTS 6
@@ -83,9 +84,36 @@ static void end(struct timer *t, void *arg)
         lossy(f, false);
         break;
     case FAULT_WALL_JUMP:
+    case FAULT_CHANGE:
     case FAULT_KINDS:
         break;
     }
+}
+
+static void on_changed(void *arg, int err)
+{
+    struct sim_faults *f = arg;
+    sim_event(f->cluster->world, "changed", (uint64_t)-err, 0, 0, slice_of(NULL, 0));
+    sim_log(f->cluster->world, "a change ends: %s", dyn_err_code(err));
+}
+
+/* Somebody joins, leaves or gets another weight, if that is safe now. */
+static void change(struct sim_faults *f, const struct slot *s)
+{
+    struct sim_cluster *c = f->cluster;
+    const struct sim_node *node = &c->nodes[s->node], *by = &c->nodes[s->other];
+    char address[32];
+    if (by->state != NODE_UP)
+        return;
+    const struct ring *ring = engine_ring(by->engine);
+    struct member_event part = {.node = node->id, .type = MEMBER_LEAVE};
+    if (ring_member_find(ring, node->id) == NULL)
+        part = sim_join_of(c, s->node, 0, address);
+    else if (sim_random_chance(&f->random, 400))
+        part = (struct member_event){.node = node->id,
+                                     .type = MEMBER_WEIGHT,
+                                     .weight = (uint32_t)sim_random_range(&f->random, 20, 200)};
+    sim_cluster_change(c, s->other, &part, on_changed, f);
 }
 
 /* Which endpoints are on the far side: at least one node, not all. */
@@ -168,6 +196,9 @@ static void begin(struct sim_faults *f, struct slot *s)
         break;
     case FAULT_WALL_JUMP:
         node->wall_offset_ns = jump(f);
+        break;
+    case FAULT_CHANGE:
+        change(f, s);
         break;
     case FAULT_KINDS:
         break;

@@ -12,8 +12,20 @@ const char *const op_names[OP_KINDS] = {
 };
 
 const char *const fault_names[FAULT_KINDS] = {
-    "kill",    "ambush",    "power loss", "blackout", "clean stop", "split",           "isolation",
-    "one-way", "slow node", "slow disk",  "bad disk", "lossy",      "wall clock jump",
+    "kill",
+    "ambush",
+    "power loss",
+    "blackout",
+    "clean stop",
+    "split",
+    "isolation",
+    "one-way",
+    "slow node",
+    "slow disk",
+    "bad disk",
+    "lossy",
+    "wall clock jump",
+    [FAULT_CHANGE] = "change",
 };
 
 /* Mostly some, sometimes none, sometimes a lot. */
@@ -130,6 +142,21 @@ static void plan_listing(struct sim_plan *p, struct sim_random *r)
     p->replica_timeout_us = 3 * SIM_SECOND;
 }
 
+/* In a stream of its own, so that other seeds stay as they are. */
+static void plan_changes(struct sim_plan *p, uint64_t seed)
+{
+    struct sim_random r;
+    sim_random_init(&r, seed, "changes", 0);
+    p->members = p->nodes;
+    if (!sim_random_chance(&r, 250))
+        return;
+    if (p->nodes > 3 && p->nodes > p->n && sim_random_chance(&r, 700))
+        p->members--;
+    p->fault_weight[FAULT_CHANGE] = (uint32_t)sim_random_range(&r, 5, 40);
+    if (p->fault_every_us == 0)
+        p->fault_every_us = 2 * SIM_SECOND;
+}
+
 void sim_plan_make(struct sim_plan *p, uint64_t seed)
 {
     struct sim_random r;
@@ -154,4 +181,5 @@ void sim_plan_make(struct sim_plan *p, uint64_t seed)
     }
     if (p->clock_pairs == 0 && sim_random_chance(&r, 150))
         plan_listing(p, &r);
+    plan_changes(p, seed);
 }

@@ -42,11 +42,13 @@ enum sim_fault {
     FAULT_BAD_DISK,
     FAULT_LOSSY, /* the whole network, for a while */
     FAULT_WALL_JUMP,
+    FAULT_CHANGE, /* of membership: a join, a leave, another weight */
     FAULT_KINDS
 };
 
 struct sim_plan {
     uint32_t nodes, q, n, r, w;
+    uint32_t members;    /* of the nodes, at first; the others wait to be joined */
     uint32_t users, ops; /* ops: of all users together */
     uint32_t files, dirs;
     uint32_t op_weight[OP_KINDS];

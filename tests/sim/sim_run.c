@@ -54,6 +54,7 @@ static void begin(struct run *run, uint64_t seed, enum engine_bug bug, FILE *log
     sim_plan_make(&run->plan, seed);
     log_plan(run);
     struct sim_cluster_config cfg = {.nodes = run->plan.nodes,
+                                     .members = run->plan.members,
                                      .q = run->plan.q,
                                      .n = run->plan.n,
                                      .r = run->plan.r,
