@@ -43,7 +43,7 @@ enum frame_type {
     FRAME_REPLICA_SYNC = 4,
     FRAME_OWED_CLEAR = 5,
     FRAME_PING = 6,
-    FRAME_HINTS = 21, /* empty; DYN_OK: the receiver keeps no hint for anybody */
+    FRAME_HINTS = 21,   /* empty; DYN_OK: the receiver keeps no hint for anybody */
     FRAME_GOSSIP = 13,  /* digests of what is known of the cluster */
     FRAME_HISTORY = 14, /* all of it: both sides know what either knew */
     FRAME_PREPARE = 15, /* a change of membership is voted on (E14) */

@@ -20,8 +20,8 @@
 #include "engine/request.h"
 #include "engine/transfer.h"
 #include "engine/tree.h"
-#include "model/chunk_io.h"
 #include "engine/view.h"
+#include "model/chunk_io.h"
 
 #define LEASE_SIZE                                                                                 \
     (1u << 20) /* running numbers leased at a time; a start that uses few wastes the rest */

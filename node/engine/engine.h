@@ -60,9 +60,6 @@ struct engine_config {
     uint64_t owed_sweep_us;     /* how often debts are looked at: 1 s */
     uint64_t collect_us;        /* between rounds that look for chunks nobody names: 60 s */
     uint64_t collect_lease_ms, collect_grace_ms; /* UPLOAD_LEASE_S, UPLOAD_GRACE_S */
-    uint32_t requests_max; /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
-    uint32_t clock_pairs;  /* clocks longer than this are truncated at puts (E4) */
-    uint64_t clock_age_ms; /* of their pairs that are at least this old */
     uint32_t requests_max;    /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
     uint32_t clock_pairs;     /* clocks longer than this are truncated at puts (E4) */
     uint64_t clock_age_ms;    /* of their pairs that are at least this old */

@@ -390,17 +390,11 @@ static void check(struct gather *g)
     if (g->state != ASKING)
         return; /* on_fetched comes back here */
     /* R may have answered without having seen what the reader has (E22) */
-    while (!complete(g) && g->n_active == 0 && standins_left(g))
+    while (!complete(g) && g->n_active == 0 && g->refused_by == 0 && standins_left(g))
         ask_standin_quietly(g);
     if (!complete(g)) {
-        if (g->n_active == 0)
-            answer(g, why_incomplete(g));
-    while (!read_quorum_complete(&g->quorum) && g->n_active == 0 && g->refused_by == 0 &&
-           standins_left(g))
-        ask_standin_quietly(g);
-    if (!read_quorum_complete(&g->quorum)) {
         if (g->n_active == 0 && !learns(g))
-            answer(g, g->quorum.n < p->quorum.r ? DYN_ERR_NO_QUORUM : DYN_ERR_TIMEOUT);
+            answer(g, why_incomplete(g));
     } else if (p->values == VALUE_DOT &&
                object_find_value(&g->quorum.merged, &p->value_dot) == NULL) {
         if (g->n_active == 0)

@@ -546,6 +546,8 @@ uint32_t replication_holders(const struct replication *r, uint64_t *nodes, uint3
 bool engine_has_entry(struct slice key)
 {
     return key.len != 0 && !key_internal(key);
+}
+
 static bool owns(const struct ring *ring, uint32_t p, uint32_t n, uint64_t node)
 {
     uint64_t nodes[N_MAX], other[MOVES_N_MAX];
@@ -557,19 +559,10 @@ static bool owns(const struct ring *ring, uint32_t p, uint32_t n, uint64_t node)
 unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, uint32_t n)
 {
     unsigned roles = 0;
-    uint32_t have = ring_preference_list(e->ring, ring_partition_of(e->ring, key), n, nodes, n);
-    for (uint32_t i = 0; i < have; i++)
-        if (nodes[i] == node)
-            roles |= ROLE_OBJECT;
-    if (!engine_has_entry(key))
-        return roles;
-    have = ring_preference_list(e->ring, ring_partition_of(e->ring, key_parent(key)), n, nodes, n);
-    for (uint32_t i = 0; i < have; i++)
-        if (nodes[i] == node)
-            roles |= ROLE_ENTRY;
     if (owns(e->ring, ring_partition_of(e->ring, key), n, node))
         roles |= ROLE_OBJECT;
-    if (key.len != 0 && owns(e->ring, ring_partition_of(e->ring, key_parent(key)), n, node))
+    if (engine_has_entry(key) &&
+        owns(e->ring, ring_partition_of(e->ring, key_parent(key)), n, node))
         roles |= ROLE_ENTRY;
     return roles;
 }
@@ -590,11 +583,8 @@ uint32_t engine_owners(const struct engine *e, struct slice key, unsigned role, 
 
 bool replication_same_nodes(const struct engine *e, struct slice key, uint32_t n)
 {
-    uint64_t object[N_MAX], entry[N_MAX];
-    if (!engine_has_entry(key))
-    uint64_t object[N_MAX + MOVES_N_MAX], entry[N_MAX + MOVES_N_MAX];
     uint64_t object[OWNERS_MAX], entry[OWNERS_MAX];
-    if (key.len == 0)
+    if (!engine_has_entry(key))
         return true;
     uint32_t a = engine_owners(e, key, ROLE_OBJECT, n, object);
     uint32_t b = engine_owners(e, key, ROLE_ENTRY, n, entry);
