@@ -332,11 +332,25 @@ static void give_list(struct giving *g)
 
 static void give_next(struct giving *g);
 
+/* Many large versions of one key do not fit into a frame: the receiver fetches their values one by
+ * one. */
+static void leave_out(struct object *o, uint64_t most)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < o->n; i++)
+        bytes += o->siblings[i].value != NULL ? o->siblings[i].value->len : 0;
+    for (uint32_t i = 0; i < o->n && o->n > 1 && bytes > most; i++) {
+        blob_unref(o->siblings[i].value);
+        o->siblings[i].value = NULL;
+    }
+}
+
 static void on_state(struct replica_read *read, int err)
 {
     struct giving *g = read->arg;
     g->reading = false;
     if (err == DYN_OK) {
+        leave_out(&read->object, g->e->cfg.frame_values_max);
         put_name(&g->q.rows[g->next], &g->out);
         object_encode(&read->object, &g->out);
         object_values_encode(&read->object, &g->out);
