@@ -92,7 +92,8 @@ struct task {
         uint64_t until_us, pause_us;
     } ask;
     bool abandonable;
-    struct naming *naming; /* naming.h, while it reads */
+    struct naming *naming;       /* naming.h, while it reads */
+    struct numbering *numbering; /* numbering.h, while it lists */
     union {
         void (*got)(struct task *t, const struct get_reply *p);
         void (*put)(struct task *t, const struct put_reply *p);

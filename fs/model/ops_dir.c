@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* opendir, readdir(plus), releasedir: a cursor over a snapshot of names, fetched page by page as
  * the reader advances. A cookie is an ordinal of the snapshot, so `rm` while reading is stable; the
- * attributes are those of the moment of the answer. Projections follow their base. */
+ * attributes are those of the moment of the answer. Projections follow their base.
+ *
+ *   LIST -> [NUMBERS, for each name with a conflict that is new here] -> rows -> fill
+ */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "base/err.h"
 #include "model/control.h"
+#include "model/numbering.h"
 #include "model/owed.h"
 #include "model/place.h"
 #include "model/publish.h"
@@ -25,6 +29,9 @@ struct cursor {
     size_t n, cap;
     struct buf after;
     bool started, complete;
+    struct seen **page; /* of the page that becomes rows; referenced */
+    size_t n_page, cap_page;
+    struct buf page_last; /* its last name; empty: nothing comes after it */
 };
 
 struct reading {
@@ -33,10 +40,20 @@ struct reading {
     uint64_t off;
     bool plus;
     fs_fill fill;
+    struct numbering numbering;
+    size_t at; /* in the page */
 };
+
+static void drop_page(struct cursor *c)
+{
+    for (size_t i = 0; i < c->n_page; i++)
+        seen_unref(c->page[i]);
+    c->n_page = 0;
+}
 
 static void clear(struct cursor *c)
 {
+    drop_page(c);
     for (size_t i = 0; i < c->n; i++)
         seen_unref(c->rows[i].seen);
     c->n = 0;
@@ -50,6 +67,8 @@ static void cursor_free(struct cursor *c)
     list_remove(&c->link);
     inode_drop(c->dir);
     free(c->rows);
+    free(c->page);
+    buf_release(&c->page_last);
     buf_release(&c->after);
     free(c);
 }
@@ -63,40 +82,13 @@ static void add_row(struct cursor *c, struct seen *s, uint32_t number)
     c->rows[c->n++] = (struct row){seen_ref(s), number};
 }
 
-static bool taken_by_row(void *arg, struct slice name)
+static void add_versions(struct cursor *c, struct seen *s, const struct versions *v)
 {
-    const struct list_reply *p = arg;
-    for (uint32_t i = 0; i < p->n; i++)
-        if (slice_equal(p->entries[i].name, name) && object_live(&p->entries[i].object))
-            return true;
-    return false;
-}
-
-/* Could the page after this one hold stored names of the form NAME.conflict.N? */
-static bool cut_short(const struct list_reply *p, struct slice name)
-{
-    if (!p->more)
-        return false;
-    struct slice last = p->entries[p->n - 1].name;
-    size_t common = last.len < name.len ? last.len : name.len;
-    if (!slice_has_prefix(last, slice_of(name.data, common)))
-        return false;
-    return last.len <= name.len + strlen(".conflict.") + 10;
-}
-
-static void add_versions(struct cursor *c, struct seen *s, const struct list_reply *p)
-{
-    struct versions v;
-    struct fs *fs = c->dir->fs;
-    versions_of(s, &v);
-    if (v.n > 1 && !fs->cfg.hide_conflicts)
-        projection_number(s, &v, taken_by_row, (void *)p);
-    if (v.n != 0)
+    if (v->n != 0)
         add_row(c, s, 0);
-    for (uint32_t i = 1; i < v.n && !fs->cfg.hide_conflicts; i++)
-        if (v.v[i].number != 0)
-            add_row(c, s, v.v[i].number);
-    versions_release(&v);
+    for (uint32_t i = 1; i < v->n && !c->dir->fs->cfg.hide_conflicts; i++)
+        if (v->v[i].number != 0)
+            add_row(c, s, v->v[i].number);
 }
 
 /* Names that only this mount has so far. */
@@ -114,34 +106,30 @@ static void add_unpublished(struct cursor *c)
     }
 }
 
+/* Remembers the page whole before any of it is shown: a name in it may be one that a projection
+ * before it must not take. */
 static void take_page(struct cursor *c, const struct list_reply *p)
 {
-    struct fs *fs = c->dir->fs;
     struct buf key = BUF_EMPTY;
-    struct slice after = p->cursor;
-    bool whole = true;
     for (uint32_t i = 0; i < p->n; i++) {
-        const struct list_entry *e = &p->entries[i];
-        if (i > 0 && object_live_count(&e->object) > 1 && cut_short(p, e->name)) {
-            after = p->entries[i - 1].name;
-            whole = false;
-            break;
-        }
         buf_clear(&key);
-        key_join(seen_key(c->dir->seen), e->name, &key);
-        struct seen *s = seen_get(fs, buf_slice(&key));
-        seen_listed(s, &e->object);
-        add_versions(c, s, p);
-        seen_unref(s);
+        key_join(seen_key(c->dir->seen), p->entries[i].name, &key);
+        if (c->n_page == c->cap_page) {
+            c->cap_page = c->cap_page == 0 ? 16 : c->cap_page * 2;
+            c->page = mem_reallocarray(c->page, c->cap_page, sizeof(struct seen *));
+        }
+        struct seen *s = c->page[c->n_page++] = seen_get(c->dir->fs, buf_slice(&key));
+        seen_listed(s, &p->entries[i].object);
     }
+    buf_release(&key);
     buf_clear(&c->after);
-    buf_put_slice(&c->after, after);
-    c->complete = whole && !p->more;
+    buf_put_slice(&c->after, p->cursor);
+    buf_clear(&c->page_last);
+    if (p->more && p->n != 0)
+        buf_put_slice(&c->page_last, p->entries[p->n - 1].name);
+    c->complete = !p->more;
     if (p->dir_mtime_ns > c->dir->seen->dir_mtime_ns)
         c->dir->seen->dir_mtime_ns = p->dir_mtime_ns;
-    if (c->complete)
-        add_unpublished(c);
-    buf_release(&key);
 }
 
 static bool fill_dot(struct reading *r, uint64_t at)
@@ -200,7 +188,56 @@ static bool fill_row(struct reading *r, const struct row *row, uint64_t at)
     return fitted;
 }
 
+static void release(struct task *t)
+{
+    numbering_release(&container_of(t, struct reading, t)->numbering);
+}
+
 static void go_on(struct reading *r);
+
+static void make_rows(struct reading *r);
+
+static void on_numbered(struct task *t, int err)
+{
+    struct reading *r = container_of(t, struct reading, t);
+    struct versions v;
+    if (err != 0) {
+        task_end(t, err);
+        return;
+    }
+    struct seen *s = r->c->page[r->at];
+    versions_of(s, &v);
+    projection_number(s, &v);
+    versions_release(&v);
+    make_rows(r);
+}
+
+/* Turns the page into rows; versions that have no conflict name yet get one. */
+static void make_rows(struct reading *r)
+{
+    struct cursor *c = r->c;
+    bool hide = r->t.fs->cfg.hide_conflicts;
+    for (; r->at < c->n_page; r->at++) {
+        struct seen *s = c->page[r->at];
+        struct versions v;
+        versions_of(s, &v);
+        if (!hide && projection_unnumbered(&v)) {
+            if (c->page_last.len != 0 &&
+                !numbering_covered(seen_name(s), buf_slice(&c->page_last))) {
+                versions_release(&v);
+                numbering_start(&r->numbering, &r->t, s, on_numbered);
+                return;
+            }
+            projection_number(s, &v);
+        }
+        add_versions(c, s, &v);
+        versions_release(&v);
+    }
+    drop_page(c);
+    if (c->complete)
+        add_unpublished(c);
+    go_on(r);
+}
 
 static void on_list(struct task *t, const struct list_reply *p)
 {
@@ -211,7 +248,8 @@ static void on_list(struct task *t, const struct list_reply *p)
     }
     r->c->started = true;
     take_page(r->c, p);
-    go_on(r);
+    r->at = 0;
+    make_rows(r);
 }
 
 static void go_on(struct reading *r)
@@ -258,7 +296,7 @@ void fs_readdir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uin
         clear(c); /* rewinddir: a new snapshot */
     if (c->dir->unlinked)
         c->complete = true;
-    struct reading *r = task_new(fs, op, sizeof(*r), NULL);
+    struct reading *r = task_new(fs, op, sizeof(*r), release);
     r->t.abandonable = false; /* a page is bounded by its request, and fill belongs to the op */
     r->c = c;
     r->off = off;

@@ -6,12 +6,16 @@
  * versions of its base.
  *
  *   NAME -> answer
- *        -> (absent, looks like a projection) BASE -> NUMBER -> answer
+ *        -> (absent, looks like a projection) BASE -> NUMBERS -> answer
+ *   a projection of this mount: STORED (is something really called so?) -> answer
+ *                                                                       -> NAME (of the base)
  */
 #include <errno.h>
 
 #include "base/err.h"
 #include "model/control.h"
+#include "model/numbering.h"
+#include "model/owed.h"
 #include "model/place.h"
 
 #define BURST_US 1000000u
@@ -23,12 +27,14 @@ struct lookup {
     struct place at;
     struct buf name; /* as asked for */
     struct seen *base;
+    struct numbering numbering;
 };
 
 static void release(struct task *t)
 {
     struct lookup *l = container_of(t, struct lookup, t);
     place_release(&l->at);
+    numbering_release(&l->numbering);
     seen_unref(l->base);
     buf_release(&l->name);
 }
@@ -64,24 +70,32 @@ static bool show(struct lookup *l, struct seen *s, uint32_t number, bool xattrs)
     return true;
 }
 
-static bool taken_by_row(void *arg, struct slice name)
-{
-    const struct list_reply *p = arg;
-    for (uint32_t i = 0; i < p->n; i++)
-        if (slice_equal(p->entries[i].name, name) && object_live(&p->entries[i].object))
-            return true;
-    return false;
-}
-
-static void number_row(struct seen *s, const struct list_reply *p)
+static void number(struct seen *s)
 {
     struct versions v;
     versions_of(s, &v);
-    projection_number(s, &v, taken_by_row, (void *)p);
+    projection_number(s, &v);
     versions_release(&v);
 }
 
-static void on_numbers(struct task *t, const struct list_reply *p)
+static void lookup_key(const struct lookup *l, struct slice name, struct buf *out)
+{
+    buf_clear(out);
+    key_join(seen_key(l->at.dir->seen), name, out);
+}
+
+/* Ends the lookup if the name is a projection by now. */
+static bool show_alias(struct lookup *l)
+{
+    struct buf key = BUF_EMPTY;
+    lookup_key(l, buf_slice(&l->name), &key);
+    struct alias *a = projection_find(l->t.fs, buf_slice(&key));
+    buf_release(&key);
+    return a != NULL && show(l, a->seen, a->number, a->seen == l->base);
+}
+
+/* Longer names, cut to this one (F20). */
+static void on_longer(struct task *t, const struct list_reply *p)
 {
     struct lookup *l = container_of(t, struct lookup, t);
     struct buf key = BUF_EMPTY;
@@ -89,23 +103,38 @@ static void on_numbers(struct task *t, const struct list_reply *p)
         task_end(t, fs_errno(p->status));
         return;
     }
-    number_row(l->base, p);
-    for (uint32_t i = 0; i < p->n; i++) { /* longer names, cut to this one (F20) */
-        if (object_live_count(&p->entries[i].object) < 2 ||
-            !slice_has_prefix(p->entries[i].name, seen_name(l->base)))
-            continue;
-        buf_clear(&key);
-        key_join(seen_key(l->at.dir->seen), p->entries[i].name, &key);
-        struct seen *s = seen_get(t->fs, buf_slice(&key));
-        seen_listed(s, &p->entries[i].object);
-        number_row(s, p);
-        seen_unref(s);
+    for (int numbered = 0; numbered < 2; numbered++) {
+        for (uint32_t i = 0; i < p->n; i++) {
+            if (!slice_has_prefix(p->entries[i].name, seen_name(l->base)))
+                break;
+            lookup_key(l, p->entries[i].name, &key);
+            struct seen *s = seen_get(t->fs, buf_slice(&key));
+            if (numbered == 0)
+                seen_listed(s, &p->entries[i].object);
+            else
+                number(s);
+            seen_unref(s);
+        }
     }
-    buf_clear(&key);
-    key_join(seen_key(l->at.dir->seen), buf_slice(&l->name), &key);
-    struct alias *a = projection_find(t->fs, buf_slice(&key));
     buf_release(&key);
-    if (a == NULL || !show(l, a->seen, a->number, a->seen == l->base))
+    if (!show_alias(l))
+        task_end(t, ENOENT);
+}
+
+static void on_numbered(struct task *t, int err)
+{
+    struct lookup *l = container_of(t, struct lookup, t);
+    bool cut = l->name.len + 4 > KEY_NAME_MAX;
+    if (err != 0) {
+        task_end(t, err);
+        return;
+    }
+    number(l->base);
+    if (show_alias(l))
+        return;
+    if (cut)
+        task_list(t, seen_key(l->at.dir->seen), seen_name(l->base), NUMBER_PAGE, on_longer);
+    else
         task_end(t, ENOENT);
 }
 
@@ -119,13 +148,12 @@ static void on_base(struct task *t, const struct get_reply *p)
     seen_got(l->base, p);
     struct versions v;
     versions_of(l->base, &v);
-    bool cut = l->name.len + 4 > KEY_NAME_MAX;
-    bool more = v.n > 1 || cut;
+    bool unnumbered = projection_unnumbered(&v);
     versions_release(&v);
-    if (more)
-        task_list(t, seen_key(l->at.dir->seen), seen_name(l->base), NUMBER_PAGE, on_numbers);
+    if (unnumbered)
+        numbering_start(&l->numbering, t, l->base, on_numbered);
     else
-        task_end(t, ENOENT);
+        on_numbered(t, 0);
 }
 
 /* For F29. */
@@ -231,6 +259,31 @@ static bool from_memory(struct lookup *l)
     return found;
 }
 
+/* A projection's name: has a key been stored meanwhile that is really called so? It has the name
+ * then, and the projection the next number. */
+static void on_stored(struct task *t, const struct get_reply *p)
+{
+    struct lookup *l = container_of(t, struct lookup, t);
+    struct buf key = BUF_EMPTY;
+    if (p->status != DYN_OK) {
+        task_end(t, fs_errno(p->status));
+        return;
+    }
+    lookup_key(l, buf_slice(&l->name), &key);
+    struct seen *s = seen_get(t->fs, buf_slice(&key));
+    buf_release(&key);
+    seen_got(s, p);
+    if (owed_leaves_live(s)) {
+        seen_unref(l->at.seen);
+        l->at.seen = seen_ref(s);
+        l->at.number = 0;
+        show(l, s, 0, true);
+    } else {
+        task_get(t, seen_key(l->at.seen), GET_META, NULL, on_name);
+    }
+    seen_unref(s);
+}
+
 void fs_lookup(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice name)
 {
     struct place at;
@@ -251,6 +304,13 @@ void fs_lookup(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice na
         /* From just before this name on: a name's prefix sorts before it. */
         task_list(&l->t, seen_key(at.dir->seen), slice_of(name.data, name.len - 1), BURST_PAGE,
                   on_page);
+        return;
+    }
+    if (at.number != 0) {
+        struct buf key = BUF_EMPTY;
+        lookup_key(l, name, &key);
+        task_get(&l->t, buf_slice(&key), GET_META, NULL, on_stored);
+        buf_release(&key);
         return;
     }
     task_get(&l->t, seen_key(at.seen), GET_META, NULL, on_name);

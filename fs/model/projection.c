@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "model/inode.h"
 #include "model/owed.h"
 
 #define INFIX ".conflict."
@@ -227,17 +228,38 @@ struct alias *projection_find(struct fs *fs, struct slice path)
     return NULL;
 }
 
+void projection_prefix(struct slice base, struct buf *out)
+{
+    size_t longest = strlen(INFIX) + 10;
+    if (base.len > KEY_NAME_MAX - longest) {
+        buf_put(out, base.data, cut(base, KEY_NAME_MAX - longest));
+    } else {
+        buf_put_slice(out, base);
+        buf_put_str(out, INFIX);
+    }
+}
+
+/* Is something called so that is no projection? */
+static bool stored(struct fs *fs, struct slice path)
+{
+    struct seen *s = seen_find(fs, path);
+    if (s == NULL)
+        return false;
+    const struct inode *i = inode_of(s, 0);
+    bool there = owed_leaves_live(s) || (i != NULL && inode_busy(i));
+    seen_unref(s);
+    return there;
+}
+
 /* Two long names may be cut to the same: then the number decides. */
-static void give_number(struct seen *s, struct known *k,
-                        bool (*taken)(void *arg, struct slice name), void *arg)
+static void give_number(struct seen *s, struct known *k)
 {
     struct buf path = BUF_EMPTY;
     do {
         buf_clear(&path);
         k->number = s->next_number++;
         alias_path(s, k->number, &path);
-    } while (projection_find(s->fs, buf_slice(&path)) != NULL ||
-             (taken != NULL && taken(arg, key_name(buf_slice(&path)))));
+    } while (projection_find(s->fs, buf_slice(&path)) != NULL || stored(s->fs, buf_slice(&path)));
     struct alias *a = mem_new(struct alias);
     a->path = path;
     a->seen = s;
@@ -245,15 +267,41 @@ static void give_number(struct seen *s, struct known *k,
     table_insert(&s->fs->aliases, &a->node, table_hash(&s->fs->aliases, buf_slice(&path)));
 }
 
-void projection_number(struct seen *s, struct versions *v,
-                       bool (*taken)(void *arg, struct slice name), void *arg)
+bool projection_unnumbered(const struct versions *v)
+{
+    for (uint32_t i = 1; i < v->n; i++)
+        if (v->v[i].number == 0)
+            return true;
+    return false;
+}
+
+void projection_number(struct seen *s, struct versions *v)
 {
     for (uint32_t i = 1; i < v->n; i++) {
         struct known *k = seen_known(s, &v->v[i].s.dot);
         if (v->v[i].number != 0 || k == NULL)
             continue;
-        give_number(s, k, taken, arg);
+        give_number(s, k);
         v->v[i].number = k->number;
+    }
+}
+
+void projection_yield(struct seen *stored_key)
+{
+    struct alias *a = projection_find(stored_key->fs, seen_key(stored_key));
+    if (a == NULL)
+        return;
+    struct seen *s = a->seen;
+    for (uint32_t i = 0; i < s->n; i++) {
+        struct known *k = &s->known[i];
+        if (k->number != a->number)
+            continue;
+        struct inode *shown = inode_of(s, k->number);
+        projection_drop(s, k);
+        give_number(s, k);
+        if (shown != NULL)
+            shown->number = k->number;
+        return;
     }
 }
 

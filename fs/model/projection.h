@@ -4,7 +4,8 @@
  * what is left is a conflict: the directory, else the newest by (time, dot), holds the name, the
  * others are name.conflict.N, newest first, the same on each mount. Within a mount a number sticks
  * to its version and is never given again (F3); a version that takes over the name keeps its
- * conflict name as an alias (F2). Names resolve by table, not by parsing (F20). */
+ * conflict name as an alias (F2). Names resolve by table, not by parsing (F20). A stored key that is
+ * really called so keeps its name, also against a projection that had it before. */
 #ifndef DYN_FS_PROJECTION_H
 #define DYN_FS_PROJECTION_H
 
@@ -33,10 +34,12 @@ const struct version *versions_by_dots(const struct versions *v, const struct co
 void projection_name(struct slice base, uint32_t number, struct buf *out);
 /* Does the name look like a projection? *base is borrowed from it. */
 bool projection_parse(struct slice name, struct slice *base, uint32_t *number);
-/* Gives numbers to the versions that need a name and have none, passing those that `taken` says a
- * stored key holds. */
-void projection_number(struct seen *s, struct versions *v,
-                       bool (*taken)(void *arg, struct slice name), void *arg);
+/* All that might be a projection of the name begins so. */
+void projection_prefix(struct slice base, struct buf *out);
+/* Does some version need a name and have none? */
+bool projection_unnumbered(const struct versions *v);
+/* Gives those numbers, passing the names of stored keys, as far as they are known (numbering.h). */
+void projection_number(struct seen *s, struct versions *v);
 
 /* A conflict name that this mount has given. */
 struct alias {
@@ -47,7 +50,10 @@ struct alias {
 };
 struct alias *projection_find(struct fs *fs, struct slice path); /* NULL */
 
-/* For seen.c, which owns the known versions. */
+/* For seen.c, which owns the known versions, and learns what is stored. */
+/* s is alive in the cluster under a name that this mount has given to a projection: that one moves
+ * on to the next number. */
+void projection_yield(struct seen *s);
 void projection_drop(struct seen *s, struct known *k);
 void projection_hand_on(struct known *from, struct known *to);
 

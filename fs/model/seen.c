@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "model/owed.h"
 #include "model/projection.h"
 
 void cover_join_dots(struct cover *into, const struct cover *from)
@@ -234,6 +235,8 @@ static void learn(struct seen *s, const struct object *answer)
     s->view = o;
     s->learnt_us = now == 0 ? 1 : now;
     settle(s);
+    if (owed_leaves_live(s))
+        projection_yield(s);
 }
 
 static void take_token(struct seen *s, struct slice token)

@@ -3,6 +3,7 @@
  * supersede, and which names versions have. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -512,10 +513,87 @@ static void test_f20_projections_fit_255_bytes_and_resolve(void **state)
     assert_string_equal(sh_cat(t->b, conflict), "old"); /* a mount that has not listed */
 }
 
+static void test_a_stored_conflict_name_far_behind_in_the_listing_keeps_its_name(void **state)
+{
+    struct world *t = *state;
+    char name[32];
+    split(t);
+    for (int i = 0; i < 1400; i++) {
+        snprintf(name, sizeof(name), "f-%04d", i);
+        fake_kv_write(&t->k, name, "x", false);
+    }
+    fake_kv_write(&t->k, "f.conflict.1", "stored", false);
+    assert_non_null(sh_cat(t->a, "f.conflict.2")); /* the first name that is free */
+    assert_string_equal(t->a->text, "old");
+    assert_string_equal(sh_cat(t->a, "f.conflict.1"), "stored");
+    assert_non_null(sh_ls(t->b, "")); /* b sees it first in a listing */
+    assert_non_null(strstr(t->b->text, "f f.conflict.2 f-0000 "));
+    assert_non_null(strstr(t->b->text, " f-1399 f.conflict.1 "));
+    assert_string_equal(sh_cat(t->b, "f.conflict.1"), "stored");
+    assert_string_equal(sh_cat(t->b, "f.conflict.2"), "old");
+}
+
+static void test_a_key_stored_under_a_shown_conflict_name_takes_it(void **state)
+{
+    struct world *t = *state;
+    split(t);
+    assert_string_equal(sh_cat(t->a, "f.conflict.1"), "old");
+    assert_string_equal(sh_ls(t->b, ""), "f f.conflict.1 ");
+    uint64_t node = do_lookup(t->b, "f.conflict.1");
+    fake_kv_write(&t->k, "f.conflict.1", "stored", false); /* by somebody who knows neither */
+    later(t->a);
+    assert_string_equal(sh_cat(t->a, "f.conflict.1"), "stored");
+    assert_string_equal(sh_cat(t->a, "f.conflict.2"), "old");
+    assert_string_equal(sh_ls(t->b, ""), "f f.conflict.2 f.conflict.1 ");
+    assert_int_equal(do_lookup(t->b, "f.conflict.2"), node); /* the same file as before */
+    assert_string_equal(sh_cat(t->b, "f.conflict.1"), "stored");
+    assert_int_equal(sh_rm(t->b, "f.conflict.2"), 0);
+    assert_string_equal(sh_ls(t->b, ""), "f f.conflict.1 ");
+    assert_true(fake_kv_holds(&t->k, "f.conflict.1", "stored"));
+}
+
+static void test_many_stored_conflict_names_keep_theirs(void **state)
+{
+    struct world *t = *state;
+    char name[32];
+    split(t);
+    for (int i = 1; i <= 600; i++) {
+        snprintf(name, sizeof(name), "f.conflict.%d", i);
+        fake_kv_write(&t->k, name, name, false);
+    }
+    assert_string_equal(sh_cat(t->a, "f.conflict.601"), "old");
+    assert_string_equal(sh_cat(t->a, "f.conflict.7"), "f.conflict.7");
+    assert_int_equal(do_lookup(t->a, "f.conflict.602"), 0);
+}
+
+static void test_an_unpublished_file_keeps_a_name_that_looks_like_a_conflict(void **state)
+{
+    struct world *t = *state;
+    split(t);
+    assert_int_equal(do_open(t->a, "f.conflict.9", O_WRONLY | O_CREAT),
+                     0); /* no number given yet */
+    uint64_t node = t->a->node, fh = t->a->fh;
+    struct call c;
+    for (int i = 0; i < 8; i++)
+        fake_kv_write(&t->k, "f", (char[]){(char)('a' + i), 0}, false);
+    sh_ls(t->a, "");
+    call_init(t->a, &c);
+    fs_lookup(t->a->fs, &c.op, FS_ROOT, slice_str("f.conflict.9"));
+    assert_int_equal(call_wait(t->a, &c), 0);
+    assert_int_equal(c.op.entry.node, node);
+    assert_int_equal(do_write(t->a, node, fh, 0, "mine"), 0);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_true(fake_kv_holds(&t->k, "f.conflict.9", "mine"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
     const struct CMUnitTest tests[] = {
+        T(test_a_stored_conflict_name_far_behind_in_the_listing_keeps_its_name),
+        T(test_a_key_stored_under_a_shown_conflict_name_takes_it),
+        T(test_many_stored_conflict_names_keep_theirs),
+        T(test_an_unpublished_file_keeps_a_name_that_looks_like_a_conflict),
         T(test_siblings_are_conflict_files_with_the_same_names_on_each_mount),
         T(test_conflict_name_resolves_without_a_listing),
         T(test_f1_write_supersedes_only_what_was_shown),
