@@ -76,6 +76,8 @@ static void put_metrics(struct fs *fs, struct buf *out)
                c->publish_failures);
     put_metric(out, "appends_rebased_total", "counter", "Appends put after a newer version.",
                c->rebased);
+    put_metric(out, "lagging_answers_total", "counter",
+               "Answers that knew less than this mount, and were asked for again.", c->lagging);
     put_metric(out, "names_from_memory_total", "counter", "Lookups answered without a request.",
                c->names_from_memory);
     put_metric(out, "inodes", "gauge", "Inodes known to the kernel.", fs->inodes.n);

@@ -17,6 +17,7 @@ struct fs_counters {
     uint64_t operations, gets, puts, lists, syncs;
     uint64_t published, publish_failures, rebased, value_bytes_put;
     uint64_t chunk_gets, chunk_puts;
+    uint64_t lagging; /* answers that knew less than this mount, and were asked for again */
     uint64_t names_from_memory; /* lookups answered without a request */
 };
 
@@ -85,11 +86,13 @@ struct task {
     struct fs_op *op; /* NULL: nobody waits for the result */
     struct list link;
     uint64_t kv_id; /* the request on its way, 0: none */
-    struct {        /* the get on its way, for when its answer lags behind what was seen before */
+    struct {        /* the get on its way (ask.c) */
         struct buf key;
         struct get_request q;
         struct timer pause;
         uint64_t until_us, pause_us;
+        uint32_t tries;      /* answers that lagged */
+        bool whole, probing; /* whole: nothing that was seen may be missing */
     } ask;
     bool abandonable;
     struct naming *naming;       /* naming.h, while it reads */
@@ -108,16 +111,21 @@ void *task_new(struct fs *fs, struct fs_op *op, size_t size, void (*release)(str
 /* Runs op's done with err (0 or a positive errno), then releases and frees the task. */
 void task_end(struct task *t, int err);
 
-/* An answer that does not know a version which this mount has written, read or listed comes from
- * replicas that lag: the key is asked for again, for a while (F15, E22). */
+/* Gets; how an answer is dealt with that knows less than this mount: ask.c. One for attributes may,
+ * and is to be joined with what is remembered; an answer with bytes has those asked for, or tells
+ * that they were replaced (STALE, with the object as it is now). */
 void task_get(struct task *t, struct slice key, enum get_want want, const struct dot *value_dot,
               void (*got)(struct task *t, const struct get_reply *p));
-/* As task_get, waiting for every replica: the newest state that can be had. */
-void task_get_all(struct task *t, struct slice key, enum get_want want, const struct dot *value_dot,
+/* Attributes, with every version that was seen: for extended attributes, which no listing has. */
+void task_get_whole(struct task *t, struct slice key,
+                    void (*got)(struct task *t, const struct get_reply *p));
+/* Attributes, from every replica: the newest state that can be had. */
+void task_get_all(struct task *t, struct slice key,
                   void (*got)(struct task *t, const struct get_reply *p));
 /* As task_get, with options for a strict read (F14). */
 void task_get_strict(struct task *t, struct slice key,
                      void (*got)(struct task *t, const struct get_reply *p));
+void task_options(const struct fs *fs, struct request_options *opt);
 void task_put(struct task *t, struct put_request *q,
               void (*put)(struct task *t, const struct put_reply *p));
 void task_list(struct task *t, struct slice dir, struct slice after, uint32_t limit,

@@ -132,8 +132,9 @@ static void take_unowned(struct inode *i)
     a->gid = i->fs->cfg.gid;
 }
 
-void inode_adopt(struct inode *i, const struct version *v, bool xattrs)
+void inode_adopt(struct inode *i, const struct version *v)
 {
+    bool xattrs = v->xattrs;
     bool same_dot = cover_same_dots(&i->dots, &v->dots);
     if (!dot_equal(&i->s.value_dot, &v->s.value_dot))
         content_unload(i);
@@ -196,8 +197,7 @@ static void remember_shown(struct seen *s, const struct version *v, uint32_t num
     cover_join_dots(&s->name_shown, &v->dots);
 }
 
-struct inode *inode_show(struct fs *fs, struct seen *s, const struct version *v, uint32_t number,
-                         bool xattrs)
+struct inode *inode_show(struct fs *fs, struct seen *s, const struct version *v, uint32_t number)
 {
     struct inode *i = inode_of(s, number);
     if (i != NULL && inode_busy(i))
@@ -213,7 +213,7 @@ struct inode *inode_show(struct fs *fs, struct seen *s, const struct version *v,
         i = inode_new(fs, s, number, v->s.type);
     else if (i->n_writers != 0 && !dot_equal(&i->s.value_dot, &v->s.value_dot))
         return i; /* the next open takes the version over */
-    inode_adopt(i, v, xattrs);
+    inode_adopt(i, v);
     return i;
 }
 

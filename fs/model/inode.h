@@ -84,11 +84,10 @@ struct inode *inode_of(const struct seen *s, uint32_t number);
 struct inode *inode_new(struct fs *fs, struct seen *s, uint32_t number, enum sibling_type type);
 /* The name is shown as this version: finds or makes the inode, adopts the version where that is
  * allowed (not under unpublished changes; under open readers the name gets a new inode, F17), and
- * remembers what was shown. The answer has xattrs: from a get. Borrowed. */
-struct inode *inode_show(struct fs *fs, struct seen *s, const struct version *v, uint32_t number,
-                         bool xattrs);
+ * remembers what was shown. Borrowed. */
+struct inode *inode_show(struct fs *fs, struct seen *s, const struct version *v, uint32_t number);
 /* Takes the version over, whatever is open. */
-void inode_adopt(struct inode *i, const struct version *v, bool xattrs);
+void inode_adopt(struct inode *i, const struct version *v);
 /* Stops answering for its name; keeps what it shows. */
 void inode_unname(struct inode *i);
 /* The name is gone for good: handles stay usable, nothing is published (F10). */

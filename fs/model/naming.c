@@ -4,9 +4,8 @@
 
 #include "base/err.h"
 
-#define TRIES_MAX 4u /* each get waits for lagging replicas by itself (task.c) */
 #define PAUSE_FIRST_US 20000u
-#define PAUSE_LAST_US 1000000u
+#define PAUSE_LAST_US 500000u
 
 static void ask(struct naming *n);
 
@@ -26,14 +25,18 @@ static void on_get(struct task *t, const struct get_reply *p)
 {
     struct naming *n = t->naming;
     struct fs *fs = t->fs;
+    uint64_t next = fs_now_us(fs) + pause(n->tries);
     if (p->status == DYN_OK)
         seen_got(n->s, p);
     /* All replicas need not be there; a quorum has answered before. */
     bool again = p->status == DYN_OK ? !seen_names_live(n->s, n->dots) : n->tries > 0;
-    if (again && n->tries < TRIES_MAX) {
-        timer_set(fs->timers, &n->timer, fs_now_us(fs) + pause(n->tries++));
+    if (again && next < n->until_us) {
+        n->tries++;
+        timer_set(fs->timers, &n->timer, next);
         return;
     }
+    if (again) /* a version that nobody has: the cluster's word stands from here on */
+        seen_forget_view(n->s);
     t->naming = NULL;
     n->done(t, p);
 }
@@ -43,13 +46,14 @@ static void ask(struct naming *n)
     if (n->tries % 2 == 0)
         task_get(n->t, seen_key(n->s), GET_META, NULL, on_get);
     else
-        task_get_all(n->t, seen_key(n->s), GET_META, NULL, on_get);
+        task_get_all(n->t, seen_key(n->s), on_get);
 }
 
 void naming_start(struct naming *n, struct task *t, struct seen *s, const struct cover *dots,
                   void (*done)(struct task *t, const struct get_reply *p))
 {
     *n = (struct naming){.t = t, .s = s, .dots = dots, .done = done};
+    n->until_us = fs_now_us(t->fs) + t->fs->cfg.deadline_us / 2;
     timer_init(&n->timer, on_timer, n);
     t->naming = n;
     ask(n);

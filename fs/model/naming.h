@@ -2,7 +2,8 @@
 /* Getting the tokens for versions that an operation wants to name. What a listing showed can be
  * ahead of what the replicas asked now hold: after a split the entries may meet before the objects
  * do. An operation that went on with fewer names would drop nothing, or leave a conflict that the
- * user has just settled. So the read is repeated, and asks all replicas. */
+ * user has just settled. So the read is repeated, from all replicas, while hints find their way home.
+ */
 #ifndef DYN_FS_NAMING_H
 #define DYN_FS_NAMING_H
 
@@ -13,6 +14,7 @@ struct naming {
     struct seen *s;           /* borrowed */
     const struct cover *dots; /* borrowed */
     uint32_t tries;
+    uint64_t until_us; /* half the deadline: the other half is for what needs the names */
     struct timer timer;
     void (*done)(struct task *t, const struct get_reply *p);
 };

@@ -81,7 +81,7 @@ static bool open_existing(struct creating *c, const struct get_reply *p)
         task_end(&c->t, c->flags & O_EXCL ? EEXIST : at->s.type == SIBLING_DIR ? EISDIR : ELOOP);
         return true;
     }
-    struct inode *i = there ? inode_show(c->t.fs, c->at.seen, at, c->at.number, true) : NULL;
+    struct inode *i = there ? inode_show(c->t.fs, c->at.seen, at, c->at.number) : NULL;
     versions_release(&v);
     if (!there)
         return false;
@@ -160,7 +160,7 @@ static void won(struct creating *c)
     versions_of(s, &v);
     const struct version *at = versions_by_dots(&v, &c->own);
     if (at != NULL && (i == NULL || !inode_busy(i))) {
-        i = inode_show(c->t.fs, s, at, 0, true);
+        i = inode_show(c->t.fs, s, at, 0);
         struct blob *empty = blob_new(NULL, 0);
         if (!content_here(i))
             content_load(i, empty);

@@ -158,7 +158,7 @@ static struct inode *row_inode(struct fs *fs, const struct row *row)
     versions_of(row->seen, &v);
     const struct version *at = versions_by_number(&v, row->number);
     if (at != NULL && (row->number == 0 || at != &v.v[0])) /* an alias is not listed (F2) */
-        i = inode_hold(inode_show(fs, row->seen, at, row->number, false));
+        i = inode_hold(inode_show(fs, row->seen, at, row->number));
     else
         i = NULL;
     versions_release(&v);

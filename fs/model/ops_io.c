@@ -113,6 +113,8 @@ static void on_content(struct task *t, const struct get_reply *p)
     struct inode *i = r->inode;
     const struct sibling *s = object_find_value(&p->object, &i->s.value_dot);
     if (!content_here(i)) {
+        if (p->status == DYN_ERR_STALE && !task_got_other(t, i->seen))
+            seen_got(i->seen, p); /* the next lookup shows what took its place */
         if (p->status != DYN_OK || s == NULL || s->value == NULL) {
             task_end(t, p->status == DYN_OK ? ESTALE : fs_errno(p->status));
             return;

@@ -52,7 +52,7 @@ static void answer(struct fs_op *op, struct inode *i)
 }
 
 /* Ends the lookup if the version is there. */
-static bool show(struct lookup *l, struct seen *s, uint32_t number, bool xattrs)
+static bool show(struct lookup *l, struct seen *s, uint32_t number)
 {
     struct inode *i = inode_of(s, number);
     struct versions v = {NULL, 0};
@@ -60,7 +60,7 @@ static bool show(struct lookup *l, struct seen *s, uint32_t number, bool xattrs)
     if (i == NULL || !inode_busy(i)) {
         versions_of(s, &v);
         at = versions_by_number(&v, number);
-        i = at == NULL ? NULL : inode_show(l->t.fs, s, at, number, xattrs);
+        i = at == NULL ? NULL : inode_show(l->t.fs, s, at, number);
     }
     versions_release(&v);
     if (i == NULL)
@@ -91,7 +91,7 @@ static bool show_alias(struct lookup *l)
     lookup_key(l, buf_slice(&l->name), &key);
     struct alias *a = projection_find(l->t.fs, buf_slice(&key));
     buf_release(&key);
-    return a != NULL && show(l, a->seen, a->number, a->seen == l->base);
+    return a != NULL && show(l, a->seen, a->number);
 }
 
 /* Longer names, cut to this one (F20). */
@@ -180,7 +180,7 @@ static void on_name(struct task *t, const struct get_reply *p)
     l->at.seen->got_by = t->op == NULL ? 0 : t->op->caller.pid;
     struct inode *dir = l->at.dir;
     inode_hold(dir);
-    bool found = show(l, l->at.seen, l->at.number, true);
+    bool found = show(l, l->at.seen, l->at.number);
     if (found)
         count_found(dir->fs, dir);
     inode_drop(dir);
@@ -217,7 +217,7 @@ static void on_page(struct task *t, const struct list_reply *p)
         seen_unref(s);
     }
     buf_release(&key);
-    if (fresh(t->fs, l->at.seen) && show(l, l->at.seen, l->at.number, false))
+    if (fresh(t->fs, l->at.seen) && show(l, l->at.seen, l->at.number))
         return;
     task_get(t, seen_key(l->at.seen), GET_META, NULL, on_name);
 }
@@ -250,7 +250,7 @@ static bool from_memory(struct lookup *l)
     if (l->t.op == NULL || !fresh(fs, l->at.seen))
         return false;
     inode_hold(dir);
-    bool found = show(l, l->at.seen, l->at.number, false);
+    bool found = show(l, l->at.seen, l->at.number);
     if (found) {
         fs->counters.names_from_memory++;
         dir->page_hits++;
@@ -277,7 +277,7 @@ static void on_stored(struct task *t, const struct get_reply *p)
         seen_unref(l->at.seen);
         l->at.seen = seen_ref(s);
         l->at.number = 0;
-        show(l, s, 0, true);
+        show(l, s, 0);
     } else {
         task_get(t, seen_key(l->at.seen), GET_META, NULL, on_name);
     }
@@ -373,7 +373,7 @@ static void on_attr(struct task *t, const struct get_reply *p)
         inode_unname(i);
         gone = true;
     } else if (at != NULL) {
-        inode_show(t->fs, i->seen, at, i->number, true);
+        inode_show(t->fs, i->seen, at, i->number);
     } else {
         i->learnt_us = i->seen->learnt_us;
     }

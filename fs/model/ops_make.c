@@ -45,7 +45,7 @@ static void on_put(struct task *t, const struct put_reply *p)
     if (v.n == 0 || v.v[0].s.type != m->type) {
         err = EEXIST; /* another mount was first, and its version holds the name */
     } else {
-        struct inode *i = inode_show(t->fs, m->at.seen, &v.v[0], 0, true);
+        struct inode *i = inode_show(t->fs, m->at.seen, &v.v[0], 0);
         if (m->value != NULL && dot_equal(&i->s.dot, &p->dot))
             content_load(i, m->value);
         if (t->op != NULL) {

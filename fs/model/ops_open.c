@@ -16,6 +16,7 @@
 #include "model/open.h"
 #include "model/publish.h"
 
+#define RETRIES_MAX 3           /* a file that is replaced faster than it can be opened */
 #define VALUE_CACHED_MAX 65536u /* cached content this large is checked by its dot, not fetched */
 
 bool open_reads(int flags)
@@ -148,19 +149,41 @@ static bool needs_content(const struct opening *o)
 
 static void fetch(struct opening *o);
 
-/* The bytes that memory or a listing promise are not with those who answered: superseded meanwhile,
- * or not there yet, as after a split. All replicas are asked; then the cluster's word stands. */
-static bool retry(struct opening *o, int status, const struct dot *value_dot,
-                  void (*got)(struct task *t, const struct get_reply *p))
+/* F17: who only reads keeps his snapshot, and the name gets a new inode. */
+static bool may_adopt(const struct inode *i, const struct version *v)
 {
-    if ((status != DYN_ERR_STALE && o->retries == 0) || status == DYN_OK || o->retries == 2)
-        return false;
-    if (++o->retries == 1) {
-        task_get_all(&o->t, seen_key(o->inode->seen), GET_DOT, value_dot, got);
-        return true;
+    return i->n_open == 0 || i->n_writers != 0 || dot_equal(&i->s.value_dot, &v->s.value_dot);
+}
+
+static int adopt(struct inode *i)
+{
+    struct versions v;
+    versions_of(i->seen, &v);
+    const struct version *at = versions_by_number(&v, i->number);
+    int err = 0;
+    if (at == NULL || at->s.type != i->s.type || !may_adopt(i, at)) {
+        inode_unname(i); /* the kernel looks the name up again */
+        err = ESTALE;
+    } else {
+        inode_adopt(i, at);
     }
-    seen_forget_view(o->inode->seen);
-    fetch(o);
+    versions_release(&v);
+    return err;
+}
+
+/* The version was replaced meanwhile: what is there now is opened. */
+static bool look_again(struct opening *o, const struct get_reply *p)
+{
+    if (p->status != DYN_ERR_STALE || o->retries == RETRIES_MAX)
+        return false;
+    struct inode *i = o->inode;
+    bool named = !i->unlinked && !list_empty(&i->in_seen);
+    o->retries++;
+    seen_got(i->seen, p);
+    if (named && (inode_busy(i) || adopt(i) == 0))
+        fetch(o);
+    else
+        task_end(&o->t, ESTALE);
     return true;
 }
 
@@ -173,7 +196,7 @@ static void on_value(struct task *t, const struct get_reply *p)
         fetch(o);
         return;
     }
-    if (retry(o, p->status, &i->s.value_dot, on_value))
+    if (look_again(o, p))
         return;
     if (p->status != DYN_OK || inode_busy(i)) {
         if (inode_busy(i))
@@ -191,28 +214,6 @@ static void on_value(struct task *t, const struct get_reply *p)
     end_open(o);
 }
 
-/* F17: who only reads keeps his snapshot, and the name gets a new inode. */
-static bool may_adopt(const struct inode *i, const struct version *v)
-{
-    return i->n_open == 0 || i->n_writers != 0 || dot_equal(&i->s.value_dot, &v->s.value_dot);
-}
-
-static int adopt(struct inode *i)
-{
-    struct versions v;
-    versions_of(i->seen, &v);
-    const struct version *at = versions_by_number(&v, i->number);
-    int err = 0;
-    if (at == NULL || at->s.type != i->s.type || !may_adopt(i, at)) {
-        inode_unname(i); /* the kernel looks the name up again */
-        err = ESTALE;
-    } else {
-        inode_adopt(i, at, true);
-    }
-    versions_release(&v);
-    return err;
-}
-
 static void on_version(struct task *t, const struct get_reply *p)
 {
     struct opening *o = container_of(t, struct opening, t);
@@ -221,7 +222,7 @@ static void on_version(struct task *t, const struct get_reply *p)
         fetch(o);
         return;
     }
-    if (retry(o, p->status, &i->s.value_dot, on_version))
+    if (look_again(o, p))
         return;
     if (p->status != DYN_OK) {
         task_end(t, fs_errno(p->status));
@@ -259,7 +260,7 @@ static void fetch(struct opening *o)
     struct inode *i = o->inode;
     bool meta = (o->flags & O_TRUNC) || i->large != NULL ||
                 (i->loaded != NULL && i->loaded->len > VALUE_CACHED_MAX);
-    enum get_want want = meta || o->retries == 2 ? GET_META : i->number != 0 ? GET_DOT : GET_NEWEST;
+    enum get_want want = meta ? GET_META : i->number != 0 ? GET_DOT : GET_NEWEST;
     task_get(&o->t, seen_key(i->seen), want, &i->s.value_dot, on_version);
 }
 

@@ -118,7 +118,7 @@ static void keep_old_name(struct renaming *r)
     versions_of(r->from.seen, &v);
     const struct version *at = versions_by_dots(&v, &r->drop);
     if (at != NULL)
-        inode_adopt(i, at, true);
+        inode_adopt(i, at);
     else
         inode_unname(i);
     versions_release(&v);
@@ -265,9 +265,9 @@ static void on_source(struct task *t, const struct get_reply *p)
         return;
     }
     if (i == NULL)
-        i = r->inode = inode_hold(inode_show(t->fs, s, at, r->from.number, true));
+        i = r->inode = inode_hold(inode_show(t->fs, s, at, r->from.number));
     else if (!inode_busy(i))
-        inode_adopt(i, at, true);
+        inode_adopt(i, at);
     versions_release(&v);
     const struct sibling *bytes = object_find_value(&p->object, &i->s.value_dot);
     if (!content_here(i) && bytes != NULL && bytes->value != NULL)

@@ -222,7 +222,7 @@ static void on_read(struct task *t, const struct get_reply *p)
     if (at == NULL && i->s.type == SIBLING_DIR)
         at = versions_by_number(&v, i->number);
     if (at != NULL && !inode_busy(i))
-        inode_adopt(i, at, true);
+        inode_adopt(i, at);
     versions_release(&v);
     const struct sibling *bytes = object_find_value(&p->object, &i->s.value_dot);
     if (!content_here(i) && bytes != NULL && bytes->value != NULL)
@@ -243,7 +243,7 @@ static void start(struct setting *s)
     else if (i->s.size != 0 && !content_here(i) && s->name.len == 0)
         task_get(&s->t, seen_key(i->seen), GET_DOT, &i->s.value_dot, on_read);
     else
-        task_get(&s->t, seen_key(i->seen), GET_META, NULL, on_read);
+        task_get_whole(&s->t, seen_key(i->seen), on_read);
 }
 
 static struct setting *setting_new(struct fs *fs, struct fs_op *op, uint64_t node)

@@ -126,7 +126,7 @@ static void on_read(struct task *t, const struct get_reply *p)
     struct reading *r = container_of(t, struct reading, t);
     struct inode *i = r->inode;
     if (task_got_other(t, i->seen)) {
-        task_get(t, seen_key(i->seen), GET_META, NULL, on_read);
+        task_get_whole(t, seen_key(i->seen), on_read);
         return;
     }
     if (p->status != DYN_OK) {
@@ -141,7 +141,7 @@ static void on_read(struct task *t, const struct get_reply *p)
     if (i->n_open != 0 || i->unlinked || list_empty(&i->in_seen))
         at = versions_by_dots(&v, &i->dots);
     if (at != NULL && !inode_busy(i) && at->s.type == i->s.type)
-        inode_adopt(i, at, true);
+        inode_adopt(i, at);
     versions_release(&v);
     finish(r);
 }
@@ -165,7 +165,7 @@ static void read_xattrs(struct fs *fs, struct fs_op *op, uint64_t node, struct s
     if (local || !inode_published(i) || i->unlinked)
         finish(r);
     else
-        task_get(&r->t, seen_key(i->seen), GET_META, NULL, on_read);
+        task_get_whole(&r->t, seen_key(i->seen), on_read);
 }
 
 void fs_getxattr(struct fs *fs, struct fs_op *op, uint64_t node, struct slice name)

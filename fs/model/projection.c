@@ -11,11 +11,11 @@
 
 #define INFIX ".conflict."
 
-static void add(struct versions *out, const struct sibling *s)
+static void add(struct versions *out, const struct sibling *s, bool xattrs)
 {
     out->v = mem_reallocarray(out->v, out->n + 1, sizeof(*out->v));
     struct version *v = &out->v[out->n++];
-    *v = (struct version){.dots = COVER_EMPTY};
+    *v = (struct version){.dots = COVER_EMPTY, .xattrs = xattrs};
     sibling_copy(&v->s, s);
     if (!dot_is_none(&s->dot))
         cover_add_dot(&v->dots, &s->dot);
@@ -23,8 +23,11 @@ static void add(struct versions *out, const struct sibling *s)
 
 /* F16, as far as two siblings can tell: the ancestor's attributes are not at hand, so a change of
  * attributes counts as meant, and times are those of the latest. */
-static void fold_attrs(struct sibling *into, const struct sibling *from)
+static void fold_attrs(struct version *version, const struct version *other)
 {
+    struct sibling *into = &version->s;
+    const struct sibling *from = &other->s;
+    version->xattrs = other->xattrs;
     into->attrs.mode = from->attrs.mode;
     into->attrs.uid = from->attrs.uid;
     into->attrs.gid = from->attrs.gid;
@@ -66,7 +69,7 @@ static void fold_files(struct versions *all)
         }
         if (!dot_equal(&from->s.value_dot, &all->v[into].s.value_dot) &&
             !dot_equal(&from->s.dot, &from->s.value_dot))
-            fold_attrs(&all->v[into].s, &from->s);
+            fold_attrs(&all->v[into], from);
         cover_join_dots(&all->v[into].dots, &from->dots);
         sibling_release(&from->s);
         cover_release(&from->dots);
@@ -93,6 +96,7 @@ static void fold_dirs(struct versions *all)
             struct sibling s = a->s;
             a->s = b->s;
             b->s = s;
+            a->xattrs = b->xattrs;
         }
         a->s.attrs.ino = ino;
         cover_join_dots(&a->dots, &b->dots);
@@ -128,11 +132,14 @@ static uint32_t number_of(struct seen *s, const struct version *v)
 void versions_of(struct seen *s, struct versions *out)
 {
     *out = (struct versions){NULL, 0};
-    for (uint32_t i = 0; i < s->view.n; i++)
-        if (sibling_live(&s->view.siblings[i]) && !owed_has(s, &s->view.siblings[i].dot))
-            add(out, &s->view.siblings[i]);
+    for (uint32_t i = 0; i < s->view.n; i++) {
+        const struct sibling *at = &s->view.siblings[i];
+        const struct known *k = seen_known(s, &at->dot);
+        if (sibling_live(at) && !owed_has(s, &at->dot))
+            add(out, at, k != NULL && k->xattrs);
+    }
     if (out->n == 0 && s->implicit_dir)
-        add(out, &(struct sibling){.type = SIBLING_DIR});
+        add(out, &(struct sibling){.type = SIBLING_DIR}, true);
     if (out->n > 1) {
         fold_dirs(out);
         fold_files(out);

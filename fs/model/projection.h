@@ -16,6 +16,7 @@ struct version {
     struct sibling s;  /* with the attributes that folded in; shares blobs, no value */
     struct cover dots; /* of it and of what folded into it */
     uint32_t number;   /* sticky; 0: none given yet */
+    bool xattrs;       /* s.attrs.xattrs is known */
 };
 
 struct versions {

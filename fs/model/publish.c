@@ -379,7 +379,7 @@ static void on_base(struct task *t, const struct get_reply *r)
         }
         struct attrs mine = i->s.attrs; /* times of the append, the rest of the other version */
         struct blob *loaded = blob_ref(i->loaded);
-        inode_adopt(i, &v.v[0], true);
+        inode_adopt(i, &v.v[0]);
         if (loaded != NULL)
             content_load(i, loaded);
         blob_unref(loaded);

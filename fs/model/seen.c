@@ -219,7 +219,28 @@ bool seen_remembers(const struct seen *s)
     return s->learnt_us != 0 && fs_now_us(s->fs) - s->learnt_us < SEEN_MEMORY_US;
 }
 
-/* The answer leads: its siblings carry xattrs, which those learnt from a listing lack. */
+/* A listing leaves extended attributes out; those that are known stay. */
+static void keep_xattrs(struct seen *s, struct object *o)
+{
+    for (uint32_t i = 0; i < o->n; i++) {
+        struct sibling *to = &o->siblings[i];
+        const struct known *k = seen_known(s, &to->dot);
+        const struct sibling *from = object_find(&s->view, &to->dot);
+        if (to->attrs.xattrs == NULL && k != NULL && k->xattrs && from != NULL)
+            to->attrs.xattrs = blob_ref(from->attrs.xattrs);
+    }
+}
+
+static void mark_xattrs(struct seen *s, const struct object *answer)
+{
+    for (uint32_t i = 0; i < answer->n; i++) {
+        struct known *k = seen_known(s, &answer->siblings[i].dot);
+        if (k != NULL)
+            k->xattrs = true;
+    }
+}
+
+/* The answer leads: what a get brings is more than what a listing told. */
 static void learn(struct seen *s, const struct object *answer)
 {
     uint64_t now = fs_now_us(s->fs);
@@ -231,6 +252,7 @@ static void learn(struct seen *s, const struct object *answer)
         blob_unref(o.siblings[i].value);
         o.siblings[i].value = NULL;
     }
+    keep_xattrs(s, &o);
     object_release(&s->view);
     s->view = o;
     s->learnt_us = now == 0 ? 1 : now;
@@ -266,6 +288,7 @@ static void take_replicas(struct seen *s, const uint64_t *replicas, uint8_t n)
 void seen_got(struct seen *s, const struct get_reply *p)
 {
     learn(s, &p->object);
+    mark_xattrs(s, &p->object);
     take_token(s, p->token);
     take_replicas(s, p->replicas, p->n_replicas);
     s->implicit_dir = p->implicit_dir;
@@ -276,6 +299,7 @@ void seen_got(struct seen *s, const struct get_reply *p)
 void seen_put(struct seen *s, const struct put_reply *p)
 {
     learn(s, &p->object);
+    mark_xattrs(s, &p->object);
     take_token(s, p->token);
     take_replicas(s, p->replicas, p->n_replicas);
 }

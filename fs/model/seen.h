@@ -21,6 +21,7 @@ struct known {
     uint32_t number; /* N of name.conflict.N, which sticks (F3); 0: none given yet */
     uint64_t time_ns;
     uint8_t flags;      /* KNOWN_ */
+    bool xattrs;        /* the view has its extended attributes, which no listing brings */
     struct blob *token; /* names the dot; NULL: the dot is known from a listing alone (E5) */
 };
 

@@ -10,11 +10,6 @@
 #include "base/err.h"
 #include "model/seen.h"
 
-/* How long answers may lag behind: hints that reach a directory's replicas before the object's are
- * underway for about as long. */
-#define LAG_US 2000000u
-#define LAG_PAUSE_US 20000u
-
 uint64_t fs_now_us(const struct fs *fs)
 {
     return fs->time.mono_us(fs->time.ctx);
@@ -119,7 +114,7 @@ void fs_interrupt(struct fs_op *op)
     op_end(t->fs, op, EINTR);
 }
 
-static void options(const struct fs *fs, struct request_options *opt)
+void task_options(const struct fs *fs, struct request_options *opt)
 {
     opt->timeout_ms = (uint32_t)(fs->cfg.deadline_us / 1000);
 }
@@ -128,48 +123,6 @@ uint8_t fs_majority(const struct fs *fs)
 {
     uint8_t n = fs->host.replicas == NULL ? 0 : fs->host.replicas(fs->host.ctx);
     return n == 0 ? 0 : (uint8_t)(n / 2 + 1);
-}
-
-static bool lags(struct task *t, const struct get_reply *p)
-{
-    if (p->status != DYN_OK && p->status != DYN_ERR_STALE)
-        return false;
-    struct seen *s = seen_find(t->fs, buf_slice(&t->ask.key));
-    if (s == NULL)
-        return false;
-    bool lags = false;
-    for (uint32_t i = 0; seen_remembers(s) && i < s->view.n; i++)
-        lags |= !clock_covers(&p->object.clock, &s->view.siblings[i].dot);
-    seen_unref(s);
-    return lags;
-}
-
-static void ask(struct task *t);
-
-static void ask_again(struct timer *pause, void *arg)
-{
-    (void)pause;
-    ask(arg);
-}
-
-static void on_get(void *arg, const struct get_reply *p)
-{
-    struct task *t = arg;
-    uint64_t now = fs_now_us(t->fs);
-    t->kv_id = 0;
-    if (now < t->ask.until_us && lags(t, p)) {
-        timer_set(t->fs->timers, &t->ask.pause, now + t->ask.pause_us);
-        t->ask.pause_us *= 2;
-        return;
-    }
-    t->on.got(t, p);
-}
-
-static void ask(struct task *t)
-{
-    t->ask.q.key = buf_slice(&t->ask.key);
-    t->fs->counters.gets++;
-    t->kv_id = t->fs->kv.get(t->fs->kv.ctx, &t->ask.q, on_get, t);
 }
 
 static void on_put(void *arg, const struct put_reply *p)
@@ -193,60 +146,11 @@ static void on_sync(void *arg, const struct sync_reply *p)
     t->on.synced(t, p);
 }
 
-static void get(struct task *t, struct get_request *q,
-                void (*got)(struct task *t, const struct get_reply *p))
-{
-    assert(t->kv_id == 0 && !timer_is_set(&t->ask.pause));
-    uint64_t patience = t->fs->cfg.deadline_us / 2 < LAG_US ? t->fs->cfg.deadline_us / 2 : LAG_US;
-    options(t->fs, &q->opt);
-    t->on.got = got;
-    buf_clear(&t->ask.key);
-    buf_put_slice(&t->ask.key, q->key);
-    t->ask.q = *q;
-    t->ask.until_us = fs_now_us(t->fs) + patience;
-    t->ask.pause_us = LAG_PAUSE_US;
-    timer_init(&t->ask.pause, ask_again, t);
-    ask(t);
-}
-
-bool task_got_other(const struct task *t, const struct seen *s)
-{
-    return !slice_equal(buf_slice(&t->ask.key), seen_key(s));
-}
-
-void task_get(struct task *t, struct slice key, enum get_want want, const struct dot *value_dot,
-              void (*got)(struct task *t, const struct get_reply *p))
-{
-    struct get_request q = {.key = key, .want = want};
-    if (value_dot != NULL)
-        q.value_dot = *value_dot;
-    get(t, &q, got);
-}
-
-void task_get_all(struct task *t, struct slice key, enum get_want want, const struct dot *value_dot,
-                  void (*got)(struct task *t, const struct get_reply *p))
-{
-    struct get_request q = {.key = key, .want = want};
-    q.opt.r = t->fs->host.replicas == NULL ? 0 : t->fs->host.replicas(t->fs->host.ctx);
-    if (value_dot != NULL)
-        q.value_dot = *value_dot;
-    get(t, &q, got);
-}
-
-void task_get_strict(struct task *t, struct slice key,
-                     void (*got)(struct task *t, const struct get_reply *p))
-{
-    struct get_request q = {.key = key, .want = GET_META};
-    q.opt.sloppy = SLOPPY_NO;
-    q.opt.r = fs_majority(t->fs);
-    get(t, &q, got);
-}
-
 void task_put(struct task *t, struct put_request *q,
               void (*put)(struct task *t, const struct put_reply *p))
 {
     assert(t->kv_id == 0);
-    options(t->fs, &q->opt);
+    task_options(t->fs, &q->opt);
     if (q->opt.durability == DURABILITY_DEFAULT)
         q->opt.durability = t->fs->cfg.durability;
     t->on.put = put;
@@ -260,7 +164,7 @@ void task_list(struct task *t, struct slice dir, struct slice after, uint32_t li
 {
     assert(t->kv_id == 0);
     struct list_request q = {.dir = dir, .after = after, .limit = limit};
-    options(t->fs, &q.opt);
+    task_options(t->fs, &q.opt);
     t->on.listed = listed;
     t->fs->counters.lists++;
     t->kv_id = t->fs->kv.list(t->fs->kv.ctx, &q, on_list, t);
@@ -271,7 +175,7 @@ void task_sync(struct task *t, struct slice key, const struct dot *dot,
 {
     assert(t->kv_id == 0);
     struct sync_request q = {.key = key, .dot = *dot};
-    options(t->fs, &q.opt);
+    task_options(t->fs, &q.opt);
     q.opt.durability = DURABILITY_QUORUM;
     t->on.synced = synced;
     t->fs->counters.syncs++;

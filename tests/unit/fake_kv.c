@@ -192,14 +192,16 @@ static uint64_t do_get(void *ctx, const struct get_request *q, kv_get_done done,
     k->gets++;
     k->last_want = q->want;
     const struct object *o = row_find(k, q->key);
-    if (k->lag > 0) {
-        k->lag--;
+    bool lags = k->now_us < k->lag_until_us && (k->lag_below_r == 0 || q->opt.r < k->lag_below_r);
+    if (k->lag > 0 || lags) {
+        k->lag -= k->lag > 0;
         o = find_in(k->frozen, k->n_frozen, q->key);
     }
     if (k->refuse != DYN_OK)
         return r->id;
     r->get.dir_mtime_ns = dir_mtime(k, q->key);
     r->get.implicit_dir = (o == NULL || !object_live(o)) && has_live_below(k, q->key);
+    k->demanded += q->n_at_least;
     if (q->want == GET_DOT && (o == NULL || object_find_value(o, &q->value_dot) == NULL)) {
         r->get.status = DYN_ERR_STALE;
         return r->id;

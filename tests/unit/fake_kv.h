@@ -27,17 +27,20 @@ struct fake_kv {
     struct list *replies;
 
     /* faults */
-    bool hold;        /* replies wait for fake_kv_let_go */
-    int refuse;       /* every request answers this instead of being done; DYN_OK: none */
-    int refuse_puts;  /* as above, puts only */
-    uint32_t lose;    /* so many puts are done and answered DYN_ERR_TIMEOUT */
-    uint32_t lag;     /* so many gets see what was there at fake_kv_freeze */
-    bool stale_lists; /* listings show the entries of when this was set */
+    bool hold;             /* replies wait for fake_kv_let_go */
+    int refuse;            /* every request answers this instead of being done; DYN_OK: none */
+    int refuse_puts;       /* as above, puts only */
+    uint32_t lose;         /* so many puts are done and answered DYN_ERR_TIMEOUT */
+    uint32_t lag;          /* so many gets see what was there at fake_kv_freeze */
+    uint64_t lag_until_us; /* as all gets do until then, ... */
+    uint8_t lag_below_r;   /* ... not those that ask at least so many replicas; 0: those too */
+    bool stale_lists;      /* listings show the entries of when this was set */
     struct fake_row *frozen;
     size_t n_frozen;
 
     /* what was asked */
     uint32_t gets, puts, lists, syncs;
+    uint32_t demanded; /* contexts that gets named as the least to be known */
     uint64_t bytes_put;
     struct put_request last_put; /* scalars only */
     enum get_want last_want;

@@ -25,6 +25,11 @@ static bool still_open(void *ctx, uint32_t pid, uint64_t ino)
     return ((struct mount *)ctx)->still_open;
 }
 
+static uint8_t replicas(void *ctx)
+{
+    return ((struct mount *)ctx)->replicas;
+}
+
 struct mount *mount_new(struct fake_kv *k, uint64_t id, void (*change)(struct fs_config *c))
 {
     struct mount *m = mem_new(struct mount);
@@ -36,7 +41,8 @@ struct mount *mount_new(struct fake_kv *k, uint64_t id, void (*change)(struct fs
     struct kv_port kv = fake_kv_port(k);
     struct time_port time = fake_kv_time(k);
     struct random_port random = fake_kv_random(k);
-    struct fs_host host = {.ctx = m, .inval_attrs = inval, .still_open = still_open};
+    struct fs_host host = {
+        .ctx = m, .inval_attrs = inval, .still_open = still_open, .replicas = replicas};
     m->k = k;
     m->pid = 100;
     m->fs = fs_new(&cfg, &kv, &time, &random, &k->timers, &host);

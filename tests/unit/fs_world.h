@@ -13,6 +13,7 @@ struct mount {
     struct fake_kv *k;
     int err;           /* of the last command */
     uint32_t invals;   /* attribute invalidations */
+    uint8_t replicas;  /* of the cluster, as the host knows; 0: it does not */
     bool still_open;   /* what the host says of a file that is flushed */
     uint64_t node, fh; /* of the last lookup, open or create */
     struct fs_entry entry;

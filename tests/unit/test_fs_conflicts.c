@@ -262,7 +262,9 @@ static void test_open_of_what_a_listing_showed_asks_all_replicas(void **state)
     assert_string_equal(sh_cat(t->a, "f"), "new");
     later(t->b);
     assert_string_equal(sh_ls(t->b, ""), "f f.conflict.1 ");
-    t->k.lag = 100; /* nobody has it: what there is is served */
+    t->k.lag = 1000; /* nobody has it: not in time, and from then on what there is is served */
+    assert_null(sh_cat(t->b, "f"));
+    assert_int_equal(t->b->err, ETIMEDOUT);
     assert_string_equal(sh_cat(t->b, "f"), "old");
 }
 
