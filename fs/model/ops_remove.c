@@ -80,6 +80,7 @@ static void on_drop(struct task *t, const struct put_reply *p)
         task_end(t, fs_errno(p->status));
         return;
     }
+    owed_add_unfound(r->at.seen, &r->cover, &p->object);
     seen_put(r->at.seen, p);
     if (r->dir) {
         r->dropped = true;

@@ -161,6 +161,7 @@ static void on_put(struct task *t, const struct put_reply *p)
         return;
     }
     cover_join_dots(&r->drop, &r->inode->dots);
+    owed_add_unfound(r->to.seen, &r->cover, &p->object);
     take_name(r, p);
     if (within_key(r) || r->drop.n == 0) {
         inode_touch_dir(t->fs, key_parent(seen_key(r->from.seen)));

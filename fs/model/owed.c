@@ -59,8 +59,23 @@ void owed_add(struct seen *s, const struct cover *dots)
         timer_init(&o->timer, on_timer, o);
     }
     cover_join_dots(&o->dots, dots);
+    for (uint32_t i = 0; i < dots->n; i++)
+        seen_hide(s, &dots->dots[i]);
     o->origin = (struct origin){fs->cfg.mount_id, fs->next_stream++, 1};
     timer_set(fs->timers, &o->timer, fs_now_us(fs) + BACKOFF_FIRST_US);
+}
+
+void owed_add_unfound(struct seen *s, const struct cover *named, const struct object *answer)
+{
+    struct cover unfound = COVER_EMPTY;
+    for (uint32_t i = 0; i < named->n; i++) {
+        const struct known *k = seen_known(s, &named->dots[i]);
+        if (k != NULL && k->token != NULL && !clock_covers(&answer->clock, &k->dot))
+            cover_add_dot(&unfound, &k->dot);
+    }
+    if (unfound.n != 0)
+        owed_add(s, &unfound);
+    cover_release(&unfound);
 }
 
 static void tell(struct list *waits, int err)
@@ -145,11 +160,17 @@ static void on_drop(struct task *t, const struct put_reply *p)
         prepare(d);
         return;
     }
-    if (d->o != NULL && p->status == DYN_OK) {
-        seen_put(d->o->seen, p);
-        d->o->seen->implicit_dir = false;
+    if (d->o == NULL || p->status != DYN_OK) {
+        finish(d, fs_errno(p->status));
+        return;
     }
-    finish(d, fs_errno(p->status));
+    bool found = true;
+    for (uint32_t i = 0; i < d->dots.n; i++)
+        found &= clock_covers(&p->object.clock, &d->dots.dots[i]);
+    seen_put(d->o->seen, p);
+    d->o->seen->implicit_dir = false;
+    bool never = fs_now_us(t->fs) - d->o->since_us > SEEN_MEMORY_US; /* nobody has it */
+    finish(d, found || never ? 0 : ETIMEDOUT);
 }
 
 static void drop(struct dropping *d)

@@ -4,7 +4,7 @@
  * what it replaced; so the rename has happened: the old versions are no longer shown on this mount
  * from the moment the new name is stored, and dropped as soon as the cluster lets them. Elsewhere
  * the old name stands as a copy until then. What is owed is listed in .dynamount/pending, and
- * unmounting waits for it.
+ * unmounting waits for it. A version that a put was to replace and did not find is owed as well.
  *
  *   OWED -> LOCK -> [TOKENS] -> DROP -> told, gone
  *    ^---- told that it failed ---/     a refused context goes back to TOKENS, once
@@ -23,6 +23,9 @@ struct owed_wait {
 
 /* The versions are s's no more, here at once. The caller then asks for owed_pay. */
 void owed_add(struct seen *s, const struct cover *dots);
+/* The same for those of the versions that a put has named and its coordinator, by its answer, did
+ * not find: after a split they may still be on their way to it. */
+void owed_add_unfound(struct seen *s, const struct cover *named, const struct object *answer);
 /* Tries now; done runs once, inside the call when nothing is owed. Take no lock of s before. */
 void owed_pay(struct seen *s, struct owed_wait *w, void (*done)(struct owed_wait *w, int err),
               void *arg);

@@ -36,7 +36,7 @@ struct publication {
     struct blob *sent; /* the value: bytes, or a manifest */
     struct large_wait store;
     struct naming naming;
-    struct cover cover;    /* what naming looks for */
+    struct cover cover;    /* what is superseded */
     bool refreshed, again; /* again: a context was refused once */
     bool stored;           /* large: the chunks are where they should be */
 };
@@ -273,6 +273,7 @@ static void on_put(struct task *t, const struct put_reply *r)
     }
     i->fs->counters.published++;
     publish_took(i, r, &p->origin, p->sent, p->gen);
+    owed_add_unfound(i->seen, &p->cover, &r->object);
     if (p->durability == DURABILITY_QUORUM)
         i->durable_dot = i->s.dot;
     finish(p, 0);
@@ -313,10 +314,10 @@ static bool new_manifest(struct publication *p)
 static void put(struct publication *p)
 {
     struct inode *i = p->inode;
-    struct cover cover = COVER_EMPTY;
     struct contexts contexts;
-    publish_cover(i, &cover);
-    seen_contexts(i->seen, &cover, &contexts);
+    cover_clear(&p->cover);
+    publish_cover(i, &p->cover);
+    seen_contexts(i->seen, &p->cover, &contexts);
     publish_origin(i, &p->origin);
     p->gen = i->gen;
     struct put_request q = {.key = seen_key(i->seen),
@@ -354,7 +355,6 @@ static void put(struct publication *p)
     task_put(&p->t, &q, on_put);
     blob_unref(unmarked);
     contexts_release(&contexts);
-    cover_release(&cover);
 }
 
 static void on_base(struct task *t, const struct get_reply *r)

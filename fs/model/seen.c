@@ -169,8 +169,11 @@ static bool replaces(const struct known *to, const struct known *from)
            dot_equal(&to->base_dot, &from->value_dot);
 }
 
-static void hand_number_on(struct seen *s, struct known *gone)
+/* Its number goes to whoever took its place, or to nobody. */
+static void give_number_up(struct seen *s, struct known *gone)
 {
+    if (gone->number == 0)
+        return;
     const struct sibling *newest = object_newest(&s->view);
     for (uint32_t i = 0; i < s->n; i++) {
         struct known *k = &s->known[i];
@@ -181,6 +184,14 @@ static void hand_number_on(struct seen *s, struct known *gone)
         projection_hand_on(gone, k);
         return;
     }
+    projection_drop(s, gone);
+}
+
+void seen_hide(struct seen *s, const struct dot *d)
+{
+    struct known *k = seen_known(s, d);
+    if (k != NULL)
+        give_number_up(s, k);
 }
 
 /* Brings the known versions in line with the view. */
@@ -206,9 +217,7 @@ static void settle(struct seen *s)
             i++;
             continue;
         }
-        if (k->number != 0)
-            hand_number_on(s, k);
-        projection_drop(s, k);
+        give_number_up(s, k);
         blob_unref(k->token);
         *k = s->known[--s->n];
     }
@@ -343,6 +352,22 @@ static bool same_token(const struct blob *a, const struct blob *b)
     return a == b || slice_equal(slice_of(a->data, a->len), slice_of(b->data, b->len));
 }
 
+/* All that the token names: then its whole clock. It says the same, but binds the coordinator also
+ * while it has not found those versions. */
+static bool choose(struct slice token, const struct cover *group, struct buf *out)
+{
+    struct dot *dots;
+    uint32_t n;
+    if (token_dots(token, &dots, &n) != DYN_OK)
+        return false;
+    free(dots);
+    if (n == group->n) {
+        context_all(token, out);
+        return true;
+    }
+    return context_dots(token, group->dots, group->n, out) == DYN_OK;
+}
+
 void seen_contexts(const struct seen *s, const struct cover *dots, struct contexts *out)
 {
     size_t ends[CONTEXTS_MAX];
@@ -361,8 +386,7 @@ void seen_contexts(const struct seen *s, const struct cover *dots, struct contex
             if (s->known[j].token != NULL && wanted(&s->known[j], dots) &&
                 same_token(s->known[j].token, k->token))
                 cover_add_dot(&group, &s->known[j].dot);
-        if (context_dots(slice_of(k->token->data, k->token->len), group.dots, group.n,
-                         &out->bytes) == DYN_OK)
+        if (choose(slice_of(k->token->data, k->token->len), &group, &out->bytes))
             ends[out->n++] = out->bytes.len;
         cover_release(&group);
     }

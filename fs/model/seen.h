@@ -77,6 +77,7 @@ bool seen_remembers(const struct seen *s); /* the view is young enough to be bel
 void seen_forget_view(struct seen *s);
 
 struct known *seen_known(struct seen *s, const struct dot *d); /* NULL */
+void seen_hide(struct seen *s, const struct dot *d); /* no longer shown: its number passes on */
 void seen_flag(struct seen *s, const struct cover *dots, uint8_t flags);
 /* Adds the dots of all known versions that carry one of the flags. */
 void seen_collect(const struct seen *s, uint8_t flags, struct cover *out);

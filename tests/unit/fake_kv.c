@@ -309,6 +309,11 @@ static int apply(struct fake_kv *k, const struct put_request *q, struct dot *out
     }
     for (uint32_t i = 0; i < q->n_contexts && err == DYN_OK; i++)
         err = context_verify(k->mac, CLUSTER, q->key, q->contexts[i], &cover);
+    uint32_t found = 0; /* a clock binds also what is not found, single dots do not */
+    for (uint32_t i = 0; i < cover.n; i++)
+        if (k->overlook == 0 || cover.dots[i].actor.node != k->overlook)
+            cover.dots[found++] = cover.dots[i];
+    cover.n = found;
     if (err == DYN_OK && q->flags & PUT_IF_ABSENT && object_live(o))
         err = DYN_ERR_EXISTS;
     bool implicit_done = q->flags & PUT_IMPLICIT && object_live(o);
@@ -321,6 +326,24 @@ static int apply(struct fake_kv *k, const struct put_request *q, struct dot *out
         err = q->flags & PUT_DROP_ONLY ? drop(k, q, o, &cover, out) : add(k, q, o, &cover, out);
     cover_release(&cover);
     return err;
+}
+
+/* The coordinator has not got it yet. */
+static void overlook_siblings(const struct fake_kv *k, struct object *o)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < o->n; i++) {
+        if (o->siblings[i].dot.actor.node == k->overlook)
+            sibling_release(&o->siblings[i]);
+        else
+            o->siblings[kept++] = o->siblings[i];
+    }
+    o->n = kept;
+    kept = 0;
+    for (uint32_t i = 0; i < o->clock.n; i++)
+        if (o->clock.pairs[i].actor.node != k->overlook)
+            o->clock.pairs[kept++] = o->clock.pairs[i];
+    o->clock.n = kept;
 }
 
 static uint64_t do_put(void *ctx, const struct put_request *q, kv_put_done done, void *arg)
@@ -347,7 +370,9 @@ static uint64_t do_put(void *ctx, const struct put_request *q, kv_put_done done,
     object_copy(&r->put.object, o);
     for (uint32_t i = 0; i < r->put.object.n; i++)
         unload(&r->put.object.siblings[i]);
-    token_make(k->mac, CLUSTER, q->key, o, &r->token);
+    if (k->overlook != 0)
+        overlook_siblings(k, &r->put.object);
+    token_make(k->mac, CLUSTER, q->key, &r->put.object, &r->token);
     r->put.token = buf_slice(&r->token);
     r->put.replicas[0] = k->actor.node;
     r->put.n_replicas = 1;
@@ -565,6 +590,15 @@ struct dot fake_kv_chmod_beside(struct fake_kv *k, const char *key, const struct
     q.attrs.mode = mode;
     q.attrs.ctime_ns = (int64_t)k->now_us * 1000;
     return write_covering(k, key, &q, &nothing);
+}
+
+struct dot fake_kv_write_at(struct fake_kv *k, uint64_t node, const char *key, const char *value)
+{
+    uint64_t own = k->actor.node;
+    k->actor.node = node;
+    struct dot d = fake_kv_write(k, key, value, false);
+    k->actor.node = own;
+    return d;
 }
 
 struct dot fake_kv_mkdir(struct fake_kv *k, const char *key)

@@ -34,6 +34,7 @@ struct fake_kv {
     uint32_t lag;          /* so many gets see what was there at fake_kv_freeze */
     uint64_t lag_until_us; /* as all gets do until then, ... */
     uint8_t lag_below_r;   /* ... not those that ask at least so many replicas; 0: those too */
+    uint64_t overlook;     /* puts do not find what the node of this number has minted; 0: none */
     bool stale_lists;      /* listings show the entries of when this was set */
     struct fake_row *frozen;
     size_t n_frozen;
@@ -68,6 +69,8 @@ struct dot fake_kv_write_over(struct fake_kv *k, const char *key, const char *va
                               const struct dot *over);
 struct dot fake_kv_chmod_beside(struct fake_kv *k, const char *key, const struct dot *of,
                                 uint32_t mode);
+/* By another node, and beside what is there. */
+struct dot fake_kv_write_at(struct fake_kv *k, uint64_t node, const char *key, const char *value);
 struct dot fake_kv_mkdir(struct fake_kv *k, const char *key);
 void fake_kv_delete(struct fake_kv *k, const char *key);
 const struct object *fake_kv_object(struct fake_kv *k, const char *key); /* never NULL */

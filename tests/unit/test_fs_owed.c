@@ -156,6 +156,53 @@ static void test_a_drop_that_is_forbidden_leaves_both_names_each_with_its_file(v
     assert_string_equal(pending(t->a), "");
 }
 
+/* f.conflict.1 is of another node, and has not reached the coordinator yet. */
+static void split_by_node(struct world *t)
+{
+    fake_kv_write_at(&t->k, 9, "f", "theirs");
+    fake_kv_write(&t->k, "f", "mine", false);
+    assert_string_equal(sh_cat(t->a, "f.conflict.1"), "theirs");
+    t->k.overlook = 9;
+}
+
+static void test_what_a_write_replaces_and_its_coordinator_has_not_got_goes_later(void **state)
+{
+    struct world *t = *state;
+    split_by_node(t);
+    assert_int_equal(sh_echo(t->a, "better", "f.conflict.1"), 0);
+    assert_int_equal(fake_kv_live(&t->k, "f"), 3); /* "theirs" is on its way */
+    later(t->a);
+    assert_string_equal(sh_ls(t->a, ""), "f f.conflict.1 "); /* but not here */
+    t->k.overlook = 0;
+    fake_kv_run(&t->k, 60000000, NULL);
+    assert_int_equal(fake_kv_live(&t->k, "f"), 2);
+    assert_false(fake_kv_holds(&t->k, "f", "theirs"));
+    assert_true(fake_kv_holds(&t->k, "f", "better"));
+    assert_string_equal(pending(t->a), "");
+}
+
+static void test_what_rm_takes_and_its_coordinator_has_not_got_goes_later(void **state)
+{
+    struct world *t = *state;
+    split_by_node(t);
+    assert_int_equal(sh_rm(t->a, "f.conflict.1"), 0);
+    assert_string_equal(sh_ls(t->a, ""), "f ");
+    assert_int_equal(fake_kv_live(&t->k, "f"), 2);
+    t->k.overlook = 0;
+    fake_kv_run(&t->k, 60000000, NULL);
+    assert_int_equal(fake_kv_live(&t->k, "f"), 1);
+    assert_true(fake_kv_holds(&t->k, "f", "mine"));
+    assert_string_equal(pending(t->a), "");
+}
+
+static void test_settling_a_conflict_binds_a_coordinator_that_has_not_got_it(void **state)
+{
+    struct world *t = *state;
+    split_by_node(t);
+    assert_int_equal(sh_echo(t->a, "settled", "f"), 0);
+    assert_int_equal(fake_kv_live(&t->k, "f"), 1);
+}
+
 static void drained(void *arg, uint32_t left)
 {
     *(uint32_t *)arg = left;
@@ -190,6 +237,9 @@ int main(void)
         CLAIM(test_an_exclusive_create_under_the_old_name_waits_for_the_drop),
         CLAIM(test_rmdir_of_the_old_folder_waits_for_the_drop),
         CLAIM(test_a_drop_that_is_forbidden_leaves_both_names_each_with_its_file),
+        CLAIM(test_what_a_write_replaces_and_its_coordinator_has_not_got_goes_later),
+        CLAIM(test_settling_a_conflict_binds_a_coordinator_that_has_not_got_it),
+        CLAIM(test_what_rm_takes_and_its_coordinator_has_not_got_goes_later),
         CLAIM(test_unmounting_waits_for_what_is_owed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
