@@ -2,7 +2,7 @@
 /* Getting the tokens for versions that an operation wants to name. What a listing showed can be
  * ahead of what the replicas asked now hold: after a split the entries may meet before the objects
  * do. An operation that went on with fewer names would drop nothing, or leave a conflict that the
- * user has just settled. So the read is repeated, from all replicas, while hints find their way home.
+ * user has just settled. So the read is repeated, from all replicas, while hints find their way.
  */
 #ifndef DYN_FS_NAMING_H
 #define DYN_FS_NAMING_H

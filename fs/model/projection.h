@@ -4,8 +4,8 @@
  * what is left is a conflict: the directory, else the newest by (time, dot), holds the name, the
  * others are name.conflict.N, newest first, the same on each mount. Within a mount a number sticks
  * to its version and is never given again (F3); a version that takes over the name keeps its
- * conflict name as an alias (F2). Names resolve by table, not by parsing (F20). A stored key that is
- * really called so keeps its name, also against a projection that had it before. */
+ * conflict name as an alias (F2). Names resolve by table, not by parsing (F20). A stored key that
+ * is really called so keeps its name, also against a projection that had it before. */
 #ifndef DYN_FS_PROJECTION_H
 #define DYN_FS_PROJECTION_H
 
