@@ -20,6 +20,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cluster_space.h"
 #include "daemon.h"
 #include "local_cluster.h"
 #include "model/client.h"
@@ -50,6 +51,7 @@ struct mount {
     struct fuse_channel *channel;
     struct net_curl *net;
     struct client *client;
+    struct cluster_space *space;
     struct kv_port kv;
     struct fs *fs;
     struct loop_watch *watch;
@@ -84,6 +86,8 @@ static const char usage[] =
     "(explicit)\n"
     "  durability=buffered|one|quorum\n"
     "                           who has synced when close returns (buffered: nobody yet)\n"
+    "  r=N, w=N                 how many replicas must answer a read, a write (the cluster's "
+    "setting)\n"
     "  deadline=TIME            give up after so long without progress (20s)\n"
     "  attr_timeout=TIME, entry_timeout=TIME\n"
     "                           how long the kernel may keep attributes and names (1)\n"
@@ -196,6 +200,12 @@ static uint8_t count_replicas(void *arg)
     return ring == NULL ? 0 : (uint8_t)ring_n(ring);
 }
 
+static bool tell_space(void *arg, uint64_t *total, uint64_t *unused)
+{
+    struct mount *m = arg;
+    return cluster_space_get(m->space, total, unused);
+}
+
 static void channel_readable(void *arg, unsigned events)
 {
     (void)events;
@@ -232,6 +242,7 @@ static void connect_cluster(struct mount *m)
     struct net_events events = client_events(m->client);
     net_curl_set_events(m->net, &events);
     m->kv = client_kv(m->client);
+    m->space = cluster_space_new(m->client, &m->time, loop_timers(m->loop));
 }
 
 static void make_filesystem(struct mount *m)
@@ -248,6 +259,7 @@ static void make_filesystem(struct mount *m)
         .log = fs_says,
         .status = report_peers,
         .replicas = count_replicas,
+        .space = tell_space,
         .still_open = caller_holds,
     };
     m->fs = fs_new(&m->o.fs, &m->kv, &m->time, &m->random, loop_timers(m->loop), &host);
@@ -435,6 +447,7 @@ static void mount_release(struct mount *m)
 {
     fs_free(m->fs);
     fuse_channel_free(m->channel);
+    cluster_space_free(m->space);
     client_free(m->client);
     net_curl_free(m->net);
     local_cluster_close(m->local);

@@ -65,6 +65,23 @@ def ended(point):
     return not servers_of(point)
 
 
+def test_df_shows_the_disks_of_the_cluster(three_nodes, tmp_path):
+    """All three nodes keep each byte, on one disk here: as much room as that disk has."""
+    mnt = three_nodes.mount(tmp_path / "mnt").point
+    disk = os.statvfs(tmp_path)
+    room = disk.f_bavail * disk.f_frsize
+
+    def close():
+        seen = os.statvfs(mnt)
+        return abs(seen.f_bfree * seen.f_frsize - room) < room // 10 + (1 << 30)
+    wait.until(close, what="the disk's free bytes")
+    seen = os.statvfs(mnt)
+    assert seen.f_blocks >= seen.f_bfree > 0 and seen.f_bavail == seen.f_bfree
+    assert seen.f_namemax == 255
+    three_nodes.nodes[1].kill()
+    assert close(), "a node that is down keeps what it said last"
+
+
 def test_help_and_version_go_to_the_output():
     shown = dynamount("--help")
     assert shown.returncode == 0 and "HOST:PORT" in shown.stdout and "conflicts=" in shown.stdout
