@@ -16,6 +16,7 @@
 #include "model/key.h"
 
 #define LOCAL_SOURCE "local:" /* in fstab; no node's address, which ends with a port */
+#define REPLICAS_MAX 16
 #define DRAIN_US 60000000ull
 #define DURATION_US_MAX (366ull * 86400 * 1000000)
 
@@ -215,6 +216,25 @@ static int set_durability(struct mount_options *o, const char *value)
     return DYN_OK;
 }
 
+static int set_replicas(const char *value, uint8_t *out)
+{
+    uint32_t number;
+    if (parse_number(value, 10, REPLICAS_MAX, &number) != DYN_OK || number == 0)
+        return DYN_ERR_INVALID;
+    *out = (uint8_t)number;
+    return DYN_OK;
+}
+
+static int set_r(struct mount_options *o, const char *value)
+{
+    return set_replicas(value, &o->fs.r);
+}
+
+static int set_w(struct mount_options *o, const char *value)
+{
+    return set_replicas(value, &o->fs.w);
+}
+
 static int set_log(struct mount_options *o, const char *value)
 {
     if (value[0] == 0)
@@ -259,6 +279,8 @@ static const struct rule {
     {"conflicts", VALUE, set_conflicts, "show or hide"},
     {"resolve", VALUE, set_resolve, "shown, read or explicit"},
     {"durability", VALUE, set_durability, "buffered, one or quorum"},
+    {"r", VALUE, set_r, "a number of replicas from 1 to 16"},
+    {"w", VALUE, set_w, "a number of replicas from 1 to 16"},
     {"log", VALUE, set_log, "the path of a file"},
     {"log_level", VALUE, set_log_level, "debug, info, warn or error"},
     {"suid", KERNEL, NULL, NULL},

@@ -36,6 +36,7 @@ struct fs_config {
     uint64_t dirty_us;    /* publish in the background after; 30 s (F12) */
     uint64_t memory_max;  /* bytes of staged and cached content */
     uint8_t durability;   /* at close; fsync always uses quorum */
+    uint8_t r, w;         /* replicas that answer; 0: the cluster's setting, over N: all */
 };
 void fs_config_defaults(struct fs_config *c);
 

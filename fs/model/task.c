@@ -114,9 +114,19 @@ void fs_interrupt(struct fs_op *op)
     op_end(t->fs, op, EINTR);
 }
 
+static uint8_t at_most_all(const struct fs *fs, uint8_t wanted)
+{
+    uint8_t n = fs->host.replicas == NULL ? 0 : fs->host.replicas(fs->host.ctx);
+    return n != 0 && wanted > n ? n : wanted;
+}
+
 void task_options(const struct fs *fs, struct request_options *opt)
 {
     opt->timeout_ms = (uint32_t)(fs->cfg.deadline_us / 1000);
+    if (opt->r == 0)
+        opt->r = at_most_all(fs, fs->cfg.r);
+    if (opt->w == 0)
+        opt->w = at_most_all(fs, fs->cfg.w);
 }
 
 uint8_t fs_majority(const struct fs *fs)

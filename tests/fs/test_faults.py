@@ -60,6 +60,26 @@ def test_two_of_three_killed_is_an_error_in_time(three_nodes, tmp_path):
                "a write that works again")
 
 
+@pytest.mark.limit(90)
+def test_one_of_three_is_enough_to_read_with_r_1(three_nodes, tmp_path):
+    writer = three_nodes.mount(tmp_path / "writer").point
+    strict = three_nodes.mount(tmp_path / "strict", options=["deadline=3s"]).point
+    shell.run(writer, "mkdir d; for i in 1 2 3 4 5; do echo $i > d/f$i; done")
+    for i in range(1, 6):
+        assert three_nodes.nodes[0].request("GET", f"/v1/kv/d/f{i}?r=3").body == f"{i}\n".encode()
+    for node in three_nodes.nodes[1:]:
+        node.kill()
+    other = three_nodes.mount(tmp_path / "other", [0], options=["r=1", "deadline=3s"]).point
+    assert shell.run(other, "ls d; cat d/f*; stat -c %s d/f1").split() == \
+        ["f1", "f2", "f3", "f4", "f5", "1", "2", "3", "4", "5", "2"]
+    with pytest.raises(OSError):
+        (strict / "d" / "f1").read_text()
+    with pytest.raises(OSError):  # which a shell's redirection would not tell
+        (other / "d" / "f6").write_text("6\n")
+    for node in three_nodes.nodes[1:]:
+        node.restart()
+
+
 @pytest.mark.limit(120)
 def test_what_could_not_be_flushed_is_kept_and_published_later(three_nodes, tmp_path):
     mnt = three_nodes.mount(tmp_path / "mnt", options=["deadline=3s"]).point

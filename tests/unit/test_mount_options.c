@@ -112,10 +112,10 @@ static void test_what_is_missing_or_too_much_is_said(void **state)
 static void test_options_of_ours(void **state)
 {
     (void)state;
-    struct parsed p =
-        good("-f -o allow_other,uid=1000,gid=7,umask=022 -o conflicts=hide,"
-             "resolve=explicit,durability=quorum,deadline=500ms,attr_timeout=0.25,"
-             "entry_timeout=2m,log=/var/log/d,log_level=warn,drain=3,staging=1G a:1 /mnt");
+    struct parsed p = good("-f -o allow_other,uid=1000,gid=7,umask=022 -o conflicts=hide,"
+                           "resolve=explicit,durability=quorum,deadline=500ms,attr_timeout=0.25,"
+                           "entry_timeout=2m,log=/var/log/d,log_level=warn,drain=3,staging=1G"
+                           ",r=1,w=3 a:1 /mnt");
     assert_true(p.o.foreground);
     assert_true(p.o.allow_other);
     assert_true(p.o.fs.map_uid && p.o.fs.map_gid && p.o.fs.map_umask);
@@ -132,6 +132,8 @@ static void test_options_of_ours(void **state)
     assert_int_equal(p.o.log_level, LOG_LEVEL_WARN);
     assert_int_equal(p.o.drain_us, 3000000);
     assert_int_equal(p.o.fs.staging_max, 1ull << 30);
+    assert_int_equal(p.o.fs.r, 1);
+    assert_int_equal(p.o.fs.w, 3);
     mount_options_release(&p.o);
 }
 
@@ -160,6 +162,9 @@ static void test_mistakes_in_options_are_named(void **state)
     refused("a:1 /mnt -o uid=-1", "uid");
     refused("a:1 /mnt -o deadline=0", "deadline");
     refused("a:1 /mnt -o durability=", "buffered");
+    refused("a:1 /mnt -o r=0", "from 1 to 16");
+    refused("a:1 /mnt -o w=17", "from 1 to 16");
+    refused("a:1 /mnt -o r=many", "from 1 to 16");
 }
 
 static void test_a_node_of_ones_own(void **state)
