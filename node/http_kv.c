@@ -511,14 +511,8 @@ static void add_entry(struct json *entries, const struct list_entry *e)
     json_add_str(j, "dot", dot);
 }
 
-static void listed(void *arg, const struct list_reply *reply)
+static void answer_list(struct op *o, const struct list_reply *reply)
 {
-    struct op *o = arg;
-    o->pending = 0;
-    if (reply->status != DYN_OK) {
-        op_fail(o, reply->status, NULL, reply->answered, reply->needed);
-        return;
-    }
     struct json *j = json_object();
     struct buf body = BUF_EMPTY;
     json_add_bytes(j, "dir", buf_slice(&o->key));
@@ -532,6 +526,44 @@ static void listed(void *arg, const struct list_reply *reply)
     buf_put_str(&body, "\n");
     json_free(j);
     http_reply(op_end(o, 200), 200, "application/json", &body);
+}
+
+/* Nothing is listed below it: is it a directory at all? */
+static void looked_at(void *arg, const struct get_reply *reply)
+{
+    struct op *o = arg;
+    o->pending = 0;
+    if (reply->status != DYN_OK) {
+        op_fail(o, reply->status, NULL, reply->answered, reply->needed);
+        return;
+    }
+    bool is_dir = reply->implicit_dir; /* an entry came meanwhile */
+    for (uint32_t i = 0; i < reply->object.n; i++)
+        is_dir |= reply->object.siblings[i].type == SIBLING_DIR;
+    if (!is_dir) {
+        op_fail(o, DYN_ERR_NOT_FOUND,
+                object_live(&reply->object) ? "not a directory" : "no such directory", 0, 0);
+        return;
+    }
+    const struct list_reply nothing = {.status = DYN_OK};
+    answer_list(o, &nothing);
+}
+
+static void listed(void *arg, const struct list_reply *reply)
+{
+    struct op *o = arg;
+    o->pending = 0;
+    if (reply->status != DYN_OK) {
+        op_fail(o, reply->status, NULL, reply->answered, reply->needed);
+        return;
+    }
+    if (reply->n == 0 && !reply->more && o->key.len != 0) {
+        const struct get_request q = {
+            .opt = o->options.opt, .key = buf_slice(&o->key), .want = GET_META};
+        o->pending = o->cfg->kv.get(o->cfg->kv.ctx, &q, looked_at, o);
+        return;
+    }
+    answer_list(o, reply);
 }
 
 void http_dir_take(const struct http_kv_config *cfg, struct http_request *r, struct slice rest)

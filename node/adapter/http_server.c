@@ -305,8 +305,13 @@ static void handle_request(struct evhttp_request *req, void *arg)
                            : status == 408 ? dyn_err_code(DYN_ERR_TIMEOUT)
                            : status == 503 ? dyn_err_code(DYN_ERR_OVERLOAD)
                                            : "bad_http";
+        char *limit = e == HTTP_BODY_TOO_LARGE
+                          ? mem_printf("%s of %llu bytes", http_framing_message(e),
+                                       (unsigned long long)c->gate.framing.limits.body_max)
+                          : NULL;
         http_reply_close(r);
-        http_reply_error(r, status, code, http_framing_message(e));
+        http_reply_error(r, status, code, limit != NULL ? limit : http_framing_message(e));
+        free(limit);
         return;
     }
     evhttp_request_set_on_complete_cb(req, answered, c);

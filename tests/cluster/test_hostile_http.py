@@ -137,7 +137,8 @@ def test_a_value_over_its_limit_is_413_and_one_at_it_is_stored(node):
     assert node.request("GET", "/v1/kv/large").body == largest
     answer = raw(node, HEAD + b"Content-Length: 1048577\r\n\r\n", shut=False)
     assert answer.startswith(b"HTTP/1.1 413 ")
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "too_large"
+    error = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert error["error"] == "too_large" and "1048576 bytes" in error["message"]
     assert node.request("GET", "/v1/kv/framed").status == 404
 
 

@@ -89,6 +89,22 @@ def test_a_listing_is_in_pages_of_names_in_order(three_nodes):
     assert [(entry["name"], entry["type"]) for entry in root] == [("d", "directory")]
 
 
+def test_a_directory_that_is_not_there_is_404(three_nodes):
+    a, b, _ = three_nodes.nodes
+    answer = a.request("GET", "/v1/dir/nope")
+    assert answer.status == 404 and b"no such directory" in answer.body
+    a.request("PUT", "/v1/kv/d/e/f", b"x")
+    assert b.request("GET", "/v1/dir/d").status == 200
+    answer = b.request("GET", "/v1/dir/d/e/f")
+    assert answer.status == 404 and b"not a directory" in answer.body
+    assert a.request("PUT", "/v1/kv/empty", b"", headers={"Dynamount-Type": "directory"}).status == 204
+    answer = b.request("GET", "/v1/dir/empty")
+    assert answer.status == 200 and json.loads(answer.body)["entries"] == []
+    assert json.loads(b.request("GET", "/v1/dir/").body)["entries"] != []
+    a.request("DELETE", "/v1/kv/empty")
+    assert b.request("GET", "/v1/dir/empty").status == 404
+
+
 def test_a_missed_quorum_is_503_and_says_how_many_answered(three_nodes):
     a, b, c = three_nodes.nodes
     a.request("PUT", "/v1/kv/k", b"one")
