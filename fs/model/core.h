@@ -58,7 +58,7 @@ struct fs {
     int room_err; /* enum dyn_err: why the last chunk did not leave */
 
     struct list drains;
-    uint64_t next_node, next_stream;
+    uint64_t next_node, next_stream, next_cursor;
     struct fs_counters counters;
     bool closing; /* fs_free is running: nothing new starts */
 };

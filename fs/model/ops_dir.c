@@ -4,6 +4,7 @@
  * attributes are those of the moment of the answer. Projections follow their base.
  *
  *   LIST -> [NUMBERS, for each name with a conflict that is new here] -> rows -> fill
+ *   the last page: -> [GET, for each name that this mount has written and the listing lacks] -> fill
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@ struct cursor {
     size_t n, cap;
     struct buf after;
     bool started, complete;
+    uint64_t id;
     struct seen **page; /* of the page that becomes rows; referenced */
     size_t n_page, cap_page;
     struct buf page_last; /* its last name; empty: nothing comes after it */
@@ -41,7 +43,8 @@ struct reading {
     bool plus;
     fs_fill fill;
     struct numbering numbering;
-    size_t at; /* in the page */
+    size_t at;           /* in the page */
+    struct seen *recent; /* being asked for; referenced */
 };
 
 static void drop_page(struct cursor *c)
@@ -59,6 +62,7 @@ static void clear(struct cursor *c)
     c->n = 0;
     buf_clear(&c->after);
     c->started = c->complete = false;
+    c->id = ++c->dir->fs->next_cursor;
 }
 
 static void cursor_free(struct cursor *c)
@@ -80,6 +84,7 @@ static void add_row(struct cursor *c, struct seen *s, uint32_t number)
         c->rows = mem_reallocarray(c->rows, c->cap, sizeof(*c->rows));
     }
     c->rows[c->n++] = (struct row){seen_ref(s), number};
+    s->listed_by = c->id;
 }
 
 static void add_versions(struct cursor *c, struct seen *s, const struct versions *v)
@@ -190,12 +195,51 @@ static bool fill_row(struct reading *r, const struct row *row, uint64_t at)
 
 static void release(struct task *t)
 {
-    numbering_release(&container_of(t, struct reading, t)->numbering);
+    struct reading *r = container_of(t, struct reading, t);
+    numbering_release(&r->numbering);
+    seen_unref(r->recent);
 }
 
 static void go_on(struct reading *r);
 
 static void make_rows(struct reading *r);
+static void confirm_recents(struct reading *r, struct seen *after);
+
+static void on_recent(struct task *t, const struct get_reply *p)
+{
+    struct reading *r = container_of(t, struct reading, t);
+    struct seen *s = r->recent;
+    struct versions v;
+    if (p->status == DYN_OK)
+        seen_got(s, p);
+    versions_of(s, &v);
+    if (!r->t.fs->cfg.hide_conflicts)
+        projection_number(s, &v);
+    add_versions(r->c, s, &v);
+    s->listed_by = r->c->id;
+    versions_release(&v);
+    confirm_recents(r, s);
+}
+
+/* What this mount has written lately and the listing has not: the entry may lag behind (F15), or
+ * somebody has removed the file meanwhile. The file itself tells. */
+static void confirm_recents(struct reading *r, struct seen *after)
+{
+    struct cursor *c = r->c;
+    struct seen *s = seen_recent(c->dir->seen, after != NULL && after->dir != NULL ? after : NULL);
+    while (s != NULL && s->listed_by == c->id)
+        s = seen_recent(c->dir->seen, s);
+    if (s != NULL)
+        seen_ref(s);
+    seen_unref(r->recent);
+    r->recent = s;
+    if (s != NULL) {
+        task_get(&r->t, seen_key(s), GET_META, NULL, on_recent);
+        return;
+    }
+    add_unpublished(c);
+    go_on(r);
+}
 
 static void on_numbered(struct task *t, int err)
 {
@@ -235,8 +279,9 @@ static void make_rows(struct reading *r)
     }
     drop_page(c);
     if (c->complete)
-        add_unpublished(c);
-    go_on(r);
+        confirm_recents(r, NULL);
+    else
+        go_on(r);
 }
 
 static void on_list(struct task *t, const struct list_reply *p)
@@ -281,6 +326,7 @@ void fs_opendir(struct fs *fs, struct fs_op *op, uint64_t node)
     if (c != NULL) {
         c->dir = inode_hold(dir);
         list_append(&fs->cursors, &c->link);
+        clear(c);
     }
     op->open = (struct fs_open){.fh = (uint64_t)(uintptr_t)c};
     op_end(fs, op, 0);

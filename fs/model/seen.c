@@ -71,14 +71,55 @@ struct seen *seen_get(struct fs *fs, struct slice key)
     s->next_number = 1;
     buf_put_slice(&s->key, key);
     list_init(&s->idle);
+    list_init(&s->recents);
+    list_init(&s->in_recents);
     list_init(&s->inodes);
     list_init(&s->waiting);
     table_insert(&fs->seens, &s->node, table_hash(&fs->seens, key));
     return s;
 }
 
+static void forget_written(struct seen *s)
+{
+    struct seen *dir = s->dir;
+    s->dir = NULL;
+    list_remove(&s->in_recents);
+    seen_unref(dir);
+}
+
+static void remember_written(struct seen *s)
+{
+    bool live = owed_leaves_live(s);
+    s->written_us = fs_now_us(s->fs);
+    if (live == (s->dir != NULL) || s->key.len == 0)
+        return;
+    if (!live) {
+        forget_written(s);
+        return;
+    }
+    s->dir = seen_get(s->fs, key_parent(seen_key(s)));
+    list_append(&s->dir->recents, &s->in_recents);
+}
+
+struct seen *seen_recent(struct seen *dir, struct seen *after)
+{
+    struct list *l = after == NULL ? dir->recents.next : after->in_recents.next;
+    while (l != &dir->recents) {
+        struct seen *s = container_of(l, struct seen, in_recents);
+        l = l->next;
+        if (fs_now_us(s->fs) - s->written_us >= SEEN_MEMORY_US)
+            forget_written(s);
+        else if (owed_leaves_live(s))
+            return s;
+    }
+    return NULL;
+}
+
 static void seen_free(struct seen *s)
 {
+    if (s->dir != NULL)
+        forget_written(s);
+    assert(list_empty(&s->recents));
     assert(list_empty(&s->inodes) && list_empty(&s->waiting) && !s->locked);
     for (uint32_t i = 0; i < s->n; i++) {
         projection_drop(s, &s->known[i]);
@@ -119,6 +160,12 @@ void seen_unref(struct seen *s)
 
 void seen_free_all(struct fs *fs)
 {
+    size_t slot = 0;
+    for (struct table_node *n = NULL; (n = table_walk(&fs->seens, &slot, n)) != NULL;) {
+        struct seen *s = container_of(n, struct seen, node);
+        if (s->dir != NULL)
+            forget_written(s);
+    }
     for (struct table_node *n; (n = table_any(&fs->seens)) != NULL;) {
         struct seen *s = container_of(n, struct seen, node);
         assert(s->refs == 0);
@@ -311,6 +358,7 @@ void seen_put(struct seen *s, const struct put_reply *p)
     mark_xattrs(s, &p->object);
     take_token(s, p->token);
     take_replicas(s, p->replicas, p->n_replicas);
+    remember_written(s);
 }
 
 void seen_listed(struct seen *s, const struct object *entry)

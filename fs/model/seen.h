@@ -53,6 +53,13 @@ struct seen {
     bool was_served;
 
     struct owed *owed; /* what it must still lose (owed.h); NULL: nothing */
+    /* Names that this mount has written lately, by their directory: a listing may lack them. */
+    struct list recents;    /* of a directory: those in it */
+    struct seen *dir;       /* of such a name; referenced */
+    struct list in_recents; /* dir->recents */
+    uint64_t written_us;
+    uint64_t listed_by; /* the cursor that has it last (ops_dir.c) */
+
     struct list inodes;
     bool locked;
     struct list waiting; /* of struct lock_wait */
@@ -78,6 +85,9 @@ void seen_forget_view(struct seen *s);
 
 struct known *seen_known(struct seen *s, const struct dot *d); /* NULL */
 void seen_hide(struct seen *s, const struct dot *d); /* no longer shown: its number passes on */
+/* The next name in the directory, after `after` or from the first, that this mount has written within
+ * the memory's time and takes for alive; NULL. Borrowed. */
+struct seen *seen_recent(struct seen *dir, struct seen *after);
 void seen_flag(struct seen *s, const struct cover *dots, uint8_t flags);
 /* Adds the dots of all known versions that carry one of the flags. */
 void seen_collect(const struct seen *s, uint8_t flags, struct cover *out);

@@ -154,6 +154,36 @@ static void test_bytes_that_were_replaced_are_not_waited_for(void **state)
     assert_string_equal(sh_cat(t->a, "f"), "three");
 }
 
+static void test_a_listing_that_lags_shows_what_this_mount_has_made(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_mkdir(t->a, "d"), 0);
+    fake_kv_write(&t->k, "d/old", "x", false);
+    fake_kv_freeze(&t->k);
+    assert_int_equal(sh_echo(t->a, "x", "d/new"), 0);
+    assert_int_equal(sh_mkdir(t->a, "d/sub"), 0);
+    assert_int_equal(sh_mv(t->a, "d/old", "d/moved"), 0);
+    t->k.stale_lists = true;
+    assert_string_equal(sh_ls(t->a, "d"), "new sub moved ");
+    later(t->a);
+    assert_string_equal(sh_ls(t->a, "d"), "new sub moved ");
+}
+
+static void test_what_another_mount_removed_is_asked_for_once_and_not_listed(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_echo(t->a, "x", "f"), 0);
+    assert_int_equal(sh_echo(t->a, "x", "g"), 0);
+    later(t->a);
+    assert_int_equal(sh_rm(t->b, "f"), 0);
+    fake_kv_forget_counts(&t->k);
+    assert_string_equal(sh_ls(t->a, ""), "g ");
+    assert_int_equal(t->k.gets, 1);
+    fake_kv_forget_counts(&t->k);
+    assert_string_equal(sh_ls(t->a, ""), "g ");
+    assert_int_equal(t->k.gets, 0);
+}
+
 #define CLAIM(t) cmocka_unit_test_setup_teardown(t, world_set_up, world_tear_down)
 
 int main(void)
@@ -168,6 +198,8 @@ int main(void)
         CLAIM(test_a_listed_file_is_removed_when_it_can_be_named),
         CLAIM(test_a_listed_file_is_renamed_when_its_bytes_are_home),
         CLAIM(test_extended_attributes_are_not_taken_for_absent),
+        CLAIM(test_a_listing_that_lags_shows_what_this_mount_has_made),
+        CLAIM(test_what_another_mount_removed_is_asked_for_once_and_not_listed),
         CLAIM(test_bytes_that_were_replaced_are_not_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
