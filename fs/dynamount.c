@@ -91,6 +91,7 @@ static const char usage[] =
     "  deadline=TIME            give up after so long without progress (20s)\n"
     "  attr_timeout=TIME, entry_timeout=TIME\n"
     "                           how long the kernel may keep attributes and names (1)\n"
+    "  rename_limit=N           rename directories of up to so many files as a whole (10000)\n"
     "  drain=TIME               longest wait for the cluster when unmounting (60s)\n"
     "  staging=SIZE             memory for what is written to large files and not yet sent (64M)\n"
     "  log=FILE                 where to log; reopened on SIGHUP\n"

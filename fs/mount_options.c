@@ -235,6 +235,11 @@ static int set_w(struct mount_options *o, const char *value)
     return set_replicas(value, &o->fs.w);
 }
 
+static int set_rename_limit(struct mount_options *o, const char *value)
+{
+    return parse_number(value, 10, 1000000, &o->fs.rename_limit);
+}
+
 static int set_log(struct mount_options *o, const char *value)
 {
     if (value[0] == 0)
@@ -274,6 +279,7 @@ static const struct rule {
     {"attr_timeout", VALUE, set_attr_timeout, "a time such as 1, 0.5 or 500ms"},
     {"entry_timeout", VALUE, set_entry_timeout, "a time such as 1, 0.5 or 500ms"},
     {"deadline", VALUE, set_deadline, "a time of at least 1ms, such as 20s"},
+    {"rename_limit", VALUE, set_rename_limit, "a number of at most 1000000"},
     {"drain", VALUE, set_drain, "a time such as 60s"},
     {"staging", VALUE, set_staging, "a size of at least 16M, such as 64M or 1G"},
     {"conflicts", VALUE, set_conflicts, "show or hide"},

@@ -69,8 +69,8 @@ static bool good_enough(struct task *t, const struct get_reply *p)
                object_find_value(&p->object, &q->value_dot) == NULL;
     else if (s == NULL || !seen_remembers(s) || q->want == GET_DOT)
         good = true;
-    else if (q->want == GET_META)
-        good = !t->ask.whole || knows_all(s, &p->object);
+    else if (q->want == GET_META || q->want == GET_ALL)
+        good = (q->want == GET_META && !t->ask.whole) || knows_all(s, &p->object);
     else
         good = knows_newest(s, &p->object);
     seen_unref(s);

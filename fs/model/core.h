@@ -44,6 +44,7 @@ struct fs {
     uint32_t n_dirty;
     struct list contents; /* inodes with loaded content, least recently used first */
     uint64_t memory;      /* bytes of content held, staged or loaded */
+    struct list moves;    /* move.h */
     struct list owed;     /* owed.h */
     uint32_t n_owed;
 

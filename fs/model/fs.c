@@ -27,7 +27,8 @@ void fs_config_defaults(struct fs_config *c)
                             .cache_max = 32u << 20,
                             .dirty_us = 30000000,
                             .memory_max = 256u << 20,
-                            .durability = DURABILITY_BUFFERED};
+                            .durability = DURABILITY_BUFFERED,
+                            .rename_limit = 10000};
 }
 
 static void make_root(struct fs *fs)
@@ -63,6 +64,7 @@ struct fs *fs_new(const struct fs_config *cfg, const struct kv_port *kv,
     list_init(&fs->cursors);
     list_init(&fs->dirty);
     list_init(&fs->contents);
+    list_init(&fs->moves);
     list_init(&fs->owed);
     list_init(&fs->drains);
     list_init(&fs->slots_dirty);

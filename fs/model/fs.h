@@ -28,15 +28,16 @@ struct fs_config {
     /* Also who owns what no filesystem made: the root, keys that were put without attributes. The
      * mounting user, then. */
     uint32_t uid, gid, umask;
-    uint64_t deadline_us; /* lack of progress, then ETIMEDOUT; 20 s */
-    uint64_t value_max;   /* bytes of a file, EFBIG beyond; default FILE_LEN_MAX */
-    uint64_t inline_max;  /* a larger file is stored in chunks; at most CHUNK_LEN, the default */
-    uint64_t staging_max; /* bytes of large files' chunks that wait to leave; then writers wait */
-    uint64_t cache_max;   /* bytes of large files' chunks that were read */
-    uint64_t dirty_us;    /* publish in the background after; 30 s (F12) */
-    uint64_t memory_max;  /* bytes of staged and cached content */
-    uint8_t durability;   /* at close; fsync always uses quorum */
-    uint8_t r, w;         /* replicas that answer; 0: the cluster's setting, over N: all */
+    uint64_t deadline_us;  /* lack of progress, then ETIMEDOUT; 20 s */
+    uint64_t value_max;    /* bytes of a file, EFBIG beyond; default FILE_LEN_MAX */
+    uint64_t inline_max;   /* a larger file is stored in chunks; at most CHUNK_LEN, the default */
+    uint64_t staging_max;  /* bytes of large files' chunks that wait to leave; then writers wait */
+    uint64_t cache_max;    /* bytes of large files' chunks that were read */
+    uint32_t rename_limit; /* objects in a directory that is renamed; EXDEV beyond (F25) */
+    uint64_t dirty_us;     /* publish in the background after; 30 s (F12) */
+    uint64_t memory_max;   /* bytes of staged and cached content */
+    uint8_t durability;    /* at close; fsync always uses quorum */
+    uint8_t r, w;          /* replicas that answer; 0: the cluster's setting, over N: all */
 };
 void fs_config_defaults(struct fs_config *c);
 

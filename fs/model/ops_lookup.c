@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "model/control.h"
+#include "model/move.h"
 #include "model/numbering.h"
 #include "model/owed.h"
 #include "model/place.h"
@@ -65,6 +66,7 @@ static bool show(struct lookup *l, struct seen *s, uint32_t number)
     versions_release(&v);
     if (i == NULL)
         return false;
+    move_resume(i);
     answer(l->t.op, i);
     task_end(&l->t, 0);
     return true;
@@ -373,7 +375,7 @@ static void on_attr(struct task *t, const struct get_reply *p)
         inode_unname(i);
         gone = true;
     } else if (at != NULL) {
-        inode_show(t->fs, i->seen, at, i->number);
+        move_resume(inode_show(t->fs, i->seen, at, i->number));
     } else {
         i->learnt_us = i->seen->learnt_us;
     }

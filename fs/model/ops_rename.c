@@ -5,15 +5,17 @@
  * no bytes. What a rename onto a name supersedes is what this mount last served for it, never a
  * version fetched for the call (F4).
  *
- *   LOCK, LOCK -> SOURCE (bytes, if they are not here) -> [directories: LIST both, must be empty]
+ *   LOCK, LOCK -> SOURCE (bytes, if they are not here) -> [directories: LIST both, the target must be empty]
  *     -> [TOKENS of the target] -> PUT target -> the drop of the source is owed, and tried (owed.h)
  *   within one key: LOCK -> [TOKENS] -> PUT
+ *   a directory with something in it: as far as the TOKENS, then move.h
  */
 #include <errno.h>
 
 #include "base/err.h"
 #include "model/content.h"
 #include "model/large_copy.h"
+#include "model/move.h"
 #include "model/naming.h"
 #include "model/owed.h"
 #include "model/place.h"
@@ -28,6 +30,7 @@ struct renaming {
     struct inode *inode; /* held */
     uint32_t flags;
     bool listed_from, listed_to, source_read, target_read, again;
+    bool whole;         /* a directory with something in it: move.h */
     struct cover cover; /* superseded at the target */
     struct naming naming;
     struct cover drop; /* dropped at the source */
@@ -279,7 +282,7 @@ static void on_source(struct task *t, const struct get_reply *p)
         proceed(r);
 }
 
-/* Directories: only empty ones move, and only onto empty ones. */
+/* A directory moves onto an empty one only; with something in it, it moves as a whole. */
 static void on_list(struct task *t, const struct list_reply *p)
 {
     struct renaming *r = container_of(t, struct renaming, t);
@@ -300,8 +303,10 @@ static void on_list(struct task *t, const struct list_reply *p)
         seen_unref(s);
     }
     buf_release(&key);
-    if (live || p->more || place_has_unpublished(t->fs, seen_key(dir)))
-        task_end(t, of_target ? ENOTEMPTY : EXDEV);
+    live |= p->more || place_has_unpublished(t->fs, seen_key(dir));
+    r->whole |= live && !of_target;
+    if (live && of_target)
+        task_end(t, ENOTEMPTY);
     else
         proceed(r);
 }
@@ -336,6 +341,20 @@ static int refused(const struct renaming *r)
     return dir ? ENOTDIR : 0;
 }
 
+static void moved(void *arg, int err)
+{
+    struct renaming *r = arg;
+    task_end(&r->t, err);
+}
+
+static void move_whole(struct renaming *r)
+{
+    seen_unlock(&r->second);
+    seen_unlock(&r->first);
+    r->t.abandonable = true; /* whoever is killed need not wait; the move goes on */
+    move_start(r->t.fs, r->from.seen, r->to.seen, moved, r);
+}
+
 static void proceed(struct renaming *r)
 {
     struct inode *i = r->inode;
@@ -362,7 +381,9 @@ static void proceed(struct renaming *r)
         naming_start(&r->naming, &r->t, r->to.seen, &r->cover, on_target);
         return;
     }
-    if (!copy_large(r))
+    if (r->whole)
+        move_whole(r);
+    else if (!copy_large(r))
         put_target(r);
 }
 
@@ -419,6 +440,12 @@ void fs_rename(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice na
     if (err != 0) {
         place_release(&from);
         op_end(fs, op, err < 0 ? 0 : err);
+        return;
+    }
+    if (move_under_way(fs, from.seen) || move_under_way(fs, to.seen)) {
+        place_release(&from);
+        place_release(&to);
+        op_end(fs, op, EBUSY);
         return;
     }
     struct renaming *r = task_new(fs, op, sizeof(*r), release);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole trees of files, copied, archived and cloned onto a mount."""
 
+import os
 import pathlib
 
 import pytest
@@ -45,6 +46,33 @@ def test_rsync_has_nothing_to_do_the_second_time(mnt, headers):
     assert ">f.st...... linux/fs.h" in again and "*deleting   arpa/" in again
     assert again.count("linux/fs.h") == 1
     assert shell.run(mnt, f"diff -r --no-dereference {headers} copy", 60) == ""
+
+
+@pytest.mark.limit(180)
+def test_a_tree_is_renamed_whole(three_nodes, tmp_path, headers):
+    """By rename(2) itself: mv would copy where that is refused."""
+    mnt = three_nodes.mount(tmp_path / "mnt").point
+    other = three_nodes.mount(tmp_path / "other").point
+    shell.run(mnt, f"cp -a {headers} copy; mkdir sub", 120)
+    listing = "find . -printf '%P %y %m %T@ %s %l %i\\n' | grep -v '^ ' | sort"
+    before = shell.run(mnt / "copy", listing)
+    inside = os.open(mnt / "copy" / "linux", os.O_RDONLY)
+    with open(mnt / "copy" / "linux" / "fs.h", "a", encoding="utf-8") as open_file:
+        open_file.write("/* the end */\n")
+        os.rename(mnt / "copy", mnt / "sub" / "moved")
+        assert "fs.h" in os.listdir(inside)
+        assert shell.names(mnt) == ["sub"] and shell.names(other) == ["sub"]
+    os.close(inside)
+    assert (other / "sub" / "moved" / "linux" / "fs.h").read_text().endswith("/* the end */\n")
+    shell.run(mnt, f"sed -i '$d' sub/moved/linux/fs.h; touch -r {headers}/linux/fs.h sub/moved/linux/fs.h;"
+                   f"touch -r {headers}/linux sub/moved/linux")
+    assert shell.run(mnt / "sub" / "moved", "find . -name fs.h | wc -l") == "1\n"
+    for folder in mnt, other:
+        assert shell.run(folder, f"diff -r --no-dereference {headers} sub/moved", 60) == ""
+    after = shell.run(other / "sub" / "moved", listing)
+    changed = {line.rsplit(" ", 1)[0] for line in before.splitlines()} ^ \
+              {line.rsplit(" ", 1)[0] for line in after.splitlines()}
+    assert changed == set()
 
 
 @pytest.mark.limit(180)
