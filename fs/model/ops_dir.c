@@ -4,7 +4,7 @@
  * attributes are those of the moment of the answer. Projections follow their base.
  *
  *   LIST -> [NUMBERS, for each name with a conflict that is new here] -> rows -> fill
- *   the last page: -> [GET, for each name that this mount has written and the listing lacks] -> fill
+ *   the last page: -> [GET, for each name that this mount wrote and the listing lacks] -> fill
  */
 #include <errno.h>
 #include <stdlib.h>

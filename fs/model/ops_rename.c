@@ -5,7 +5,8 @@
  * no bytes. What a rename onto a name supersedes is what this mount last served for it, never a
  * version fetched for the call (F4).
  *
- *   LOCK, LOCK -> SOURCE (bytes, if they are not here) -> [directories: LIST both, the target must be empty]
+ *   LOCK, LOCK -> SOURCE (bytes, if they are not here)
+ *     -> [directories: LIST both, the target must be empty]
  *     -> [TOKENS of the target] -> PUT target -> the drop of the source is owed, and tried (owed.h)
  *   within one key: LOCK -> [TOKENS] -> PUT
  *   a directory with something in it: as far as the TOKENS, then move.h

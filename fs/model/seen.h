@@ -85,8 +85,8 @@ void seen_forget_view(struct seen *s);
 
 struct known *seen_known(struct seen *s, const struct dot *d); /* NULL */
 void seen_hide(struct seen *s, const struct dot *d); /* no longer shown: its number passes on */
-/* The next name in the directory, after `after` or from the first, that this mount has written within
- * the memory's time and takes for alive; NULL. Borrowed. */
+/* The next name in the directory, after `after` or from the first, that this mount has written
+ * lately and takes for alive; NULL. Borrowed. */
 struct seen *seen_recent(struct seen *dir, struct seen *after);
 void seen_flag(struct seen *s, const struct cover *dots, uint8_t flags);
 /* Adds the dots of all known versions that carry one of the flags. */
