@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See move.h: the two passes over the objects of a directory that moves, several at a time.
  *
- *   a copy: GET with all values -> PUT of each version, the oldest first
+ *   a copy: GET with all values -> PUT of each version, the oldest first; of a large file the
+ *           manifest, after the records of its uploads have been told of the new key (E23)
  *   a drop: owed.h, the deepest first, the directory itself last
  */
 #include <errno.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "model/chunk_io.h"
+#include "model/manifest.h"
 #include "model/move.h"
 #include "model/move_private.h"
 
@@ -18,6 +21,8 @@ struct copying {
     struct seen *from, *to;
     struct object object; /* with values */
     struct versions v;
+    struct upload_ref ref;
+    bool referenced;   /* for the version that is next */
     uint32_t left;     /* versions still to be put; v.v[left - 1] is next */
     bool plain, again; /* plain: something lives there, of an earlier try; again: was copied */
 };
@@ -27,6 +32,7 @@ static void next_copy(struct moving *m);
 static void release(struct task *t)
 {
     struct copying *c = container_of(t, struct copying, t);
+    upload_ref_cancel(&c->ref);
     seen_unref(c->from);
     seen_unref(c->to);
     object_release(&c->object);
@@ -63,6 +69,7 @@ static void on_put(struct task *t, const struct put_reply *p)
         cover_clear(&c->item->put);
     cover_add_dot(&c->item->put, &p->dot);
     c->left--;
+    c->referenced = false;
     put_next(c);
 }
 
@@ -79,6 +86,30 @@ static void replaced(const struct copying *c, struct cover *out)
                 cover_add_dot(out, &c->to->view.siblings[i].dot);
 }
 
+static void on_ref(struct upload_ref *r, int err)
+{
+    struct copying *c = r->arg;
+    c->referenced = true;
+    if (err != DYN_OK)
+        end_copy(c, fs_errno(err));
+    else
+        put_next(c);
+}
+
+/* True: it has started, and put_next comes again. */
+static bool refer(struct copying *c, struct slice manifest)
+{
+    struct manifest m;
+    if (c->referenced || manifest_decode(manifest, &m) != DYN_OK)
+        return false;
+    bool holes = m.n_uploads == 0;
+    c->ref = (struct upload_ref){.done = on_ref, .arg = c};
+    if (!holes)
+        upload_ref_start(&c->t.fs->io, &c->ref, seen_key(c->to), m.uploads, m.n_uploads, 0);
+    manifest_release(&m);
+    return !holes;
+}
+
 static void put_next(struct copying *c)
 {
     struct fs *fs = c->t.fs;
@@ -93,6 +124,9 @@ static void put_next(struct copying *c)
         end_copy(c, EXDEV); /* a value that does not come in one piece */
         return;
     }
+    bool large = valued && s->manifest_len != 0;
+    if (large && refer(c, slice_of(bytes->value->data, bytes->value->len)))
+        return;
     struct contexts contexts;
     struct cover cover = COVER_EMPTY;
     struct blob *unmarked = NULL;
@@ -109,6 +143,8 @@ static void put_next(struct copying *c)
         q.attrs.ctime_ns = fs_wall_ns(fs);
     if (!c->plain && cover.n == 0 && c->left == c->v.n)
         q.flags |= PUT_IF_ABSENT;
+    if (large)
+        q.flags |= PUT_MANIFEST;
     if (valued)
         q.value = slice_of(bytes->value->data, bytes->value->len);
     memset(q.attrs.xattrs_hash, 0, DIGEST_LEN);

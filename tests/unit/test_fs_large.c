@@ -216,6 +216,31 @@ static void test_e23_a_rename_moves_no_bytes_and_adds_a_reference(void **state)
     do_close(t->a, t->a->node, t->a->fh);
 }
 
+static void test_f25_a_folder_moves_with_a_large_file_and_no_bytes(void **state)
+{
+    struct world *t = *state;
+    char record[128];
+    assert_int_equal(sh_mkdir(t->a, "d"), 0);
+    make_file(t->a, "d/big", 10 * MIB, 3);
+    record_of(version(t, "d/big"), record, sizeof(record));
+    assert_int_equal(do_open(t->a, "d/big", O_RDWR), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    expect_bytes(t->a, node, fh, 0, MIB, 3);
+    fake_kv_forget_counts(&t->k);
+    assert_int_equal(sh_mv(t->a, "d", "e"), 0);
+    assert_true(t->k.bytes_put < 4096);
+    assert_true(record_names(t, record, "e/big"));
+    assert_int_equal(fake_kv_live(&t->k, "d/big"), 0);
+    expect_bytes(t->a, node, fh, 9 * MIB, MIB, 3);
+    assert_int_equal(put_bytes(t->a, node, fh, 0, MIB, 7), 0);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_int_equal(fake_kv_live(&t->k, "e/big"), 1);
+    assert_int_equal(do_open(t->b, "e/big", O_RDONLY), 0);
+    expect_bytes(t->b, t->b->node, t->b->fh, 0, MIB, 7);
+    expect_bytes(t->b, t->b->node, t->b->fh, 9 * MIB, MIB, 3);
+    do_close(t->b, t->b->node, t->b->fh);
+}
+
 static void test_f24_writers_wait_when_too_much_is_on_its_way(void **state)
 {
     struct world *t = *state;
@@ -469,6 +494,7 @@ int main(void)
         T(test_f24_what_is_overwritten_whole_is_not_fetched),
         T(test_f28_unchanged_bytes_move_nothing),
         T(test_e23_a_rename_moves_no_bytes_and_adds_a_reference),
+        T(test_f25_a_folder_moves_with_a_large_file_and_no_bytes),
         T(test_f24_writers_wait_when_too_much_is_on_its_way),
         T(test_f8_chunks_that_could_not_leave_are_sent_later),
         T(test_e23_what_is_open_is_referred_to_again),
