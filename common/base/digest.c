@@ -1,60 +1,71 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The one file that includes libcrypto's digests. The algorithms are fetched once per thread:
- * OpenSSL 3 otherwise looks the implementation up by name, under a lock, for every message. */
+/* The one file that includes libcrypto's digests. A put hashes a dozen short strings, and OpenSSL's
+ * EVP interface takes four allocations and a wiping of its context for each, several times what the
+ * hash itself costs. So the algorithms are called directly, on contexts of the caller's stack; the
+ * calls are deprecated because providers cannot replace them, which is no matter here. HMAC is RFC
+ * 2104 on top of them: the states after the two padded keys are computed once and copied. */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "base/digest.h"
 
-#include <assert.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <openssl/md5.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
 
-static const EVP_MD *fetch(const EVP_MD **slot, const char *name)
-{
-    if (*slot == NULL)
-        *slot = EVP_MD_fetch(NULL, name, NULL);
-    assert(*slot != NULL);
-    return *slot;
-}
-
-static void digest(const EVP_MD *md, struct slice s, uint8_t out[DIGEST_LEN])
-{
-    uint8_t full[EVP_MAX_MD_SIZE];
-    int ok = EVP_Digest(s.data, s.len, full, NULL, md, NULL);
-    if (ok != 1)
-        abort();
-    memcpy(out, full, DIGEST_LEN);
-}
-
 void digest_md5(struct slice s, uint8_t out[DIGEST_LEN])
 {
-    static _Thread_local const EVP_MD *md5;
-    digest(fetch(&md5, "MD5"), s, out);
+    MD5_CTX c;
+    if (MD5_Init(&c) != 1 || MD5_Update(&c, s.data, s.len) != 1 || MD5_Final(out, &c) != 1)
+        abort();
+}
+
+static void sha256_end(SHA256_CTX *c, uint8_t out[SHA256_DIGEST_LENGTH])
+{
+    if (SHA256_Final(out, c) != 1)
+        abort();
 }
 
 void digest_sha256(struct slice s, uint8_t out[DIGEST_LEN])
 {
-    static _Thread_local const EVP_MD *sha256;
-    digest(fetch(&sha256, "SHA256"), s, out);
+    SHA256_CTX c;
+    uint8_t full[SHA256_DIGEST_LENGTH];
+    if (SHA256_Init(&c) != 1 || SHA256_Update(&c, s.data, s.len) != 1)
+        abort();
+    sha256_end(&c, full);
+    memcpy(out, full, DIGEST_LEN);
 }
 
 struct mac {
-    EVP_MAC_CTX *ctx;
+    SHA256_CTX inner, outer; /* after the key, padded with 0x36 and with 0x5c */
 };
+
+static void start_with(SHA256_CTX *c, const uint8_t key[SHA256_CBLOCK], uint8_t pad)
+{
+    uint8_t block[SHA256_CBLOCK];
+    for (size_t i = 0; i < sizeof(block); i++)
+        block[i] = key[i] ^ pad;
+    if (SHA256_Init(c) != 1 || SHA256_Update(c, block, sizeof(block)) != 1)
+        abort();
+    OPENSSL_cleanse(block, sizeof(block));
+}
 
 struct mac *mac_new(struct slice key)
 {
     struct mac *m = mem_new(struct mac);
-    EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    char name[] = "SHA256";
-    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string("digest", name, 0),
-                           OSSL_PARAM_construct_end()};
-    m->ctx = EVP_MAC_CTX_new(hmac);
-    if (m->ctx == NULL || EVP_MAC_init(m->ctx, key.data, key.len, params) != 1)
-        abort();
-    EVP_MAC_free(hmac);
+    uint8_t padded[SHA256_CBLOCK] = {0};
+    if (key.len > sizeof(padded)) {
+        SHA256_CTX c;
+        if (SHA256_Init(&c) != 1 || SHA256_Update(&c, key.data, key.len) != 1)
+            abort();
+        sha256_end(&c, padded);
+    } else if (key.len > 0) {
+        memcpy(padded, key.data, key.len);
+    }
+    start_with(&m->inner, padded, 0x36);
+    start_with(&m->outer, padded, 0x5c);
+    OPENSSL_cleanse(padded, sizeof(padded));
     return m;
 }
 
@@ -62,19 +73,22 @@ void mac_free(struct mac *m)
 {
     if (m == NULL)
         return;
-    EVP_MAC_CTX_free(m->ctx);
+    OPENSSL_cleanse(m, sizeof(*m));
     free(m);
 }
 
 void mac_compute(struct mac *m, const struct slice *parts, size_t n, uint8_t out[DIGEST_LEN])
 {
-    uint8_t full[EVP_MAX_MD_SIZE];
-    size_t len = 0;
-    int ok = EVP_MAC_init(m->ctx, NULL, 0, NULL); /* same key again */
-    for (size_t i = 0; i < n && ok == 1; i++)
-        ok = EVP_MAC_update(m->ctx, parts[i].data, parts[i].len);
-    if (ok != 1 || EVP_MAC_final(m->ctx, full, &len, sizeof(full)) != 1)
+    uint8_t full[SHA256_DIGEST_LENGTH];
+    SHA256_CTX c = m->inner;
+    for (size_t i = 0; i < n; i++)
+        if (SHA256_Update(&c, parts[i].data, parts[i].len) != 1)
+            abort();
+    sha256_end(&c, full);
+    c = m->outer;
+    if (SHA256_Update(&c, full, sizeof(full)) != 1)
         abort();
+    sha256_end(&c, full);
     memcpy(out, full, DIGEST_LEN);
 }
 

@@ -29,6 +29,8 @@ static void test_sha256_is_cut_to_its_first_half(void **state)
     uint8_t out[DIGEST_LEN];
     digest_sha256(slice_str("abc"), out);
     assert_hex(out, "ba7816bf8f01cfea414140de5dae2223");
+    digest_sha256(slice_of(NULL, 0), out);
+    assert_hex(out, "e3b0c44298fc1c149afbf4c8996fb924");
 }
 
 static void test_mac_agrees_with_rfc_4231(void **state)
@@ -39,6 +41,18 @@ static void test_mac_agrees_with_rfc_4231(void **state)
     struct slice whole = slice_str("what do ya want for nothing?");
     mac_compute(m, &whole, 1, out);
     assert_hex(out, "5bdcc146bf60754e6a042426089575c7");
+    mac_free(m);
+}
+
+static void test_mac_hashes_a_key_that_is_longer_than_a_block(void **state)
+{
+    (void)state;
+    uint8_t out[DIGEST_LEN], key[131];
+    memset(key, 0xaa, sizeof(key));
+    struct mac *m = mac_new(slice_of(key, sizeof(key)));
+    struct slice whole = slice_str("Test Using Larger Than Block-Size Key - Hash Key First");
+    mac_compute(m, &whole, 1, out);
+    assert_hex(out, "60e431591ee0b67f0d8a26aacbf5b77f");
     mac_free(m);
 }
 
@@ -90,6 +104,7 @@ int main(void)
         cmocka_unit_test(test_md5_agrees_with_rfc_1321),
         cmocka_unit_test(test_sha256_is_cut_to_its_first_half),
         cmocka_unit_test(test_mac_agrees_with_rfc_4231),
+        cmocka_unit_test(test_mac_hashes_a_key_that_is_longer_than_a_block),
         cmocka_unit_test(test_a_mac_is_over_the_parts_in_order_and_can_be_used_again),
         cmocka_unit_test(test_another_key_gives_another_mac),
         cmocka_unit_test(test_digests_differ_by_any_byte),
