@@ -21,9 +21,11 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "adapter/http_gate.h"
+#include "adapter/http_reason.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -33,8 +35,9 @@
 #define BACKLOG 1024
 #define READ_WINDOW_US 1000000u /* over which a reader's speed is looked at */
 #define READ_SLOW_RATE                                                                             \
-    (64u << 10)        /* who takes less, bytes a second, is cut off when memory is short */
-#define COPY_MAX 4096u /* answers up to this are copied, larger ones are referenced */
+    (64u << 10)         /* who takes less, bytes a second, is cut off when memory is short */
+#define PUSH_MAX 65536u /* answers up to this are written at once */
+#define COPY_MAX 4096u  /* answers up to this are copied, larger ones are referenced */
 
 struct http_conn {
     struct list link;
@@ -45,6 +48,7 @@ struct http_conn {
     uint64_t handled;                        /* requests handed over by evhttp */
     uint64_t linger_us;                      /* evhttp is done with it, it is freed then */
     bool ended;                              /* evhttp is done with it */
+    bool plain;                              /* what is answered may go straight to the socket */
     uint64_t output;                         /* bytes of answers that wait for the reader */
     uint64_t taken, window_taken, window_us; /* how fast he takes them */
 };
@@ -76,8 +80,10 @@ struct http_server {
     struct timer round;
     struct http_server_stats stats;
     uint16_t port;
-    uint64_t output; /* of all connections */
-    bool full;       /* not accepting: too many connections or descriptors */
+    uint64_t output;    /* of all connections */
+    bool full;          /* not accepting: too many connections or descriptors */
+    time_t date_second; /* of date */
+    char date[32];
 };
 
 void http_server_config_defaults(struct http_server_config *c)
@@ -138,6 +144,7 @@ static struct bufferevent *connection_new(struct event_base *base, void *arg)
     c->bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
     if (c->bev == NULL)
         abort(); /* as any allocation */
+    c->plain = true;
     bufferevent_incref(c->bev);
     bufferevent_set_timeouts(c->bev, NULL, &write_timeout);
     c->server = s;
@@ -398,10 +405,25 @@ static struct evbuffer *to_evbuffer(struct buf *bytes)
     return out;
 }
 
-/* evhttp reads on to see a close; see the top of this file. */
-static void stop_reading(struct http_request *r)
+/* Sends what has been answered at once, where evhttp would wait for the poller to call the socket
+ * writable: that costs two changes of what is polled and a turn of the loop for each answer. When
+ * all is out, evhttp is told so after this turn; what does not fit goes the usual way. Reading
+ * stops until then, as evhttp reads on to see a close; see the top of this file. */
+static void push(struct http_conn *c)
 {
-    bufferevent_disable(r->conn->bev, EV_READ);
+    struct evbuffer *output = bufferevent_get_output(c->bev);
+    int n = 0;
+    if (c->plain && evbuffer_get_length(output) <= PUSH_MAX) {
+        evbuffer_unfreeze(output, 1);
+        n = evbuffer_write(output, bufferevent_getfd(c->bev));
+        evbuffer_freeze(output, 1);
+    }
+    if (n <= 0 || evbuffer_get_length(output) > 0) {
+        bufferevent_disable(c->bev, EV_READ);
+        return;
+    }
+    bufferevent_disable(c->bev, EV_WRITE);
+    bufferevent_trigger(c->bev, EV_WRITE, BEV_OPT_DEFER_CALLBACKS);
 }
 
 static void request_done(struct http_request *r)
@@ -420,47 +442,25 @@ void http_reply_close(struct http_request *r)
     evhttp_add_header(r->headers, "Connection", "close");
 }
 
-static const char *reason(int status)
+/* evhttp formats the date anew for each answer, unless there is one. */
+static void add_date(struct http_request *r)
 {
-    static const struct {
-        int status;
-        const char *reason;
-    } reasons[] = {
-        {200, "OK"},
-        {201, "Created"},
-        {204, "No Content"},
-        {206, "Partial Content"},
-        {300, "Multiple Choices"},
-        {400, "Bad Request"},
-        {401, "Unauthorized"},
-        {403, "Forbidden"},
-        {404, "Not Found"},
-        {405, "Method Not Allowed"},
-        {408, "Request Timeout"},
-        {409, "Conflict"},
-        {410, "Gone"},
-        {412, "Precondition Failed"},
-        {413, "Content Too Large"},
-        {416, "Range Not Satisfiable"},
-        {417, "Expectation Failed"},
-        {421, "Misdirected Request"},
-        {431, "Request Header Fields Too Large"},
-        {500, "Internal Server Error"},
-        {501, "Not Implemented"},
-        {503, "Service Unavailable"},
-        {504, "Gateway Timeout"},
-        {505, "HTTP Version Not Supported"},
-        {507, "Insufficient Storage"},
-    };
-    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
-        if (reasons[i].status == status)
-            return reasons[i].reason;
-    return "Unknown";
+    struct http_server *s = r->conn->server;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    if (now.tv_sec != s->date_second) {
+        struct tm tm;
+        gmtime_r(&now.tv_sec, &tm);
+        evutil_date_rfc1123(s->date, sizeof(s->date), &tm);
+        s->date_second = now.tv_sec;
+    }
+    evhttp_add_header(r->headers, "Date", s->date);
 }
 
 void http_reply(struct http_request *r, int status, const char *type, struct buf *body)
 {
     assert(!r->streaming);
+    add_date(r);
     if (type != NULL)
         evhttp_add_header(r->headers, "Content-Type", type);
     if (http_request_method(r) == HTTP_HEADERS) {
@@ -471,9 +471,9 @@ void http_reply(struct http_request *r, int status, const char *type, struct buf
         buf_release(body);
     }
     struct evbuffer *out = to_evbuffer(body);
-    evhttp_send_reply(r->req, status, reason(status), out);
+    evhttp_send_reply(r->req, status, http_reason(status), out);
     evbuffer_free(out);
-    stop_reading(r);
+    push(r->conn);
     request_done(r);
 }
 
@@ -493,9 +493,10 @@ void http_stream_start(struct http_request *r, int status, const char *type)
 {
     assert(!r->streaming);
     r->streaming = true;
+    add_date(r);
     evhttp_add_header(r->headers, "Content-Type", type);
-    evhttp_send_reply_start(r->req, status, reason(status));
-    stop_reading(r);
+    evhttp_send_reply_start(r->req, status, http_reason(status));
+    push(r->conn);
 }
 
 void http_stream_chunk(struct http_request *r, struct buf *bytes)
@@ -504,7 +505,7 @@ void http_stream_chunk(struct http_request *r, struct buf *bytes)
     struct evbuffer *out = to_evbuffer(bytes);
     evhttp_send_reply_chunk(r->req, out);
     evbuffer_free(out);
-    stop_reading(r);
+    push(r->conn);
 }
 
 static void piece_written(struct evhttp_connection *evcon, void *arg)
@@ -526,7 +527,7 @@ void http_stream_chunk_then(struct http_request *r, struct buf *bytes, void (*wr
     r->written_arg = arg;
     evhttp_send_reply_chunk_with_cb(r->req, out, piece_written, r);
     evbuffer_free(out);
-    stop_reading(r);
+    bufferevent_disable(r->conn->bev, EV_READ); /* pieces are large: the poller paces them */
 }
 
 void http_stream_abort(struct http_request *r)
@@ -540,7 +541,7 @@ void http_stream_end(struct http_request *r)
 {
     assert(r->streaming);
     evhttp_send_reply_end(r->req); /* the last chunk has yet to be written, so nothing ends here */
-    stop_reading(r);
+    push(r->conn);
     request_done(r);
 }
 

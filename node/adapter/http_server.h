@@ -2,7 +2,7 @@
 /* HTTP/1.1 for a node: evhttp on the event loop, behind a gate that lets only whole and clean
  * requests through (adapter/http_gate.h), with every limit set. A handler gets one request at a
  * time of each connection and answers it at once or later; answers leave in the order of the
- * requests. */
+ * requests. The program must ignore SIGPIPE. */
 #ifndef DYN_ADAPTER_HTTP_SERVER_H
 #define DYN_ADAPTER_HTTP_SERVER_H
 

@@ -2,6 +2,7 @@
 /* The server as a hostile or clumsy client meets it, over raw sockets on loopback. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -452,6 +453,7 @@ static void test_connections_over_the_limit_wait_for_a_place(void **state)
 
 int main(void)
 {
+    signal(SIGPIPE, SIG_IGN); /* as every program with sockets */
 #define HTTP_TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
     const struct CMUnitTest tests[] = {
         HTTP_TEST(test_pipelined_requests_are_answered_in_order_though_the_first_waits),
