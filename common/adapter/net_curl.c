@@ -7,6 +7,8 @@
 #include <assert.h>
 #include <curl/curl.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "adapter/net_queue.h"
 #include "base/err.h"
@@ -48,7 +50,9 @@ struct net_curl {
     struct list readable; /* posts with bytes not yet handed on */
     CURL *idle[EASY_IDLE_MAX];
     uint32_t n_idle;
-    char *last_failure; /* for people */
+    char *last_failure;            /* for people */
+    struct socket_watch **watches; /* by descriptor */
+    size_t n_watches;
 };
 
 void net_curl_config_defaults(struct net_curl_config *c)
@@ -81,10 +85,15 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 
 static void act(struct net_curl *n, curl_socket_t fd, int mask);
 
+/* A connection that is kept stays with the poller between posts: taking it out and putting it back
+ * would cost two system calls for each. What an idle one reports is its end, most likely, and
+ * libcurl sees that for itself before it uses the connection again. */
 struct socket_watch {
     struct net_curl *net;
     struct loop_watch *watch;
     curl_socket_t fd;
+    bool kept; /* a connection; else libcurl's own, which it closes without a word */
+    bool idle;
 };
 
 static void socket_ready(void *arg, unsigned events)
@@ -92,34 +101,77 @@ static void socket_ready(void *arg, unsigned events)
     struct socket_watch *s = arg;
     int mask =
         (events & LOOP_READ ? CURL_CSELECT_IN : 0) | (events & LOOP_WRITE ? CURL_CSELECT_OUT : 0);
-    act(s->net, s->fd, mask); /* may free s */
+    if (s->idle)
+        loop_watch_set(s->watch, 0);
+    else
+        act(s->net, s->fd, mask); /* may free s */
+}
+
+static struct socket_watch **watch_of(struct net_curl *n, curl_socket_t fd)
+{
+    size_t i = (size_t)fd;
+    if (i >= n->n_watches) {
+        n->watches = mem_reallocarray(n->watches, i + 64, sizeof(struct socket_watch *));
+        memset(n->watches + n->n_watches, 0, (i + 64 - n->n_watches) * sizeof(*n->watches));
+        n->n_watches = i + 64;
+    }
+    return &n->watches[i];
+}
+
+static struct socket_watch *watch_add(struct net_curl *n, curl_socket_t fd, bool kept)
+{
+    struct socket_watch *s = mem_new(struct socket_watch);
+    s->net = n;
+    s->fd = fd;
+    s->kept = kept;
+    s->watch = loop_watch_new(n->loop, fd, 0, socket_ready, s);
+    *watch_of(n, fd) = s;
+    return s;
+}
+
+static void watch_drop(struct net_curl *n, curl_socket_t fd)
+{
+    struct socket_watch **at = watch_of(n, fd);
+    if (*at == NULL)
+        return;
+    loop_watch_free((*at)->watch);
+    free(*at);
+    *at = NULL;
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socketp)
 {
     struct net_curl *n = arg;
-    struct socket_watch *s = socketp;
+    struct socket_watch *s = *watch_of(n, fd);
     (void)easy;
-    if (what == CURL_POLL_REMOVE) {
-        if (s != NULL) {
-            loop_watch_free(s->watch);
-            free(s);
-            curl_multi_assign(n->multi, fd, NULL);
-        }
-        return 0;
-    }
-    unsigned events =
-        (what & CURL_POLL_IN ? LOOP_READ : 0u) | (what & CURL_POLL_OUT ? LOOP_WRITE : 0u);
-    if (s == NULL) {
-        s = mem_new(struct socket_watch);
-        s->net = n;
-        s->fd = fd;
-        s->watch = loop_watch_new(n->loop, fd, events, socket_ready, s);
-        curl_multi_assign(n->multi, fd, s);
+    (void)socketp;
+    if (what == CURL_POLL_REMOVE && s != NULL && s->kept) {
+        s->idle = true;
+    } else if (what == CURL_POLL_REMOVE) {
+        watch_drop(n, fd);
     } else {
-        loop_watch_set(s->watch, events);
+        s = s != NULL ? s : watch_add(n, fd, false);
+        s->idle = false;
+        loop_watch_set(s->watch, (what & CURL_POLL_IN ? LOOP_READ : 0u) |
+                                     (what & CURL_POLL_OUT ? LOOP_WRITE : 0u));
     }
     return 0;
+}
+
+static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *to)
+{
+    (void)purpose;
+    int fd = socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+    if (fd < 0)
+        return CURL_SOCKET_BAD;
+    watch_add(arg, fd, true);
+    return fd;
+}
+
+static int on_close(void *arg, curl_socket_t fd)
+{
+    watch_drop(arg, fd);
+    return close(fd);
 }
 
 static int on_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -160,6 +212,10 @@ static CURL *easy_new(struct net_curl *n)
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)n->cfg.connect_timeout_ms);
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)n->cfg.post_timeout_ms);
     curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)IDLE_REUSE_S);
+    curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open);
+    curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, n);
+    curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, n);
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(e, CURLOPT_POST, 1L);
     return e;
@@ -488,7 +544,10 @@ void net_curl_free(struct net_curl *n)
     }
     while (n->n_idle > 0)
         curl_easy_cleanup(n->idle[--n->n_idle]);
-    curl_multi_cleanup(n->multi); /* closes the kept connections, through on_socket */
+    curl_multi_cleanup(n->multi); /* closes the kept connections, through on_close */
+    for (size_t i = 0; i < n->n_watches; i++)
+        watch_drop(n, (curl_socket_t)i);
+    free(n->watches);
     curl_slist_free_all(n->headers);
     timer_cancel(loop_timers(n->loop), &n->curl_timer);
     timer_cancel(loop_timers(n->loop), &n->linger_timer);
