@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See buf.h. Every length that a reader takes is compared with what is left before a pointer moves,
- * so no input can make it read past the end. */
+/* See buf.h: what is not called for each field of each message. */
 #include "base/buf.h"
 
 #include <assert.h>
@@ -30,33 +29,21 @@ bool slice_has_prefix(struct slice s, struct slice prefix)
     return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.data, prefix.data, prefix.len) == 0);
 }
 
-void buf_release(struct buf *b)
+void buf_free(struct buf *b)
 {
     free(b->data);
     *b = BUF_EMPTY;
 }
 
-void buf_clear(struct buf *b)
-{
-    b->len = 0;
-}
-
-void buf_reserve(struct buf *b, size_t extra)
+void buf_grow(struct buf *b, size_t extra)
 {
     size_t need = b->len + extra;
     assert(need >= extra);
-    if (need <= b->cap)
-        return;
-    size_t cap = b->cap < 32 ? 64 : b->cap * 2;
+    size_t cap = b->cap < 128 ? 256 : b->cap * 2; /* most messages and rows fit at once */
     if (cap < need)
         cap = need;
     b->data = mem_realloc(b->data, cap);
     b->cap = cap;
-}
-
-struct slice buf_slice(const struct buf *b)
-{
-    return slice_of(b->data, b->len);
 }
 
 struct buf buf_take(struct buf *b)
@@ -64,20 +51,6 @@ struct buf buf_take(struct buf *b)
     struct buf out = *b;
     *b = BUF_EMPTY;
     return out;
-}
-
-void buf_put(struct buf *b, const void *data, size_t len)
-{
-    if (len == 0)
-        return;
-    buf_reserve(b, len);
-    memcpy(b->data + b->len, data, len);
-    b->len += len;
-}
-
-void buf_put_slice(struct buf *b, struct slice s)
-{
-    buf_put(b, s.data, s.len);
 }
 
 void buf_put_str(struct buf *b, const char *s)
@@ -99,48 +72,7 @@ void buf_printf(struct buf *b, const char *fmt, ...)
     b->len += (size_t)n;
 }
 
-void buf_put_u8(struct buf *b, uint8_t v)
-{
-    buf_put(b, &v, 1);
-}
-
-static void put_le(struct buf *b, uint64_t v, unsigned n)
-{
-    uint8_t t[8];
-    for (unsigned i = 0; i < n; i++)
-        t[i] = (uint8_t)(v >> (8 * i));
-    buf_put(b, t, n);
-}
-
-static void put_be(struct buf *b, uint64_t v, unsigned n)
-{
-    uint8_t t[8];
-    for (unsigned i = 0; i < n; i++)
-        t[n - 1 - i] = (uint8_t)(v >> (8 * i));
-    buf_put(b, t, n);
-}
-
-void buf_put_u32(struct buf *b, uint32_t v)
-{
-    put_le(b, v, 4);
-}
-
-void buf_put_u64(struct buf *b, uint64_t v)
-{
-    put_le(b, v, 8);
-}
-
-void buf_put_u32_be(struct buf *b, uint32_t v)
-{
-    put_be(b, v, 4);
-}
-
-void buf_put_u64_be(struct buf *b, uint64_t v)
-{
-    put_be(b, v, 8);
-}
-
-void buf_put_varint(struct buf *b, uint64_t v)
+void buf_put_long_varint(struct buf *b, uint64_t v)
 {
     uint8_t t[10];
     size_t n = 0;
@@ -152,12 +84,6 @@ void buf_put_varint(struct buf *b, uint64_t v)
     buf_put(b, t, n);
 }
 
-void buf_put_bytes(struct buf *b, struct slice s)
-{
-    buf_put_varint(b, s.len);
-    buf_put(b, s.data, s.len);
-}
-
 void buf_set_u32(struct buf *b, size_t at, uint32_t v)
 {
     assert(at + 4 <= b->len);
@@ -165,99 +91,7 @@ void buf_set_u32(struct buf *b, size_t at, uint32_t v)
         b->data[at + i] = (uint8_t)(v >> (8 * i));
 }
 
-struct reader reader_of(struct slice s)
-{
-    return (struct reader){s.data, s.len == 0 ? s.data : s.data + s.len, false};
-}
-
-bool reader_ok(const struct reader *r)
-{
-    return !r->bad;
-}
-
-bool reader_done(const struct reader *r)
-{
-    return !r->bad && r->p == r->end;
-}
-
-size_t reader_left(const struct reader *r)
-{
-    return r->bad ? 0 : (size_t)(r->end - r->p);
-}
-
-void reader_fail(struct reader *r)
-{
-    r->bad = true;
-    r->p = r->end;
-}
-
-struct slice read_raw(struct reader *r, size_t len)
-{
-    if (r->bad || len > (size_t)(r->end - r->p)) {
-        reader_fail(r);
-        return slice_of(NULL, 0);
-    }
-    struct slice s = slice_of(r->p, len);
-    if (len != 0)
-        r->p += len;
-    return s;
-}
-
-void read_copy(struct reader *r, void *out, size_t len)
-{
-    struct slice s = read_raw(r, len);
-    if (len == 0)
-        return;
-    if (s.len == len)
-        memcpy(out, s.data, len);
-    else
-        memset(out, 0, len);
-}
-
-static uint64_t read_le(struct reader *r, unsigned n)
-{
-    struct slice s = read_raw(r, n);
-    uint64_t v = 0;
-    for (unsigned i = 0; i < s.len; i++)
-        v |= (uint64_t)s.data[i] << (8 * i);
-    return v;
-}
-
-static uint64_t read_be(struct reader *r, unsigned n)
-{
-    struct slice s = read_raw(r, n);
-    uint64_t v = 0;
-    for (unsigned i = 0; i < s.len; i++)
-        v = v << 8 | s.data[i];
-    return v;
-}
-
-uint8_t read_u8(struct reader *r)
-{
-    return (uint8_t)read_le(r, 1);
-}
-
-uint32_t read_u32(struct reader *r)
-{
-    return (uint32_t)read_le(r, 4);
-}
-
-uint64_t read_u64(struct reader *r)
-{
-    return read_le(r, 8);
-}
-
-uint32_t read_u32_be(struct reader *r)
-{
-    return (uint32_t)read_be(r, 4);
-}
-
-uint64_t read_u64_be(struct reader *r)
-{
-    return read_be(r, 8);
-}
-
-uint64_t read_varint(struct reader *r)
+uint64_t read_long_varint(struct reader *r)
 {
     uint64_t v = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
@@ -274,16 +108,6 @@ uint64_t read_varint(struct reader *r)
     return 0;
 }
 
-struct slice read_bytes(struct reader *r)
-{
-    uint64_t len = read_varint(r);
-    if (len > reader_left(r)) {
-        reader_fail(r);
-        return slice_of(NULL, 0);
-    }
-    return read_raw(r, (size_t)len);
-}
-
 static const char base64_alphabet[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -296,6 +120,7 @@ void buf_put_base64url(struct buf *b, struct slice s)
             v |= (uint32_t)s.data[i + 1] << 8;
         if (n > 2)
             v |= s.data[i + 2];
+        buf_reserve(b, 4);
         for (size_t k = 0; k <= n; k++)
             buf_put_u8(b, (uint8_t)base64_alphabet[v >> (18 - 6 * k) & 63]);
     }

@@ -7,12 +7,12 @@ struct state {
     uint64_t v0, v1, v2, v3;
 };
 
-static uint64_t rotate(uint64_t v, unsigned by)
+static inline uint64_t rotate(uint64_t v, unsigned by)
 {
     return v << by | v >> (64 - by);
 }
 
-static void rounds(struct state *s, int n)
+static inline void rounds(struct state *s, int n)
 {
     for (int i = 0; i < n; i++) {
         s->v0 += s->v1;
@@ -26,6 +26,13 @@ static void rounds(struct state *s, int n)
         s->v1 = rotate(s->v1, 17) ^ s->v2;
         s->v2 = rotate(s->v2, 32);
     }
+}
+
+static uint64_t load_word(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof(v));
+    return le64toh(v);
 }
 
 static uint64_t load(const uint8_t *p, size_t n)
@@ -47,8 +54,8 @@ static void squeeze(struct state *s, uint8_t *out)
 {
     rounds(s, 4);
     uint64_t v = s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
-    for (int i = 0; i < 8; i++)
-        out[i] = (uint8_t)(v >> (8 * i));
+    v = htole64(v);
+    memcpy(out, &v, sizeof(v));
 }
 
 void siphash128(const struct siphash_key *key, struct slice in, uint8_t out[DIGEST_LEN])
@@ -61,7 +68,7 @@ void siphash128(const struct siphash_key *key, struct slice in, uint8_t out[DIGE
     };
     size_t whole = in.len / 8 * 8;
     for (size_t i = 0; i < whole; i += 8)
-        absorb(&s, load(in.data + i, 8));
+        absorb(&s, load_word(in.data + i));
     uint64_t rest = in.len > whole ? load(in.data + whole, in.len - whole) : 0;
     absorb(&s, rest | (uint64_t)in.len << 56);
     s.v2 ^= 0xee;
