@@ -27,6 +27,7 @@
 #include "model/fs.h"
 #include "mount_options.h"
 #include "mount_point.h"
+#include "recovery.h"
 
 #define GREETING_US 1000000u        /* how long the first answer may take before a warning */
 #define PROGRESS_US 1000000u        /* between reports on what is still to be published */
@@ -37,13 +38,14 @@ enum exit_status {
     EXIT_OK = 0,
     EXIT_NOT_MOUNTED = 1,
     EXIT_USAGE = 2,
-    EXIT_UNPUBLISHED = 3, /* the mount is gone, and with it changes that no quorum took */
+    EXIT_UNPUBLISHED = 3, /* the mount is gone; changes that no quorum took are on this machine */
 };
 
 struct mount {
     struct mount_options o;
     char *mountpoint;            /* absolute */
     char *log;                   /* absolute, NULL: none */
+    char *recovered;             /* absolute, NULL: nowhere to keep what is not published */
     struct local_cluster *local; /* NULL: the cluster is somebody else's */
     struct loop *loop;
     struct time_port time;
@@ -94,6 +96,7 @@ static const char usage[] =
     "  rename_limit=N           rename directories of up to so many files as a whole (10000)\n"
     "  drain=TIME               longest wait for the cluster when unmounting (60s)\n"
     "  staging=SIZE             memory for what is written to large files and not yet sent (64M)\n"
+    "  recovered=FOLDER         where changes go that could not be published before the end\n"
     "  log=FILE                 where to log; reopened on SIGHUP\n"
     "  log_level=LEVEL          debug, info, warn or error\n"
     "and those of mount(8). Unmount with umount or fusermount3 -u. See dynamount(1).\n";
@@ -302,6 +305,20 @@ static int open_log(struct mount *m, char **message)
     return err;
 }
 
+static int choose_recovered(struct mount *m, char **message)
+{
+    if (m->o.recovered == NULL) {
+        m->recovered = recovery_folder();
+        return DYN_OK;
+    }
+    int err = mount_point_absolute(m->o.recovered, &m->recovered, message);
+    if (err == DYN_OK && mount_point_contains(m->mountpoint, m->recovered)) {
+        *message = mem_printf("the folder %s must not be inside the mount", m->recovered);
+        err = DYN_ERR_INVALID;
+    }
+    return err;
+}
+
 static int open_local(struct mount *m, char **message)
 {
     char *folder;
@@ -327,6 +344,8 @@ static int prepare(struct mount *m, char **message)
     int err = mount_point_prepare(m->o.mountpoint, &m->mountpoint, message);
     if (err == DYN_OK && m->o.log != NULL)
         err = open_log(m, message);
+    if (err == DYN_OK)
+        err = choose_recovered(m, message);
     if (err == DYN_OK && m->o.local != NULL)
         err = open_local(m, message);
     return err;
@@ -438,9 +457,11 @@ static int serve(struct mount *m, int report)
     timer_cancel(loop_timers(m->loop), &m->progress);
     loop_watch_free(m->watch);
     fuse_channel_unmount(m->channel);
-    if (m->unpublished > 0)
-        log_error("dynamount", "%u changed files could not be published and are lost",
-                  m->unpublished);
+    if (m->unpublished > 0) {
+        uint32_t lost = recovery_save(m->fs, m->recovered);
+        log_error("dynamount", "%u changed files could not be published, %u of them are lost",
+                  m->unpublished, lost);
+    }
     return status == EXIT_OK && m->unpublished > 0 ? EXIT_UNPUBLISHED : status;
 }
 
@@ -457,6 +478,7 @@ static void mount_release(struct mount *m)
     loop_free(m->loop);
     free(m->mountpoint);
     free(m->log);
+    free(m->recovered);
     mount_options_release(&m->o);
 }
 

@@ -37,6 +37,7 @@ void mount_options_release(struct mount_options *o)
     free(o->subdir);
     free(o->mountpoint);
     free(o->log);
+    free(o->recovered);
     buf_release(&o->kernel);
     memset(o, 0, sizeof(*o));
 }
@@ -249,6 +250,15 @@ static int set_log(struct mount_options *o, const char *value)
     return DYN_OK;
 }
 
+static int set_recovered(struct mount_options *o, const char *value)
+{
+    if (value[0] == 0)
+        return DYN_ERR_INVALID;
+    free(o->recovered);
+    o->recovered = mem_strdup(value);
+    return DYN_OK;
+}
+
 static int set_log_level(struct mount_options *o, const char *value)
 {
     return log_level_parse(value, &o->log_level);
@@ -282,6 +292,7 @@ static const struct rule {
     {"rename_limit", VALUE, set_rename_limit, "a number of at most 1000000"},
     {"drain", VALUE, set_drain, "a time such as 60s"},
     {"staging", VALUE, set_staging, "a size of at least 16M, such as 64M or 1G"},
+    {"recovered", VALUE, set_recovered, "the path of a folder"},
     {"conflicts", VALUE, set_conflicts, "show or hide"},
     {"resolve", VALUE, set_resolve, "shown, read or explicit"},
     {"durability", VALUE, set_durability, "buffered, one or quorum"},

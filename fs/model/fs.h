@@ -71,6 +71,23 @@ void fs_drain(struct fs *fs, uint64_t limit_us, void (*done)(void *arg, uint32_t
 /* Files with unpublished changes, and old names that could not be dropped yet. */
 uint32_t fs_dirty_count(const struct fs *fs);
 
+/* What is not published when nothing more can be done: each file whose content was changed, its
+ * bytes in pieces. whole: all of it is here, else only what was written. */
+struct fs_leftover {
+    struct slice key;
+    uint64_t size;
+    uint32_t mode;
+    int64_t mtime_ns;
+    bool whole;
+};
+struct fs_leftovers {
+    void *arg;
+    void (*begin)(void *arg, const struct fs_leftover *l);
+    void (*piece)(void *arg, uint64_t off, struct slice bytes);
+    void (*end)(void *arg, const struct fs_leftover *l);
+};
+void fs_leftovers(struct fs *fs, const struct fs_leftovers *take);
+
 struct fs_caller {
     uint32_t uid, gid, pid, umask;
 };

@@ -259,7 +259,8 @@ def test_unmounting_publishes_what_was_open(three_nodes, tmp_path):
 
 
 def test_what_cannot_be_published_shows_in_the_exit_status(three_nodes, tmp_path):
-    mount = three_nodes.mount(tmp_path / "m", options=["deadline=1s,drain=2s"])
+    kept = tmp_path / "kept"
+    mount = three_nodes.mount(tmp_path / "m", options=[f"deadline=1s,drain=2s,recovered={kept}"])
     fd = os.open(mount.point / "f", os.O_WRONLY | os.O_CREAT)
     os.write(fd, b"lost")
     for node in three_nodes.nodes:
@@ -275,6 +276,24 @@ def test_what_cannot_be_published_shows_in_the_exit_status(three_nodes, tmp_path
     said = mount.process.output()
     assert "could not be published" in said or os_error
     assert "1 of 1 changed files are still to be published" in said
+    assert f"kept in {kept}/f" in said and (kept / "f").read_bytes() == b"lost"
+
+
+def test_what_is_kept_finds_a_name_that_is_free(three_nodes, tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "dir").write_text("in the way of dir/f")
+    mount = three_nodes.mount(tmp_path / "m", options=[f"deadline=1s,drain=0,recovered={kept}"])
+    (mount.point / "dir").mkdir()
+    fd = os.open(mount.point / "dir" / "f", os.O_WRONLY | os.O_CREAT)
+    for node in three_nodes.nodes:
+        node.kill()
+    os.write(fd, b"kept")
+    mount.process.signal(signal.SIGTERM)
+    assert mount.process.popen.wait(20) == 3
+    assert (kept / "dir%2Ff").read_bytes() == b"kept"
+    with contextlib.suppress(OSError):
+        os.close(fd)
 
 
 def test_hangup_opens_the_log_again(three_nodes, point, tmp_path):

@@ -2,6 +2,7 @@
 """Each sentence of dynamount(1)'s section SEMANTICS is the name of a test here, and each test a
 sentence there."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -422,6 +423,34 @@ def test_unmounting_publishes_what_is_still_open(three_nodes, tmp_path):
     with pytest.raises(OSError):
         os.close(fd)
     assert three_nodes.dynactl("get", "f").stdout == b"open"
+
+
+def test_what_cannot_be_published_before_the_mount_ends_is_kept_in_a_folder_of_this_machine(
+        three_nodes, tmp_path):
+    kept = tmp_path / "kept"
+    options = [f"deadline=1s,drain=1s,recovered={kept}"]
+    large = bytes(range(256)) * 4096 * 3  # three chunks
+    for round_number in (1, 2):
+        made = three_nodes.mount(tmp_path / "m", options=options)
+        (made.point / "dir").mkdir(exist_ok=True)
+        files = [os.open(made.point / name, os.O_CREAT | os.O_WRONLY, 0o640)
+                 for name in ("dir/f", "large")]
+        for node in three_nodes.nodes:
+            node.pause()
+        for fd, content in zip(files, (b"typed %d" % round_number, large)):
+            os.write(fd, content)
+        made.process.signal(signal.SIGTERM)
+        assert made.process.popen.wait(30) == 3
+        assert "2 changed files could not be published, 0 of them are lost" in made.process.output()
+        for node in three_nodes.nodes:
+            node.resume()
+        for fd in files:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+    assert (kept / "dir" / "f").read_bytes() == b"typed 1"
+    assert (kept / "dir" / "f.2").read_bytes() == b"typed 2"
+    assert (kept / "large").read_bytes() == large
+    assert kept.stat().st_mode & 0o077 == 0
 
 
 def test_a_read_only_mount_changes_nothing(three_nodes, tmp_path):

@@ -166,6 +166,7 @@ static void test_mistakes_in_options_are_named(void **state)
     refused("a:1 /mnt -o r=0", "from 1 to 16");
     refused("a:1 /mnt -o w=17", "from 1 to 16");
     refused("a:1 /mnt -o r=many", "from 1 to 16");
+    refused("a:1 /mnt -o recovered=", "the path of a folder");
 }
 
 static void test_a_node_of_ones_own(void **state)
