@@ -28,6 +28,8 @@
 
 enum { EXIT_CLEAN = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_DISK = 3 };
 
+#define WARN_EVERY_US 10000000u
+
 /* jemalloc's settings, where it is linked in: the loop and the store's threads do not need more. */
 extern const char *malloc_conf;
 const char *malloc_conf = "narenas:2";
@@ -51,6 +53,7 @@ struct node {
     struct http_metrics metrics;
     struct http_api api;
     struct timer halt_timer;
+    uint64_t warned_us, warnings_held; /* of keys with many versions */
     int exit_code;
     bool stopping, closing;
 };
@@ -93,6 +96,22 @@ static void host_failed(void *ctx, int err, const char *message)
         engine_store_failed(n->engine, err);
     n->exit_code = EXIT_DISK;
     loop_stop(n->loop);
+}
+
+/* A loop of careless writes must not fill the log: one line in ten seconds speaks for all. */
+static void many_siblings(void *ctx, struct slice key, uint32_t n)
+{
+    struct node *node = ctx;
+    uint64_t now = loop_now_us();
+    node->warnings_held++;
+    if (node->warned_us != 0 && now - node->warned_us < WARN_EVERY_US)
+        return;
+    log_warn("dynanode",
+             "'%.*s' has %u versions side by side (and %llu such writes since the last warning): "
+             "whoever writes it should hand back the context of what it has read",
+             (int)key.len, (const char *)key.data, n, (unsigned long long)node->warnings_held);
+    node->warned_us = now;
+    node->warnings_held = 0;
 }
 
 /* ---- frames and requests ---- */
@@ -212,6 +231,7 @@ static void open_engine(struct node *n)
         .time = loop_time(n->loop),
         .random = loop_random(),
         .timers = loop_timers(n->loop),
+        .notices = {n, many_siblings},
     };
     struct batch_server_config cfg;
     const struct net_events batch_events = {.ctx = n, .receive_request = receive_request};

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "http_query.h"
 #include "http_range.h"
+#include "http_siblings.h"
 #include "http_stream.h"
 #include "model/context.h"
 
@@ -19,7 +20,10 @@ struct op {
     const struct http_kv_config *cfg;
     struct http_request *r;
     enum http_op kind;
-    uint64_t pending; /* id at the kv port */
+    uint64_t pending;               /* id at the kv port */
+    struct http_siblings *siblings; /* a page of them is being fetched */
+    unsigned misses;                /* of versions that went while a page was fetched */
+    struct buf token;               /* of the read that the page is from */
     struct buf key;
     struct http_options options;
     struct put_request put;
@@ -29,6 +33,7 @@ struct op {
 static void op_free(struct op *o)
 {
     buf_release(&o->key);
+    buf_release(&o->token);
     http_options_release(&o->options);
     http_contexts_release(&o->contexts);
     free(o);
@@ -39,6 +44,8 @@ static void asker_gone(void *arg)
     struct op *o = arg;
     if (o->pending != 0)
         o->cfg->kv.cancel(o->cfg->kv.ctx, o->pending);
+    if (o->siblings != NULL)
+        http_siblings_cancel(o->siblings);
     op_free(o);
 }
 
@@ -207,11 +214,6 @@ static void answer_one(struct op *o, const struct get_reply *reply, const struct
     answer_bytes(cfg, r, s, &range);
 }
 
-static int by_order(const void *a, const void *b)
-{
-    return sibling_order(*(const struct sibling *const *)b, *(const struct sibling *const *)a);
-}
-
 /* omitted: the value does not fit into the answer, and is to be had with ?sibling=DOT. */
 static void one_part(struct buf *body, const char *boundary, struct slice token,
                      const struct sibling *s, bool omitted)
@@ -233,40 +235,85 @@ static void one_part(struct buf *body, const char *boundary, struct slice token,
     buf_put_str(body, "\r\n");
 }
 
+/* The context of a page that is not all names the versions that it shows, no others. */
+static void headers_page(struct http_request *r, struct slice token,
+                         const struct http_siblings_page *page)
+{
+    struct buf context = BUF_EMPTY, next = BUF_EMPTY;
+    if (page->n == page->live) {
+        headers_token(r, token);
+    } else {
+        struct dot *dots = mem_reallocarray(NULL, page->n + 1, sizeof(*dots));
+        for (uint32_t i = 0; i < page->n; i++)
+            dots[i] = page->siblings[i]->dot;
+        if (context_dots(token, dots, page->n, &context) == DYN_OK)
+            header_context(r, NULL, buf_slice(&context));
+        free(dots);
+    }
+    if (page->more) {
+        http_siblings_cursor(page->siblings[page->n - 1], &next);
+        buf_put_u8(&next, 0);
+        http_reply_header(r, "Dynamount-Next", (const char *)next.data);
+    }
+    header_number(r, NULL, "Dynamount-Siblings", page->live, false);
+    buf_release(&context);
+    buf_release(&next);
+}
+
 /* The newest first, as names in a mount go. */
-static void answer_siblings(struct op *o, const struct get_reply *reply, uint32_t live)
+static void answer_siblings(struct op *o, const struct http_siblings_page *page)
 {
     struct random_port random = o->cfg->random;
+    struct buf body = BUF_EMPTY, token = buf_take(&o->token);
     struct http_request *r = op_end(o, 300);
-    const struct sibling **sorted = mem_reallocarray(NULL, live, sizeof(*sorted));
-    struct buf body = BUF_EMPTY;
-    uint32_t n = 0;
     uint64_t not_loaded = 0;
     char boundary[40], *type;
     /* random, so that no value can be made to hold it */
     snprintf(boundary, sizeof(boundary), "%016llx%016llx", (unsigned long long)random_u64(&random),
              (unsigned long long)random_u64(&random));
-    for (uint32_t i = 0; i < reply->object.n; i++)
-        if (sibling_live(&reply->object.siblings[i]))
-            sorted[n++] = &reply->object.siblings[i];
-    qsort(sorted, n, sizeof(*sorted), by_order);
-    for (uint32_t i = 0; i < n; i++) {
-        bool absent = sorted[i]->size > 0 && sorted[i]->value == NULL;
-        bool omitted =
-            sorted[i]->manifest_len != 0 || (absent && http_request_method(r) != HTTP_HEADERS);
-        one_part(&body, boundary, reply->token, sorted[i], omitted);
-        if (absent && !omitted)
-            not_loaded += sorted[i]->size;
+    for (uint32_t i = 0; i < page->n; i++) {
+        const struct sibling *s = page->siblings[i];
+        one_part(&body, boundary, buf_slice(&token), s, s->manifest_len != 0);
+        if (s->manifest_len == 0 && s->value == NULL)
+            not_loaded += s->size;
     }
-    free(sorted);
     buf_printf(&body, "--%s--\r\n", boundary);
-    headers_token(r, reply->token);
-    header_number(r, NULL, "Dynamount-Siblings", live, false);
+    headers_page(r, buf_slice(&token), page);
     if (http_request_method(r) == HTTP_HEADERS)
         header_number(r, NULL, "Content-Length", body.len + not_loaded, false);
     type = mem_printf("multipart/mixed; boundary=%s", boundary);
     http_reply(r, 300, type, &body);
     free(type);
+    buf_release(&token);
+}
+
+static void start_get(struct op *o, enum get_want want, kv_get_done done);
+static void got(void *arg, const struct get_reply *reply);
+
+/* After two misses meta and values are asked for together (E24). */
+static void page_ready(void *arg, const struct http_siblings_page *page)
+{
+    struct op *o = arg;
+    o->siblings = NULL;
+    if (page->status == DYN_ERR_STALE && o->misses++ < 3)
+        start_get(o, o->misses > 2 ? GET_ALL : GET_NEWEST, got);
+    else if (page->status == DYN_ERR_INVALID)
+        op_fail(o, DYN_ERR_INVALID, "after is what Dynamount-Next said", 0, 0);
+    else if (page->status != DYN_OK)
+        op_fail(o, page->status, NULL, 0, 0);
+    else
+        answer_siblings(o, page);
+}
+
+static void start_page(struct op *o, const struct get_reply *reply)
+{
+    buf_clear(&o->token);
+    buf_put_slice(&o->token, reply->token);
+    struct http_siblings *s = http_siblings_start(
+        o->cfg, buf_slice(&o->key), &o->options.opt, reply, buf_slice(&o->options.after),
+        o->options.limit, http_request_method(o->r) == HTTP_HEADERS, page_ready, o);
+    if (s != NULL) /* otherwise o may be gone */
+        o->siblings = s;
 }
 
 static void answer_absent(struct op *o, const struct get_reply *reply)
@@ -325,7 +372,7 @@ static void got(void *arg, const struct get_reply *reply)
     else if (live == 1)
         answer_one(o, reply, object_newest(&reply->object), slice_of(NULL, 0));
     else
-        answer_siblings(o, reply, live);
+        start_page(o, reply);
 }
 
 static void start_get(struct op *o, enum get_want want, kv_get_done done)
@@ -484,7 +531,7 @@ void http_kv_take(const struct http_kv_config *cfg, struct http_request *r, stru
     if (err != DYN_OK)
         op_refuse(o, err, message);
     else if (reads)
-        start_get(o, method == HTTP_HEADERS ? GET_META : GET_ALL, got);
+        start_get(o, method == HTTP_HEADERS ? GET_META : GET_NEWEST, got);
     else
         take_write(o, NULL);
 }

@@ -44,7 +44,7 @@ static int copies(struct slice value, uint32_t n, uint8_t *out, char **message)
     return DYN_OK;
 }
 
-static int listing_option(struct slice name, struct slice value, struct http_options *o,
+static int page_option(struct slice name, struct slice value, struct http_options *o,
                           char **message)
 {
     uint64_t v;
@@ -110,7 +110,7 @@ static int option(struct slice name, struct slice value, enum http_options_kind 
             *message = mem_strdup("sibling is a dot, as Dynamount-Dot shows it");
         return o->has_sibling ? DYN_OK : DYN_ERR_INVALID;
     }
-    return kind == HTTP_OPTIONS_LIST ? listing_option(name, value, o, message) : DYN_ERR_NOT_FOUND;
+    return kind == HTTP_OPTIONS_WRITE ? DYN_ERR_NOT_FOUND : page_option(name, value, o, message);
 }
 
 static struct slice cut(struct slice *in, char at)

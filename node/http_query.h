@@ -14,7 +14,7 @@ struct http_options {
     struct request_options opt;
     bool has_sibling;
     struct dot sibling;
-    struct buf after; /* of a listing */
+    struct buf after; /* where a page begins: of a listing, or of versions */
     uint32_t limit;   /* 0: not given */
 };
 

@@ -34,6 +34,8 @@ static const struct stat_field {
     FIELD(hints_drained, "counter"),
     FIELD(hints_now, "gauge"),
     FIELD(hints_bytes, "gauge"),
+    FIELD(wide_writes, "counter"),
+    FIELD(refused_wide, "counter"),
     FIELD(owed_now, "gauge"),
     FIELD(owed_projected, "counter"),
     FIELD(implicit_dirs, "counter"),

@@ -27,6 +27,7 @@
 #define NEED_READ 1          /* from mint(): this node must read R first */
 #define SIBLINGS_LIMIT 1000u /* E24 */
 #define MOVED_MAX 3u         /* how often the key may get other owners under way */
+#define SIBLINGS_WARNING 100u
 
 struct put_op {
     struct background background; /* first */
@@ -379,6 +380,23 @@ static void truncate_clock(struct put_op *op, struct object *o, struct epoch mar
         object_truncate(o, &t, &op->cut);
 }
 
+/* Versions without end are somebody's loop of careless writes: it hears of it early, and is stopped
+ * before each read of the key is a burden to all (E24). */
+static int check_width(const struct put_op *op, uint32_t before, uint32_t now)
+{
+    struct engine *e = op->e;
+    const struct engine_notices *notices = &e->ports.notices;
+    if (now <= before || now < SIBLINGS_WARNING)
+        return DYN_OK;
+    if (notices->many_siblings != NULL)
+        notices->many_siblings(notices->ctx, op->key, now);
+    e->stats.wide_writes++;
+    if (now <= SIBLINGS_LIMIT)
+        return DYN_OK;
+    e->stats.refused_wide++;
+    return DYN_ERR_CONFLICT;
+}
+
 static int add_sibling(struct put_op *op, struct object *o, struct epoch *mark,
                        const struct cover *cover)
 {
@@ -397,9 +415,9 @@ static int add_sibling(struct put_op *op, struct object *o, struct epoch *mark,
     struct sibling written = s; /* blobs stay referenced by op and the request */
     object_write(o, cover, &s, engine_wall_ms(op->e));
     op->dot = survivor(o, &written);
-    uint32_t live = object_live_count(o);
-    if (live > SIBLINGS_LIMIT && live > live_before)
-        return DYN_ERR_CONFLICT; /* E24; nothing of this is stored */
+    err = check_width(op, live_before, object_live_count(o));
+    if (err != DYN_OK)
+        return err; /* nothing of this is stored */
     truncate_clock(op, o, *mark);
     return DYN_OK;
 }

@@ -12,12 +12,21 @@
 #include "port/net.h"
 #include "port/store.h"
 
+/* What an operator should hear of; a function that is NULL is not called. Library code does not log,
+ * so the program decides what to say, and how often. */
+struct engine_notices {
+    void *ctx;
+    /* A write left this many versions of the key side by side (E24). */
+    void (*many_siblings)(void *ctx, struct slice key, uint32_t n);
+};
+
 struct engine_ports {
     struct store_port store;
     struct net_port net;
     struct time_port time;
     struct random_port random;
     struct timers *timers;
+    struct engine_notices notices;
 };
 
 /* Planted bugs for the simulator's self-test (DESIGN.md 9): each must be caught by the oracle. */
@@ -95,6 +104,8 @@ struct engine_stats {
     uint64_t read_repairs, stale_replies,
         sibling_reads[4]; /* reads that saw 1, 2, 3, 4 or more versions */
     uint64_t hints_stored, hints_drained, hints_now, hints_bytes;
+    uint64_t wide_writes,
+        refused_wide; /* beside 100 versions or more; refused beside 1,000 (E24) */
     uint64_t owed_now, owed_projected, implicit_dirs;
     uint64_t chunks_collected;
     uint64_t in_flight;

@@ -54,6 +54,55 @@ def test_one_sibling_is_read_and_removed_by_its_dot(three_nodes):
     assert a.request("GET", f"/v1/kv/k?sibling={dots[b'one']}").status == 410
 
 
+def test_many_versions_come_in_pages_that_say_where_the_next_one_begins(three_nodes):
+    a, b, _ = three_nodes.nodes
+    for number in range(7):
+        assert a.request("PUT", "/v1/kv/k", f"version {number}".encode()).status == 204
+    seen, contexts, after, pages = [], [], "", 0
+    while True:
+        answer = b.request("GET", f"/v1/kv/k?limit=3{after}")
+        assert answer.status == 300 and answer.headers["Dynamount-Siblings"] == "7"
+        seen += [body.decode() for _, body in parts_of(answer)]
+        contexts.append(answer.headers["Dynamount-Context"])
+        pages += 1
+        following = answer.headers["Dynamount-Next"]
+        if following is None:
+            break
+        # a version of the page that goes meanwhile does not disturb the order
+        last = parts_of(answer)[-1][0]["Dynamount-Dot"]
+        assert a.request("DELETE", f"/v1/kv/k?sibling={last}").status == 204
+        a.request("PUT", "/v1/kv/k", seen[-1].encode())
+        after = f"&after={following}"
+    assert pages == 3 and seen == [f"version {number}" for number in reversed(range(7))]
+    assert b.request("GET", "/v1/kv/k?after=nonsense").status == 400
+    head = b.request("HEAD", "/v1/kv/k?limit=3")
+    assert head.status == 300 and head.headers["Dynamount-Next"]
+    # the first page's context covers what that page showed, and nothing else
+    first = {"Dynamount-Context": contexts[0]}
+    assert a.request("PUT", "/v1/kv/k", b"settled", first).status == 204
+    left = sorted(body.decode() for _, body in parts_of(a.request("GET", "/v1/kv/k")))
+    assert "settled" in left and "version 6" not in left and "version 0" in left
+
+
+def test_a_hundred_versions_are_warned_of_and_still_settled_in_one_go(three_nodes):
+    a, b, _ = three_nodes.nodes
+    for number in range(110):
+        assert a.request("PUT", "/v1/kv/k", str(number).encode()).status == 204
+    assert b.request("HEAD", "/v1/kv/k").headers["Dynamount-Siblings"] == "110"
+    answer = a.request("GET", "/v1/kv/k")
+    assert len(parts_of(answer)) == 100 and answer.headers["Dynamount-Next"]
+    answer = a.request("GET", "/v1/kv/k?limit=1000")
+    assert len(parts_of(answer)) == 110 and answer.headers["Dynamount-Next"] is None
+    metrics = a.request("GET", "/metrics").body.decode()
+    assert "dynamount_wide_writes_total 11" in metrics
+    log = (a.folder / a.setting("log")).read_text()
+    warnings = [line for line in log.splitlines() if "versions side by side" in line]
+    assert 1 <= len(warnings) < 10 and "'k' has 100 versions" in warnings[0]
+    context = {"Dynamount-Context": answer.headers["Dynamount-Context"]}
+    assert b.request("PUT", "/v1/kv/k", b"all", context).status == 204
+    assert a.request("GET", "/v1/kv/k").body == b"all"
+
+
 def test_if_match_and_if_none_match(three_nodes):
     a, b, _ = three_nodes.nodes
     assert a.request("PUT", "/v1/kv/k", b"one", {"If-None-Match": "*"}).status == 204
