@@ -45,7 +45,7 @@ static int copies(struct slice value, uint32_t n, uint8_t *out, char **message)
 }
 
 static int page_option(struct slice name, struct slice value, struct http_options *o,
-                          char **message)
+                       char **message)
 {
     uint64_t v;
     if (slice_equal(name, slice_str("after"))) {

@@ -21,9 +21,9 @@ struct http_siblings_page {
     bool more;
 };
 
-/* reply: a read that shows all versions, with the values that it happens to have (copied). after: the
- * last page's cursor or empty. meta: values are not wanted. done runs once, perhaps inside; NULL is
- * returned then. DYN_ERR_INVALID in done: no cursor of this server. */
+/* reply: a read that shows all versions, with the values that it happens to have (copied). after:
+ * the last page's cursor or empty. meta: values are not wanted. done runs once, perhaps inside;
+ * NULL is returned then. DYN_ERR_INVALID in done: no cursor of this server. */
 struct http_siblings *
 http_siblings_start(const struct http_kv_config *cfg, struct slice key,
                     const struct request_options *opt, const struct get_reply *reply,

@@ -11,41 +11,44 @@
 
 #define RING_PAGE 4096u
 #define PRIMARIES_MAX 8u
+#define HINT_TARGETS 64u /* more are counted, not named */
 
 static const struct stat_field {
-    const char *name, *type;
+    const char *name, *type, *help;
     size_t at;
 } fields[] = {
-#define FIELD(name, type)                                                                          \
+#define FIELD(name, type, help)                                                                    \
     {                                                                                              \
-#name, type, offsetof(struct engine_stats, name)                                           \
+#name, type, help, offsetof(struct engine_stats, name)                                     \
     }
-    FIELD(gets, "counter"),
-    FIELD(puts, "counter"),
-    FIELD(deletes, "counter"),
-    FIELD(lists, "counter"),
-    FIELD(coordinated, "counter"),
-    FIELD(forwarded, "counter"),
-    FIELD(failed_no_quorum, "counter"),
-    FIELD(failed_timeout, "counter"),
-    FIELD(read_repairs, "counter"),
-    FIELD(stale_replies, "counter"),
-    FIELD(hints_stored, "counter"),
-    FIELD(hints_drained, "counter"),
-    FIELD(hints_now, "gauge"),
-    FIELD(hints_bytes, "gauge"),
-    FIELD(wide_writes, "counter"),
-    FIELD(refused_wide, "counter"),
-    FIELD(owed_now, "gauge"),
-    FIELD(owed_projected, "counter"),
-    FIELD(implicit_dirs, "counter"),
-    FIELD(chunks_collected, "counter"),
-    FIELD(in_flight, "gauge"),
-    FIELD(gossip_sent, "counter"),
-    FIELD(gossip_exchanges, "counter"),
-    FIELD(partitions_filled, "counter"),
-    FIELD(transfer_rows, "counter"),
-    FIELD(transfer_bytes, "counter"),
+    FIELD(gets, "counter", "Reads of keys that clients asked this node for."),
+    FIELD(puts, "counter", "Writes that clients asked this node for."),
+    FIELD(deletes, "counter", "Deletes that clients asked this node for."),
+    FIELD(lists, "counter", "Pages of directories that clients asked this node for."),
+    FIELD(coordinated, "counter", "Writes that this node coordinated."),
+    FIELD(forwarded, "counter", "Writes passed on to a primary."),
+    FIELD(failed_no_quorum, "counter", "Requests that too few nodes answered."),
+    FIELD(failed_timeout, "counter", "Requests that were not done by their deadline."),
+    FIELD(read_repairs, "counter", "Copies found behind by a read and written again."),
+    FIELD(stale_replies, "counter", "Copies that were behind when a read was answered."),
+    FIELD(stale_reads, "counter", "Reads in which some copy was behind."),
+    FIELD(hints_stored, "counter", "Hints taken: writes kept for another node."),
+    FIELD(hints_drained, "counter", "Hints handed over."),
+    FIELD(hint_refused, "counter", "Writes refused because the hint store is full."),
+    FIELD(hints_now, "gauge", "Hints held now."),
+    FIELD(hints_bytes, "gauge", "Bytes that the hints held now stand for."),
+    FIELD(wide_writes, "counter", "Writes that left 100 versions or more side by side."),
+    FIELD(refused_wide, "counter", "Writes refused because 1,000 versions stand side by side."),
+    FIELD(owed_now, "gauge", "Entries and directories still owed."),
+    FIELD(owed_projected, "counter", "Entries projected because nobody had done it in time."),
+    FIELD(implicit_dirs, "counter", "Directories made for what lies under them."),
+    FIELD(chunks_collected, "counter", "Chunks that nothing named any more, removed."),
+    FIELD(in_flight, "gauge", "Client requests being worked on."),
+    FIELD(gossip_sent, "counter", "Messages of gossip sent."),
+    FIELD(gossip_exchanges, "counter", "Exchanges of histories, where digests differed."),
+    FIELD(partitions_filled, "counter", "Partitions brought to this node."),
+    FIELD(transfer_rows, "counter", "Rows brought to this node with partitions."),
+    FIELD(transfer_bytes, "counter", "Bytes brought to this node with partitions."),
 #undef FIELD
 };
 #define N_FIELDS (sizeof(fields) / sizeof(fields[0]))
@@ -91,6 +94,8 @@ static void add_member(struct json *members, const struct ring_member *m,
     json_add_u64(j, "rtt_us", p->rtt_us);
     json_add_u64(j, "down_us", p->down_us);
     json_add_u64(j, "hints", p->hints);
+    json_add_u64(j, "hint_bytes", p->hint_bytes);
+    json_add_u64(j, "hint_age_ms", p->hint_age_ms);
 }
 
 static void add_members(struct json *j, const struct http_status *s, const struct ring *ring)
@@ -102,6 +107,45 @@ static void add_members(struct json *j, const struct http_status *s, const struc
     for (uint32_t i = 0; i < n; i++)
         add_member(members, ring_member_at(ring, i), peers, n_peers);
     free(peers);
+}
+
+static const char *const latency_names[LATENCIES] = {"get", "put", "list"};
+
+/* Buckets as pairs of bound and count, the empty ones left out: so that nodes can be added up. */
+static void add_latencies(struct json *j, const struct engine *e)
+{
+    struct json *all = json_add_object(j, "latency_us");
+    for (unsigned i = 0; i < LATENCIES; i++) {
+        const struct histogram *h = engine_latency(e, i);
+        struct json *one = json_add_object(all, latency_names[i]);
+        json_add_u64(one, "count", h->count);
+        json_add_u64(one, "sum", h->sum);
+        json_add_u64(one, "p50", histogram_quantile(h, 5000));
+        json_add_u64(one, "p99", histogram_quantile(h, 9900));
+        json_add_u64(one, "p999", histogram_quantile(h, 9990));
+        struct json *buckets = json_add_array(one, "buckets");
+        for (uint32_t k = 0; k < HISTOGRAM_BUCKETS; k++) {
+            if (h->counts[k] == 0)
+                continue;
+            struct json *pair = json_add_array(buckets, NULL);
+            json_add_u64(pair, NULL, histogram_bound(k));
+            json_add_u64(pair, NULL, h->counts[k]);
+        }
+    }
+}
+
+static void add_hints(struct json *j, const struct engine *e)
+{
+    struct engine_hints targets[HINT_TARGETS];
+    uint32_t n = engine_hints(e, targets, HINT_TARGETS);
+    struct json *all = json_add_array(j, "hints");
+    for (uint32_t i = 0; i < n && i < HINT_TARGETS; i++) {
+        struct json *one = json_add_object(all, NULL);
+        add_node(one, "target", targets[i].target);
+        json_add_u64(one, "count", targets[i].count);
+        json_add_u64(one, "bytes", targets[i].bytes);
+        json_add_u64(one, "oldest_ms", targets[i].oldest_ms);
+    }
 }
 
 void http_status_cluster(const struct http_status *s, struct buf *out)
@@ -134,6 +178,8 @@ void http_status_cluster(const struct http_status *s, struct buf *out)
     json_add_u64(m, "moving", moves.moving);
     json_add_u64(m, "filling_here", moves.filling_here);
     json_add_u64(m, "leaving_here", moves.leaving_here);
+    add_latencies(j, s->engine);
+    add_hints(j, s->engine);
     struct json *d = json_add_object(j, "disk");
     json_add_u64(d, "used", disk.bytes_used);
     json_add_u64(d, "free", disk.bytes_free);
@@ -166,12 +212,74 @@ void http_status_ring(const struct http_status *s, uint32_t from, struct buf *ou
     json_free(j);
 }
 
-static void metric(struct buf *out, const char *prefix, const char *name, const char *type,
+static void describe(struct buf *out, const char *name, const char *type, const char *help)
+{
+    buf_printf(out, "# HELP dynamount_%s %s\n# TYPE dynamount_%s %s\n", name, help, name, type);
+}
+
+static void metric(struct buf *out, const char *name, const char *type, const char *help,
                    uint64_t value)
 {
-    const char *total = strcmp(type, "counter") == 0 ? "_total" : "";
-    buf_printf(out, "# TYPE dynamount_%s%s%s %s\ndynamount_%s%s%s %llu\n", prefix, name, total,
-               type, prefix, name, total, (unsigned long long)value);
+    char *full = mem_printf("%s%s", name, strcmp(type, "counter") == 0 ? "_total" : "");
+    describe(out, full, type, help);
+    buf_printf(out, "dynamount_%s %llu\n", full, (unsigned long long)value);
+    free(full);
+}
+
+static void metrics_reads(const struct engine_stats *stats, struct buf *out)
+{
+    describe(out, "sibling_reads_total", "counter", "Reads by how many versions they found.");
+    for (unsigned i = 0; i < 4; i++)
+        buf_printf(out, "dynamount_sibling_reads_total{versions=\"%u%s\"} %llu\n", i + 1,
+                   i == 3 ? "+" : "", (unsigned long long)stats->sibling_reads[i]);
+}
+
+static void metrics_latency(const struct engine *e, struct buf *out)
+{
+    static const struct {
+        const char *label;
+        uint32_t of_10000;
+    } quantiles[] = {{"0.5", 5000}, {"0.99", 9900}, {"0.999", 9990}};
+    const char *name = "dynamount_request_seconds";
+    describe(out, "request_seconds", "summary",
+             "Time from a client request's arrival to its answer, since the node started.");
+    for (unsigned i = 0; i < LATENCIES; i++) {
+        const struct histogram *h = engine_latency(e, i);
+        for (unsigned q = 0; q < 3; q++)
+            buf_printf(out, "%s{op=\"%s\",quantile=\"%s\"} %.6f\n", name, latency_names[i],
+                       quantiles[q].label,
+                       (double)histogram_quantile(h, quantiles[q].of_10000) / 1e6);
+        buf_printf(out, "%s_sum{op=\"%s\"} %.6f\n", name, latency_names[i], (double)h->sum / 1e6);
+        buf_printf(out, "%s_count{op=\"%s\"} %llu\n", name, latency_names[i],
+                   (unsigned long long)h->count);
+    }
+}
+
+static void metrics_hints(const struct engine *e, struct buf *out)
+{
+    struct engine_hints targets[HINT_TARGETS];
+    uint32_t n = engine_hints(e, targets, HINT_TARGETS);
+    char id[NODE_ID_TEXT_LEN + 1];
+    if (n > HINT_TARGETS)
+        n = HINT_TARGETS;
+    describe(out, "hints_held", "gauge", "Hints by the node that they are for.");
+    for (uint32_t i = 0; i < n; i++) {
+        node_id_format(targets[i].target, id);
+        buf_printf(out, "dynamount_hints_held{target=\"%s\"} %llu\n", id,
+                   (unsigned long long)targets[i].count);
+    }
+    describe(out, "hints_held_bytes", "gauge", "Bytes of the hints by target.");
+    for (uint32_t i = 0; i < n; i++) {
+        node_id_format(targets[i].target, id);
+        buf_printf(out, "dynamount_hints_held_bytes{target=\"%s\"} %llu\n", id,
+                   (unsigned long long)targets[i].bytes);
+    }
+    describe(out, "hints_oldest_seconds", "gauge", "Age of the oldest hint by target.");
+    for (uint32_t i = 0; i < n; i++) {
+        node_id_format(targets[i].target, id);
+        buf_printf(out, "dynamount_hints_oldest_seconds{target=\"%s\"} %.3f\n", id,
+                   (double)targets[i].oldest_ms / 1e3);
+    }
 }
 
 void http_status_metrics(const struct http_status *s, struct buf *out)
@@ -183,25 +291,28 @@ void http_status_metrics(const struct http_status *s, struct buf *out)
     s->store.stats(s->store.ctx, &disk);
     http_server_stats(s->http, &http);
     for (size_t i = 0; i < N_FIELDS; i++)
-        metric(out, "", fields[i].name, fields[i].type, field(&stats, &fields[i]));
-    buf_put_str(out, "# TYPE dynamount_sibling_reads_total counter\n");
-    for (unsigned i = 0; i < 4; i++)
-        buf_printf(out, "dynamount_sibling_reads_total{versions=\"%u%s\"} %llu\n", i + 1,
-                   i == 3 ? "+" : "", (unsigned long long)stats.sibling_reads[i]);
+        metric(out, fields[i].name, fields[i].type, fields[i].help, field(&stats, &fields[i]));
+    metrics_reads(&stats, out);
+    metrics_latency(s->engine, out);
+    metrics_hints(s->engine, out);
     struct engine_moves moves;
     engine_moves(s->engine, &moves);
-    metric(out, "", "partitions_moving", "gauge", moves.moving);
-    metric(out, "", "partitions_filling_here", "gauge", moves.filling_here);
-    metric(out, "", "partitions_leaving_here", "gauge", moves.leaving_here);
-    metric(out, "disk_", "used_bytes", "gauge", disk.bytes_used);
-    metric(out, "disk_", "free_bytes", "gauge", disk.bytes_free);
-    metric(out, "store_", "writes", "counter", disk.writes);
-    metric(out, "store_", "syncs", "counter", disk.syncs);
-    metric(out, "store_", "reads_memory", "counter", disk.reads_memory);
-    metric(out, "store_", "reads_disk", "counter", disk.reads_disk);
-    metric(out, "http_", "connections", "gauge", http.connections);
-    metric(out, "http_", "requests", "counter", http.requests);
-    metric(out, "http_", "refused", "counter", http.refused);
-    metric(out, "http_", "batches_open", "gauge", batch_server_open(s->batches));
+    metric(out, "partitions_moving", "gauge", "Partitions not settled in the cluster.",
+           moves.moving);
+    metric(out, "partitions_filling_here", "gauge", "Partitions on their way to this node.",
+           moves.filling_here);
+    metric(out, "partitions_leaving_here", "gauge", "Partitions that leave this node.",
+           moves.leaving_here);
+    metric(out, "disk_used_bytes", "gauge", "Bytes of the store's files.", disk.bytes_used);
+    metric(out, "disk_free_bytes", "gauge", "Free bytes of the store's disk.", disk.bytes_free);
+    metric(out, "store_writes", "counter", "Batches written.", disk.writes);
+    metric(out, "store_syncs", "counter", "Syncs of the log.", disk.syncs);
+    metric(out, "store_reads_memory", "counter", "Reads met in memory.", disk.reads_memory);
+    metric(out, "store_reads_disk", "counter", "Reads that went to disk.", disk.reads_disk);
+    metric(out, "http_connections", "gauge", "Open connections.", http.connections);
+    metric(out, "http_requests", "counter", "Requests that were clean HTTP.", http.requests);
+    metric(out, "http_refused", "counter", "Requests refused as unclean.", http.refused);
+    metric(out, "http_batches_open", "gauge", "Batches of frames being answered.",
+           batch_server_open(s->batches));
     http_metrics_print(s->metrics, out);
 }

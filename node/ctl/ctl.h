@@ -38,6 +38,7 @@ extern const struct ctl_verb ctl_verb_status, ctl_verb_ring;
 extern const struct ctl_verb ctl_verb_join, ctl_verb_leave, ctl_verb_remove, ctl_verb_replace;
 extern const struct ctl_verb ctl_verb_weight, ctl_verb_zone, ctl_verb_abort;
 extern const struct ctl_verb ctl_verb_plan, ctl_verb_commit, ctl_verb_transfers;
+extern const struct ctl_verb ctl_verb_stats;
 extern const struct ctl_verb ctl_verb_get, ctl_verb_put, ctl_verb_rm;
 extern const struct ctl_verb ctl_verb_ls, ctl_verb_conflicts;
 

@@ -10,9 +10,8 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "ctl/session.h"
+#include "ctl/survey.h"
 #include "model/key.h"
-
-#define STATUS_DEPTH 16
 
 static const struct args_option status_options[] = {
     {NULL, NULL, NULL, 0},
@@ -28,60 +27,6 @@ static const char status_help[] =
     "  dynactl --node 127.0.0.1:7000 status\n"
     "  dynactl status --json | jq '.members[] | select(.up | not) | .address'\n";
 
-struct survey {
-    struct ring *ring;
-    uint32_t n;
-    uint64_t *nodes;
-    struct buf *texts;
-    int *errs;
-    struct json **told; /* NULL: no answer, or none that parses */
-};
-
-/* Members, then those that leave or have left. */
-static const struct ring_member *surveyed(const struct ring *ring, uint32_t i)
-{
-    uint32_t members = ring_member_count(ring);
-    return i < members ? ring_member_at(ring, i) : ring_former_at(ring, i - members);
-}
-
-static void survey_take(struct survey *v, struct session *s, struct ring *ring)
-{
-    v->ring = ring_ref(ring);
-    v->n = ring_member_count(ring) + ring_former_count(ring);
-    v->nodes = mem_zalloc(v->n * sizeof(*v->nodes));
-    v->texts = mem_zalloc(v->n * sizeof(*v->texts));
-    v->errs = mem_zalloc(v->n * sizeof(*v->errs));
-    v->told = mem_zalloc(v->n * sizeof(struct json *));
-    for (uint32_t i = 0; i < v->n; i++)
-        v->nodes[i] = surveyed(ring, i)->node;
-    session_statuses(s, v->nodes, v->n, v->texts, v->errs);
-    for (uint32_t i = 0; i < v->n; i++) {
-        if (v->errs[i] == DYN_OK &&
-            json_parse(buf_slice(&v->texts[i]), STATUS_DEPTH, &v->told[i]) != DYN_OK)
-            v->errs[i] = DYN_ERR_PROTOCOL;
-    }
-}
-
-static void survey_release(struct survey *v)
-{
-    for (uint32_t i = 0; i < v->n; i++) {
-        buf_release(&v->texts[i]);
-        json_free(v->told[i]);
-    }
-    ring_unref(v->ring);
-    free(v->nodes);
-    free(v->texts);
-    free(v->errs);
-    free(v->told);
-}
-
-static uint64_t number(const struct json *object, const char *name)
-{
-    uint64_t v;
-    const struct json *j = object == NULL ? NULL : json_get(object, name);
-    return j != NULL && json_u64(j, &v) ? v : 0;
-}
-
 /* What all nodes together hold for this one. */
 static uint64_t hints_for(const struct survey *v, uint64_t node)
 {
@@ -96,7 +41,7 @@ static uint64_t hints_for(const struct survey *v, uint64_t node)
             const struct json *its = json_get(m, "node");
             const char *text = its == NULL ? NULL : json_str(its);
             if (text != NULL && strcmp(text, id) == 0)
-                sum += number(m, "hints");
+                sum += survey_number(m, "hints");
         }
     }
     return sum;
@@ -128,8 +73,8 @@ static void put_cluster(const struct ring *r, struct buf *out)
 
 static void put_leaving(const struct json *told, struct buf *out)
 {
-    uint64_t partitions = number(json_get(told, "moves"), "leaving_here");
-    uint64_t hints = number(json_get(told, "stats"), "hints_now");
+    uint64_t partitions = survey_number(json_get(told, "moves"), "leaving_here");
+    uint64_t hints = survey_number(json_get(told, "stats"), "hints_now");
     if (partitions + hints > 0)
         buf_printf(out, "  (leaving: %" PRIu64 " partitions and %" PRIu64 " hints to hand over)",
                    partitions, hints);
@@ -150,7 +95,7 @@ static void status_text(const struct survey *v, struct buf *out)
     buf_printf(out, "%-16s  %-21s  %-8s  %6s  %-5s %6s  %9s  %9s  %6s\n", "NODE", "ADDRESS", "ZONE",
                "TOKENS", "STATE", "UPTIME", "GETS", "PUTS", "HINTS");
     for (uint32_t i = 0; i < v->n; i++) {
-        const struct ring_member *m = surveyed(v->ring, i);
+        const struct ring_member *m = survey_member(v->ring, i);
         if (i >= members && v->errs[i] != DYN_OK)
             continue; /* it has left, and is stopped */
         const struct json *stats = v->told[i] == NULL ? NULL : json_get(v->told[i], "stats");
@@ -160,9 +105,9 @@ static void status_text(const struct survey *v, struct buf *out)
                    m->tokens);
         if (v->errs[i] == DYN_OK) {
             buf_put_str(out, "up    ");
-            put_duration(number(v->told[i], "uptime_s"), out);
-            buf_printf(out, "  %9" PRIu64 "  %9" PRIu64, number(stats, "gets"),
-                       number(stats, "puts"));
+            put_duration(survey_number(v->told[i], "uptime_s"), out);
+            buf_printf(out, "  %9" PRIu64 "  %9" PRIu64, survey_number(stats, "gets"),
+                       survey_number(stats, "puts"));
         } else {
             buf_printf(out, "%-5s %6s  %9s  %9s", "down", "-", "-", "-");
         }
@@ -217,7 +162,7 @@ static int status_json(const struct survey *v)
     add_cluster(root, v->ring);
     struct json *members = json_add_array(root, "members");
     for (uint32_t i = 0; i < v->n; i++) {
-        struct json *j = add_member(members, surveyed(v->ring, i));
+        struct json *j = add_member(members, survey_member(v->ring, i));
         if (i >= ring_member_count(v->ring))
             json_add_bool(j, "left", true);
         json_add_bool(j, "up", v->errs[i] == DYN_OK);
@@ -232,28 +177,12 @@ static int status_json(const struct survey *v)
     return status;
 }
 
-/* The session and the ring, or the exit status. */
-static int open_ring(struct ctl *c, struct session **s, struct ring **ring)
-{
-    int status = CTL_OK;
-    if (session_open(c, s, &status) != DYN_OK)
-        return status;
-    int err = session_ring(*s, ring);
-    if (err == DYN_OK)
-        return CTL_OK;
-    status = ctl_fail(CTL_UNAVAILABLE, "no answer from %s: %s: are the nodes running?",
-                      session_seeds(*s), dyn_err_message(err));
-    session_close(*s);
-    *s = NULL;
-    return status;
-}
-
 static int run_status(struct ctl *c)
 {
     struct session *s = NULL;
     struct ring *ring;
     struct survey v = {.n = 0};
-    int status = open_ring(c, &s, &ring);
+    int status = survey_open(c, &s, &ring);
     if (s == NULL)
         return status;
     survey_take(&v, s, ring);
@@ -368,7 +297,7 @@ static int run_ring(struct ctl *c)
     const char *rule;
     if (c->args.n_words > 0 && key_check(slice_str(c->args.words[0]), &rule) != DYN_OK)
         return ctl_usage(c, mem_printf("'%s' is no key: %s", c->args.words[0], rule));
-    int status = open_ring(c, &s, &r);
+    int status = survey_open(c, &s, &r);
     if (s == NULL)
         return status;
     if (c->json) {

@@ -647,8 +647,10 @@ void coordinate_put(struct request *r)
     bool primary = engine_roles(e, e->cfg.node, q->key, r->quorum.n) & ROLE_OBJECT;
     if (err == DYN_OK && !primary && !r->quorum.sloppy)
         err = DYN_ERR_NO_QUORUM;
-    if (err == DYN_OK && !primary && hints_full(e->hints))
+    if (err == DYN_OK && !primary && hints_full(e->hints)) {
         err = DYN_ERR_OVERLOAD; /* a full hint store refuses sloppy writes (E25) */
+        e->stats.hint_refused++;
+    }
     if (err != DYN_OK) {
         cover_release(&cover);
         request_fail(r, err, 0, r->quorum.w);

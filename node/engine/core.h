@@ -66,6 +66,7 @@ struct engine {
     uint64_t next_request_id;
     struct list background; /* struct background.link: coordinators that outlive their requests */
     struct engine_stats stats;
+    struct histogram latencies[LATENCIES];
 };
 
 static inline uint64_t engine_now(const struct engine *e)

@@ -192,7 +192,7 @@ static void hand_over(struct settlement *it, const struct object *o)
     row_debt(DEBT_ENTRY, partition, it->key, &row);
     store_batch_delete(&b, STORE_HINT, buf_slice(&row));
     if (n > 0 && !object_is_absent(o))
-        bytes = hints_batch(e->hints, &b, owners[0], partition, ROW_OBJECT, it->key, o);
+        bytes = hints_batch(e->hints, &b, owners[0], partition, ROW_OBJECT, it->key, o, 0);
     int err = e->ports.store.write(e->ports.store.ctx, &b, STORE_BUFFERED, NULL);
     store_batch_release(&b);
     buf_release(&row);

@@ -527,6 +527,28 @@ void engine_moves(const struct engine *e, struct engine_moves *out)
     }
 }
 
+const struct histogram *engine_latency(const struct engine *e, enum engine_latency which)
+{
+    assert(which < LATENCIES);
+    return &e->latencies[which];
+}
+
+uint32_t engine_hints(const struct engine *e, struct engine_hints *out, uint32_t cap)
+{
+    return hints_targets(e->hints, out, cap);
+}
+
+/* What is kept for a peer. */
+static struct engine_hints hints_for(const struct engine *e, uint64_t node)
+{
+    struct engine_hints all[64];
+    uint32_t n = hints_targets(e->hints, all, 64);
+    for (uint32_t i = 0; i < n && i < 64; i++)
+        if (all[i].target == node)
+            return all[i];
+    return (struct engine_hints){.target = node, .count = hints_count(e->hints, node)};
+}
+
 uint32_t engine_peers(const struct engine *e, struct engine_peer *out, uint32_t cap)
 {
     uint32_t n = 0;
@@ -534,12 +556,15 @@ uint32_t engine_peers(const struct engine *e, struct engine_peer *out, uint32_t 
         uint64_t node = ring_member_at(e->ring, i)->node;
         if (node == e->cfg.node)
             continue;
+        struct engine_hints held = hints_for(e, node);
         uint64_t since = detector_down_since_us(e->detector, node);
         out[n++] = (struct engine_peer){.node = node,
                                         .up = detector_up(e->detector, node),
                                         .rtt_us = detector_rtt_us(e->detector, node),
                                         .down_us = since == 0 ? 0 : engine_now(e) - since,
-                                        .hints = hints_count(e->hints, node)};
+                                        .hints = held.count,
+                                        .hint_bytes = held.bytes,
+                                        .hint_age_ms = held.oldest_ms};
     }
     return n;
 }

@@ -6,14 +6,15 @@
 #define DYN_ENGINE_ENGINE_H
 
 #include "base/clock_port.h"
+#include "base/histogram.h"
 #include "base/timers.h"
 #include "model/ring.h"
 #include "port/kv.h"
 #include "port/net.h"
 #include "port/store.h"
 
-/* What an operator should hear of; a function that is NULL is not called. Library code does not log,
- * so the program decides what to say, and how often. */
+/* What an operator should hear of; a function that is NULL is not called. Library code does not
+ * log, so the program decides what to say, and how often. */
 struct engine_notices {
     void *ctx;
     /* A write left this many versions of the key side by side (E24). */
@@ -102,7 +103,9 @@ struct engine_stats {
     uint64_t gets, puts, deletes, lists, coordinated, forwarded;
     uint64_t failed_no_quorum, failed_timeout;
     uint64_t read_repairs, stale_replies,
-        sibling_reads[4]; /* reads that saw 1, 2, 3, 4 or more versions */
+        sibling_reads[4];  /* reads that saw 1, 2, 3, 4 or more versions */
+    uint64_t stale_reads;  /* in which some replica that answered was behind */
+    uint64_t hint_refused; /* writes refused because the hint store is full (E25) */
     uint64_t hints_stored, hints_drained, hints_now, hints_bytes;
     uint64_t wide_writes,
         refused_wide; /* beside 100 versions or more; refused beside 1,000 (E24) */
@@ -135,11 +138,23 @@ struct engine_moves {
 };
 void engine_moves(const struct engine *e, struct engine_moves *out);
 
+/* How long client requests took at this node, from their arrival to their answer, us. */
+enum engine_latency { LATENCY_GET, LATENCY_PUT, LATENCY_LIST, LATENCIES };
+const struct histogram *engine_latency(const struct engine *e, enum engine_latency which);
+
+/* Hints held here, by target. */
+struct engine_hints {
+    uint64_t target, count, bytes, oldest_ms; /* oldest: its age */
+};
+/* Returns how many targets there are, of which at most cap are written. */
+uint32_t engine_hints(const struct engine *e, struct engine_hints *out, uint32_t cap);
+
 struct engine_peer {
     uint64_t node;
     bool up;
     uint64_t rtt_us, down_us; /* smoothed; how long thought down */
     uint64_t hints;           /* held here for it */
+    uint64_t hint_bytes, hint_age_ms;
 };
 uint32_t engine_peers(const struct engine *e, struct engine_peer *out,
                       uint32_t cap); /* every member but this node */

@@ -174,6 +174,7 @@ static void answer(struct gather *g, int status)
         if (read_quorum_current(&g->quorum, g->quorum.copies[i].node))
             current[result.n_current++] = g->quorum.copies[i].node;
     g->e->stats.stale_replies += read_quorum_stale(&g->quorum);
+    g->e->stats.stale_reads += read_quorum_stale(&g->quorum) > 0;
     g->state = ANSWERED;
     timer_cancel(g->e->ports.timers, &g->deadline);
     if (g->p.done != NULL)

@@ -21,6 +21,7 @@
 
 struct hint_target {
     uint64_t node, count, bytes;
+    uint64_t oldest_ms;  /* wall clock of the oldest, as of the last whole look at them; 0: none */
     struct drain *drain; /* NULL: none under way */
 };
 
@@ -38,6 +39,8 @@ struct drain_item {
     struct drain *drain;
     uint8_t *bytes;
     uint64_t held; /* what the hint's row counts */
+    uint64_t since_ms;
+    bool gone;
     struct slice key;
     enum row_kind kind;
     uint32_t partition;
@@ -63,6 +66,7 @@ struct drain {
     struct drain_item items[SLICE];
     uint32_t n_items, n_active;
     bool started, more, failed;
+    uint64_t oldest_ms; /* of what this pass has found and not got rid of; 0: nothing */
 };
 
 /* ---- the ledger -------------------------------------------------------------------------- */
@@ -103,6 +107,12 @@ static struct hint_target *obtain(struct hint_ledger *h, uint64_t node)
     return &h->targets[h->n++];
 }
 
+static void keep_oldest(uint64_t *oldest_ms, uint64_t since_ms)
+{
+    if (since_ms != 0 && (*oldest_ms == 0 || since_ms < *oldest_ms))
+        *oldest_ms = since_ms;
+}
+
 static bool count_row(struct store_scan *req, struct slice key, struct slice value)
 {
     struct hint_ledger *h = req->arg;
@@ -114,8 +124,10 @@ static bool count_row(struct store_scan *req, struct slice key, struct slice val
         return true;
     struct hint_target *t = obtain(h, target);
     t->count++;
-    if (debt_decode(value, &debt) == DYN_OK)
-        t->bytes += debt.bytes;
+    if (debt_decode(value, &debt) != DYN_OK)
+        return true;
+    t->bytes += debt.bytes;
+    keep_oldest(&t->oldest_ms, debt.since_ms);
     return true;
 }
 
@@ -151,12 +163,13 @@ static uint64_t bytes_held(struct slice key, enum row_kind kind, const struct ob
 
 uint64_t hints_batch(struct hint_ledger *h, struct store_batch *b, uint64_t target,
                      uint32_t partition, enum row_kind kind, struct slice key,
-                     const struct object *o)
+                     const struct object *o, uint64_t since_ms)
 {
     if (h->e->cfg.bug == BUG_NO_HINT)
         return 0;
     struct buf name = BUF_EMPTY, row = BUF_EMPTY;
-    struct debt debt = {.since_ms = engine_wall_ms(h->e), .bytes = bytes_held(key, kind, o)};
+    struct debt debt = {.since_ms = since_ms != 0 ? since_ms : engine_wall_ms(h->e),
+                        .bytes = bytes_held(key, kind, o)};
     object_hash(o, debt.state);
     debt_encode(&debt, &row);
     row_hint(target, partition, kind, key, &name);
@@ -173,6 +186,7 @@ void hints_note(struct hint_ledger *h, uint64_t target, uint64_t was, uint64_t b
     struct hint_target *t = obtain(h, target);
     t->bytes = t->bytes - (was < t->bytes ? was : t->bytes) + bytes;
     if (was == 0) {
+        keep_oldest(&t->oldest_ms, engine_wall_ms(h->e));
         t->count++;
         h->e->stats.hints_stored++;
     }
@@ -198,6 +212,22 @@ uint64_t hints_bytes(const struct hint_ledger *h)
     for (size_t i = 0; i < h->n; i++)
         total += h->targets[i].bytes;
     return total;
+}
+
+uint32_t hints_targets(const struct hint_ledger *h, struct engine_hints *out, uint32_t cap)
+{
+    uint32_t n = 0;
+    uint64_t now = engine_wall_ms(h->e);
+    for (size_t i = 0; i < h->n; i++) {
+        const struct hint_target *t = &h->targets[i];
+        if (t->count == 0)
+            continue;
+        uint64_t age = t->oldest_ms != 0 && now > t->oldest_ms ? now - t->oldest_ms : 0;
+        if (n < cap)
+            out[n] = (struct engine_hints){t->node, t->count, t->bytes, age};
+        n++;
+    }
+    return n;
 }
 
 bool hints_full(const struct hint_ledger *h)
@@ -304,6 +334,9 @@ static void remove_hint(struct drain_item *it, bool copy_too)
     if (t->count > 0)
         t->count--;
     t->bytes = t->count == 0 || it->held > t->bytes ? 0 : t->bytes - it->held;
+    if (t->count == 0)
+        t->oldest_ms = 0;
+    it->gone = true;
     e->stats.hints_drained++;
     item_end(it, DYN_OK);
 }
@@ -503,8 +536,10 @@ static bool on_hint_row(struct store_scan *req, struct slice key, struct slice v
     buf_put_slice(&d->cursor, key);
     buf_put_u8(&d->cursor, 0); /* the least key after this one */
     it->bytes = mem_dup(key.data, key.len);
-    if (debt_decode(value, &debt) == DYN_OK)
+    if (debt_decode(value, &debt) == DYN_OK) {
         it->held = debt.bytes;
+        it->since_ms = debt.since_ms;
+    }
     if (row_hint_parse(slice_of(it->bytes, key.len), &it->partition, &it->kind, &it->key) == DYN_OK)
         d->n_items++;
     else
@@ -532,11 +567,20 @@ static void on_slice(struct store_scan *req, int err, bool more)
 static void next_slice(struct drain *d)
 {
     struct engine *e = d->h->e;
-    for (uint32_t i = 0; i < d->n_items; i++)
+    for (uint32_t i = 0; i < d->n_items; i++) {
+        if (!d->items[i].gone)
+            keep_oldest(&d->oldest_ms, d->items[i].since_ms);
         item_release(&d->items[i]);
+    }
     d->n_items = 0;
+    struct hint_target *t = obtain(d->h, d->target);
     if (d->started && !d->failed && d->cursor.len == 0)
-        obtain(d->h, d->target)->count = 0; /* a whole pass found nothing */
+        t->count = 0; /* a whole pass found nothing */
+    if (d->started && !d->more && !d->failed) {
+        t->oldest_ms = d->oldest_ms; /* a hint that came in behind the cursor is younger */
+        if (t->count > 0)
+            keep_oldest(&t->oldest_ms, engine_wall_ms(e));
+    }
     if (d->started && (!d->more || d->failed || e->stopping || e->failed != DYN_OK)) {
         drain_free(d);
         return;

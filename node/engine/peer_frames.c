@@ -95,8 +95,10 @@ static void serve_put(struct serving *s)
     int err = peer_put_decode(buf_slice(&s->body), &s->put);
     if (err == DYN_OK)
         err = check_ring(s, &s->put.ring, s->put.fence, s->put.key, s->put.roles);
-    if (err == DYN_OK && s->put.hint_for != 0 && hints_full(e->hints))
+    if (err == DYN_OK && s->put.hint_for != 0 && hints_full(e->hints)) {
         err = DYN_ERR_OVERLOAD; /* E25 */
+        e->stats.hint_refused++;
+    }
     if (err != DYN_OK) {
         reply_put(s, err);
         return;

@@ -54,6 +54,7 @@ struct replica_write { /* caller-owned; must stay put until done */
     bool was_live, entry_was_live, orphans, hint_current, handing_over, acknowledged;
     int ack_err;
     uint64_t hint_was, hint_bytes; /* what the hint counted before, and counts now */
+    uint64_t hint_since_ms;        /* of the hint before */
     uint64_t dirstat;
     uint64_t generation, fence; /* the ring it was let in under: another one's owners end it */
     struct buf row;             /* key of the read in progress */

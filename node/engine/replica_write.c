@@ -274,6 +274,7 @@ static void on_hint(struct store_get *req, int err, struct slice value)
         uint8_t state[DIGEST_LEN];
         object_hash(&w->object, state);
         w->hint_was = before.bytes;
+        w->hint_since_ms = before.since_ms;
         w->hint_current = memcmp(state, before.state, DIGEST_LEN) == 0;
     }
     advance(w, WRITE);
@@ -366,8 +367,8 @@ static void batch_debts(struct replica_write *w, struct store_batch *b)
     if (w->hint_for != 0) {
         enum row_kind kind = w->roles & ROLE_OBJECT ? ROW_OBJECT : ROW_ENTRY;
         uint32_t partition = kind == ROW_OBJECT ? w->at.partition : w->at_dir.partition;
-        w->hint_bytes =
-            hints_batch(w->e->hints, b, w->hint_for, partition, kind, w->key, &w->object);
+        w->hint_bytes = hints_batch(w->e->hints, b, w->hint_for, partition, kind, w->key,
+                                    &w->object, w->hint_since_ms);
     }
 }
 

@@ -43,9 +43,21 @@ void request_free(struct request *r)
     e->stats.in_flight--;
 }
 
+/* What another node passed on is counted where it came from. */
+static void note_latency(const struct request *r)
+{
+    static const enum engine_latency kinds[] = {
+        [FRAME_GET] = LATENCY_GET, [FRAME_PUT] = LATENCY_PUT, [FRAME_LIST] = LATENCY_LIST};
+    struct engine *e = r->e;
+    if (r->type > FRAME_LIST || !r->decoded || r->from != 0)
+        return;
+    histogram_add(&e->latencies[kinds[r->type]], engine_now(e) - r->started_us);
+}
+
 static void request_end(struct request *r)
 {
     struct engine *e = r->e;
+    note_latency(r);
     request_free(r);
     if (e->stopping && list_empty(&e->requests) && e->drained != NULL)
         timer_set(e->ports.timers, &e->drain_timer, engine_now(e));
@@ -343,6 +355,7 @@ static struct request *request_new(struct engine *e, uint8_t type)
     r->e = e;
     r->type = type;
     r->id = ++e->next_request_id;
+    r->started_us = engine_now(e);
     timer_init(&r->start_timer, on_start, r);
     list_init(&r->link);
     list_append(&e->requests, &r->link);

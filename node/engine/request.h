@@ -41,7 +41,7 @@ struct request {
     uint64_t primaries[N_MAX];
     uint32_t n_primaries, next_primary;
     int refused_here; /* why this node cannot coordinate it; DYN_OK: it can */
-    uint64_t deadline_us;
+    uint64_t started_us, deadline_us;
 
     void *coordinator; /* its state while one is at work */
     void (*coordinator_free)(void *coordinator);

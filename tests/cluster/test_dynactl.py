@@ -40,6 +40,52 @@ def ctl(three_nodes):
     return Ctl(three_nodes)
 
 
+def test_stats_count_versions_per_read_and_latencies_of_all_nodes(ctl):
+    ctl.run("put", "one", stdin=b"x")
+    ctl.run("put", "two", stdin=b"a")
+    for _ in range(8):
+        ctl.run("get", "one")
+    stats = ctl.json("stats")
+    assert len(stats["nodes"]) == 3 and stats["sum"]["reads"] == 8
+    assert stats["sum"]["sibling_reads"] == [8, 0, 0, 0]
+    assert stats["sum"]["gets"] == sum(node["gets"] for node in stats["nodes"])
+    took = stats["sum"]["latency_us"]["get"]
+    assert took["count"] >= 8 and 0 < took["p50"] <= took["p99"] <= took["p999"]
+    assert stats["hints"] == []
+    text = ctl.out("stats").decode()
+    assert "100.000%" in text and text.count("us") + text.count("ms") > 0
+
+
+def test_stats_watch_shows_what_came_in_between(ctl):
+    ctl.run("put", "k", stdin=b"x")
+    lines = ctl.out("--json", "stats", "--watch", "200ms", "--count", "3").splitlines()
+    looks = [json.loads(line)["sum"] for line in lines]
+    assert [look["puts"] for look in looks] == [1, 0, 0]
+    ctl.run("stats", "--count", "2", status=2)
+
+
+def test_stats_show_hints_by_whom_they_are_for(ctl):
+    dead = ctl.cluster.nodes[2]
+    dead.kill()
+    ctl = Ctl(ctl.cluster, nodes=[0, 1])
+    for number in range(10):
+        ctl.run("put", f"k{number}", stdin=b"x" * 1000)
+
+    def held():
+        found = ctl.json("stats")["hints"]
+        return found[0] if len(found) == 1 and found[0]["count"] >= 10 else None
+    hints = wait.until(held, 10, "hints for the dead node")
+    assert hints["target"] == dead.setting("node") and hints["bytes"] > 10 * 1000
+    down = [node for node in ctl.json("stats")["nodes"] if "error" in node]
+    assert [node["node"] for node in down] == [dead.setting("node")]
+    metrics = ctl.cluster.nodes[0].request("GET", "/metrics").body.decode()
+    label = f'target="{dead.setting("node")}"'
+    assert f"dynamount_hints_held{{{label}}}" in metrics
+    assert f"dynamount_hints_oldest_seconds{{{label}}}" in metrics
+    dead.start()
+    wait.until(lambda: ctl.json("stats")["hints"] == [], 20, "the hints to be handed over")
+
+
 def test_what_was_put_is_got(ctl):
     value = os.urandom(100_000)
     ctl.run("put", "a/b/c", stdin=value)

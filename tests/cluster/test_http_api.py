@@ -3,6 +3,7 @@
 
 import email
 import json
+import re
 
 from harness import wait
 
@@ -165,6 +166,36 @@ def test_a_missed_quorum_is_503_and_says_how_many_answered(three_nodes):
     assert (body["answered"], body["needed"]) == (1, 2)
     assert "1 answered of 2" in body["message"]
     assert a.request("GET", "/v1/kv/k?r=1").status in (200, 300)
+
+
+def test_metrics_are_what_prometheus_reads(three_nodes):
+    """Each family is described before its samples, once, and a sample is a name and a number."""
+    a, b, c = three_nodes.nodes
+    a.request("PUT", "/v1/kv/k", b"one")
+    a.request("GET", "/v1/kv/k")
+    c.kill()
+    for number in range(5):
+        b.request("PUT", f"/v1/kv/k{number}", b"one")
+    text = b.request("GET", "/metrics").body.decode()
+    types, helped, values = {}, set(), {}
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            helped.add(line.split()[2])
+            assert len(line.split()) > 3
+        elif line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            assert name not in types and name in helped
+            types[name] = kind
+        else:
+            sample, _, value = line.rpartition(" ")
+            name = sample.partition("{")[0]
+            family = re.sub(r"_(bucket|sum|count)$", "", name) if name not in types else name
+            assert types[family] in ("counter", "gauge", "summary", "histogram"), line
+            assert types[family] != "counter" or name.endswith("_total"), line
+            values[sample] = float(value)
+    assert len(values) > 60
+    assert values['dynamount_request_seconds_count{op="put"}'] >= 5
+    assert values['dynamount_request_seconds{op="put",quantile="0.999"}'] > 0
 
 
 def test_cluster_ring_and_metrics_tell_what_happens(three_nodes):

@@ -9,8 +9,8 @@ import pytest
 from harness import tree
 
 MAN = tree.ROOT / "man"
-VERBS = ["get", "put", "rm", "ls", "conflicts", "status", "ring", "cluster create", "cluster up",
-         "cluster down", "cluster add", "join", "leave", "remove", "replace", "weight", "zone", "plan",
+VERBS = ["get", "put", "rm", "ls", "conflicts", "status", "stats", "ring", "cluster create",
+         "cluster up", "cluster down", "cluster add", "join", "leave", "remove", "replace", "weight", "zone", "plan",
          "commit", "abort", "transfers"]
 
 

@@ -121,12 +121,61 @@ static void test_a_tombstone_keeps_its_clock_and_the_delete(void **state)
     scenario_end(&s);
 }
 
+/* E25: A is away for long. Who stands in for it takes so much and no more; what needs no stand-in
+ * goes on; and when A is back and has its hints, stand-ins take writes again. */
+static void test_a_full_hint_store_refuses_to_stand_in_and_nothing_else(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct engine_config engine;
+    struct answer a = {0};
+    struct engine_stats stats;
+    char key[32], value[64];
+    uint32_t taken = 0;
+    engine_config_defaults(&engine);
+    engine.hints_max_bytes = 4000;
+    scenario_begin_with(&s, 4, 3, 2, 3, &engine);
+    scenario_key(&s, (uint32_t[]){0, 1, 2}, 3, "", key);
+    s.opt.sloppy = SLOPPY_YES;
+    s.opt.w = 3;
+    scenario_isolate(&s, 0, true);
+    sim_cluster_run(s.cluster, 3 * (uint64_t)SIM_SECOND);
+    for (uint32_t i = 0; i < 40; i++) {
+        snprintf(value, sizeof(value), "%u %s", i, "some bytes that have to be kept");
+        scenario_put(&s, 1, key, value, NULL, 0, &a);
+        taken += a.status == DYN_OK;
+        assert_true(a.status == DYN_OK || a.status == DYN_ERR_NO_QUORUM);
+    }
+    assert_true(taken > 3 && taken < 30);
+    for (uint32_t i = 1; i < 4; i++) {
+        engine_stats(s.cluster->nodes[i].engine, &stats);
+        assert_true(stats.hints_bytes < 4000 + 400); /* it was below before the last one */
+    }
+    engine_stats(s.cluster->nodes[3].engine, &stats);
+    assert_true(stats.hint_refused > 0);
+    s.opt.w = 2;
+    scenario_put(&s, 1, key, "needs no stand-in", NULL, 0, &a);
+    assert_int_equal(a.status, DYN_OK);
+    sim_net_heal(s.cluster->net);
+    scenario_settle(&s);
+    struct buf context = context_whole(&a);
+    scenario_isolate(&s, 0, true);
+    sim_cluster_run(s.cluster, 3 * (uint64_t)SIM_SECOND);
+    s.opt.w = 3;
+    scenario_put(&s, 1, "another key", "short", NULL, PUT_CURRENT, &a);
+    assert_int_equal(a.status, DYN_OK);
+    buf_release(&context);
+    answer_release(&a);
+    scenario_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_clock_stays_short_over_many_starts),
         cmocka_unit_test(test_an_open_epoch_whose_pair_is_cut_begins_no_counter_again),
         cmocka_unit_test(test_a_tombstone_keeps_its_clock_and_the_delete),
+        cmocka_unit_test(test_a_full_hint_store_refuses_to_stand_in_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
