@@ -197,13 +197,27 @@ static void on_delivered(struct delivery *d, int err)
     check(r);
 }
 
-static bool wants_sync(const struct replication *r)
+/* With `one` some copy of the object is on a disk before the write counts (Dynamo, section 6.1):
+ * this node's own, if it makes any, else that of the first who is asked and has not failed. */
+static bool somebody_syncs(const struct replication *r)
+{
+    if (r->self_holds || r->self_pending)
+        return true;
+    for (uint32_t i = 0; i < r->n_targets; i++) {
+        const struct target *t = r->targets[i];
+        if (t->state != FAILED && !t->covered && t->counts && t->delivery.sync)
+            return true;
+    }
+    return false;
+}
+
+static bool wants_sync(const struct replication *r, unsigned roles)
 {
     switch (r->p.quorum.durability) {
     case DURABILITY_QUORUM:
         return true;
-    case DURABILITY_ONE: /* this node's own write is the one that syncs, if it makes any */
-        return r->p.self_roles == 0 && r->n_targets == 1;
+    case DURABILITY_ONE:
+        return (roles & ROLE_OBJECT) && !somebody_syncs(r);
     default:
         return false;
     }
@@ -238,7 +252,7 @@ static void target_start(struct replication *r, uint64_t node, unsigned roles, u
                                     .roles = roles,
                                     .hint_for = hint_for,
                                     .cut = &r->cut,
-                                    .sync = wants_sync(r),
+                                    .sync = wants_sync(r, roles),
                                     .owe_entry = r->p.owe_entry && (roles & ROLE_OBJECT),
                                     .timeout_us = r->p.quorum.timeout_us,
                                     .done = on_delivered,
@@ -295,10 +309,23 @@ static void target_failed(struct target *t)
 
 /* ---- settling ---------------------------------------------------------------------------- */
 
+/* With `one` some copy is synced; this node's own write always is. */
+static bool durable(const struct replication *r)
+{
+    if (r->p.quorum.durability != DURABILITY_ONE || !(r->p.roles & ROLE_OBJECT) || r->self_holds)
+        return true;
+    for (uint32_t i = 0; i < r->n_targets; i++) {
+        const struct target *t = r->targets[i];
+        if (t->state == HOLDS && (t->roles & ROLE_OBJECT) && t->counts && t->delivery.sync)
+            return true;
+    }
+    return false;
+}
+
 static bool met(const struct replication *r)
 {
     bool entry_counts = r->p.wait_entry || !(r->p.roles & ROLE_OBJECT);
-    return role_met(r, ROLE_OBJECT) && (!entry_counts || role_met(r, ROLE_ENTRY));
+    return durable(r) && role_met(r, ROLE_OBJECT) && (!entry_counts || role_met(r, ROLE_ENTRY));
 }
 
 static void settle(struct replication *r, int err)
