@@ -37,6 +37,7 @@ static const struct stat_field {
     FIELD(hint_refused, "counter", "Writes refused because the hint store is full."),
     FIELD(hints_now, "gauge", "Hints held now."),
     FIELD(hints_bytes, "gauge", "Bytes that the hints held now stand for."),
+    FIELD(reconciled, "counter", "Conflicts settled by the rule of their directory."),
     FIELD(wide_writes, "counter", "Writes that left 100 versions or more side by side."),
     FIELD(refused_wide, "counter", "Writes refused because 1,000 versions stand side by side."),
     FIELD(owed_now, "gauge", "Entries and directories still owed."),

@@ -41,6 +41,7 @@ struct client *client_new(const struct client_config *cfg, const struct net_port
     c->detector = detector_new(&detector, time, timers, client_ring_probe, NULL, c);
     list_init(&c->probes);
     list_init(&c->raws);
+    list_init(&c->settings);
     list_init(&c->outages);
     c->n_seeds = cfg->n_seeds;
     c->seeds = mem_zalloc(cfg->n_seeds * sizeof(*c->seeds));
@@ -56,6 +57,7 @@ void client_free(struct client *c)
         return;
     client_outages_free(c);
     client_ops_free(c);
+    client_settings_free(c);
     list_for_each_safe(it, tmp, &c->raws)
     {
         struct client_raw *raw = container_of(it, struct client_raw, link);

@@ -575,5 +575,5 @@ void client_ops_free(struct client *c)
 
 struct kv_port client_kv(struct client *c)
 {
-    return (struct kv_port){c, kv_get, kv_put, kv_list, kv_sync, kv_cancel};
+    return (struct kv_port){c, kv_get, kv_put, kv_list, kv_sync, kv_cancel, client_settings};
 }

@@ -109,7 +109,7 @@ struct client {
     uint32_t n_slots, n_ops, last_slot;
     uint32_t generation; /* the high half: an old id finds nobody */
 
-    struct list probes, raws;
+    struct list probes, raws, settings;
     struct client_seed *seeds;
     uint32_t n_seeds, next_seed, seeds_failed; /* failed since the last answer from anyone */
     struct history history;
@@ -165,6 +165,11 @@ void client_outage_over(const struct client_op *op);              /* it has succ
 int client_outage_status(const struct client_outage *o, uint8_t *answered, uint8_t *needed);
 void client_outages_clear(struct client *c); /* with another ring all is open */
 void client_outages_free(struct client *c);
+
+/* client_settings.c */
+void client_settings(void *ctx, const struct settings_request *req, kv_settings_done done,
+                     void *arg);
+void client_settings_free(struct client *c); /* without callbacks */
 
 /* client_ring.c */
 void client_ring_start(struct client *c);

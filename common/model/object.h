@@ -152,6 +152,13 @@ bool cover_within(const struct cover *c, const struct object *o);
 void object_write(struct object *o, const struct cover *cover, struct sibling *new_sibling,
                   uint64_t time_ms);
 
+/* What conflicting versions come to under the rules of a directory; see object_reconcile.c. */
+void object_keep_newest(struct object *o); /* of all siblings, deletes too; the clock stays */
+/* The lines of all live versions, each once, in the order of the versions' age. False, where it
+ * cannot be done: a version is no file, a value is not loaded, there is only one, or more than max
+ * bytes could come of it; out may hold something then. */
+bool object_union_lines(const struct object *o, uint64_t max, struct buf *out);
+
 /* Clock truncation (E4): what the coordinator of a put may cut. See object_truncate.c. */
 struct truncation {
     uint32_t keep;               /* pairs that stay in any case; from 1 */

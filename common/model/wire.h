@@ -51,6 +51,7 @@ enum frame_type {
     FRAME_RANGE_LIST = 17, /* a partition on its way to a new owner */
     FRAME_RANGE_FETCH = 18,
     FRAME_FENCED = 19, /* does the receiver agree about who holds some partitions? */
+    FRAME_SETTINGS_SYNC = 26, /* model/settings.h */
     /* from clients, or forwarded once by a node (E25) */
     FRAME_GET = 32,
     FRAME_PUT = 33,
@@ -59,6 +60,7 @@ enum frame_type {
     FRAME_RING = 36,
     FRAME_STATUS = 37,
     FRAME_ADMIN = 40,  /* JSON both ways: what administrators ask (node/http_cluster.h) */
+    FRAME_SETTINGS = 46, /* model/settings.h */
     FRAME_REPLY = 128, /* added to a request's type in its reply */
 };
 
@@ -88,7 +90,7 @@ enum durability {
 };
 enum sloppiness { SLOPPY_DEFAULT = 0, SLOPPY_YES = 1, SLOPPY_NO = 2 };
 
-/* 0 everywhere means the cluster's (later: the directory's) setting. */
+/* 0 everywhere means the directory's setting, or else the cluster's. */
 struct request_options {
     uint8_t n, r, w;
     uint8_t durability; /* enum durability */

@@ -9,12 +9,14 @@
 #ifndef DYN_PORT_KV_H
 #define DYN_PORT_KV_H
 
+#include "model/settings.h"
 #include "model/wire.h"
 
 typedef void (*kv_get_done)(void *arg, const struct get_reply *reply);
 typedef void (*kv_put_done)(void *arg, const struct put_reply *reply);
 typedef void (*kv_list_done)(void *arg, const struct list_reply *reply);
 typedef void (*kv_sync_done)(void *arg, const struct sync_reply *reply);
+typedef void (*kv_settings_done)(void *arg, const struct settings_reply *reply);
 
 struct kv_port {
     void *ctx;
@@ -24,6 +26,9 @@ struct kv_port {
     uint64_t (*list)(void *ctx, const struct list_request *req, kv_list_done done, void *arg);
     uint64_t (*sync)(void *ctx, const struct sync_request *req, kv_sync_done done, void *arg);
     void (*cancel)(void *ctx, uint64_t id);
+    /* Changes or reads the settings of directories; cannot be cancelled. May be NULL. */
+    void (*settings)(void *ctx, const struct settings_request *req, kv_settings_done done,
+                     void *arg);
 };
 
 #endif

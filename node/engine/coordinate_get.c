@@ -39,6 +39,46 @@ static void count_versions(struct engine *e, const struct object *o)
         e->stats.sibling_reads[live > 4 ? 3 : live - 1]++;
 }
 
+static void read_again(void *arg)
+{
+    struct request *r = arg;
+    r->coordinator = NULL;
+    coordinate_get(r);
+}
+
+static void forget_settling(void *coordinator)
+{
+    reconcile_forget(coordinator);
+}
+
+/* A conflict under `union` is settled first, then read again; once, and if that is not possible, the
+ * versions are shown as they are. */
+static bool settles(struct request *r, const struct object *o)
+{
+    if (r->quorum.reconcile != RECONCILE_UNION || r->settled || !reconcile_wanted(o))
+        return false;
+    r->settled = true;
+    r->settling = (struct reconcile_wait){.done = read_again, .arg = r};
+    if (!reconcile_start(r->e, r->q.get.key, &r->settling))
+        return false;
+    r->coordinator = &r->settling;
+    r->coordinator_free = forget_settling;
+    return true;
+}
+
+/* Under `lww` a reader sees the newest version alone; the token names them all, for the next put. A
+ * value that was asked for by its dot is shown, whatever is newer. */
+static void show_newest(const struct request *r, struct object *o)
+{
+    const struct get_request *q = &r->q.get;
+    struct object all = *o;
+    *o = OBJECT_EMPTY;
+    object_copy(o, &all);
+    object_keep_newest(o);
+    if (q->want == GET_DOT && object_find_value(o, &q->value_dot) == NULL)
+        object_copy(o, &all);
+}
+
 static void on_gathered(void *arg, const struct gather_result *result)
 {
     struct request *r = arg;
@@ -48,6 +88,9 @@ static void on_gathered(void *arg, const struct gather_result *result)
         request_fail(r, result->status, result->answered, result->needed);
         return;
     }
+    if (settles(r, result->object))
+        return;
+    bool newest = r->quorum.reconcile == RECONCILE_LWW && result->object->n > 1;
     struct buf token = BUF_EMPTY;
     struct get_reply reply = {.status = DYN_OK,
                               .answered = (uint8_t)result->answered,
@@ -61,8 +104,12 @@ static void on_gathered(void *arg, const struct gather_result *result)
     if (!object_is_absent(result->object))
         token_make(e->mac, ring_cluster(e->ring), r->q.get.key, result->object, &token);
     reply.token = buf_slice(&token);
-    count_versions(e, result->object);
+    if (newest)
+        show_newest(r, &reply.object);
+    struct object shown = newest ? reply.object : OBJECT_EMPTY;
+    count_versions(e, &reply.object);
     request_reply_get(r, &reply);
+    object_release(&shown);
     buf_release(&token);
 }
 
@@ -85,8 +132,7 @@ void coordinate_get(struct request *r)
         request_fail(r, err, 0, r->quorum.r);
         return;
     }
-    uint64_t now = engine_wall_ms(r->e), age = r->e->cfg.clock_age_ms;
-    clock_forget(&at_least.clock, now > age ? now - age : 0); /* a put may have cut it since (E4) */
+    engine_forget_cut(r->e, &at_least.clock);
     struct gather_params p = {.key = q->key,
                               .quorum = r->quorum,
                               .values = choices[q->want],
@@ -99,6 +145,10 @@ void coordinate_get(struct request *r)
     if (p.present) {
         p.quorum.r = 1;
         p.quorum.sloppy = true;
+    }
+    if (r->settled) { /* the second time: in what time is left */
+        uint64_t now = engine_now(r->e);
+        p.quorum.timeout_us = r->deadline_us > now ? r->deadline_us - now : 1;
     }
     r->coordinator_free = forget;
     r->coordinator = gather_start(r->e, &p);

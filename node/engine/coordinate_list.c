@@ -20,6 +20,7 @@
 #define LIMIT_MAX 10000u
 #define PAGES_MAX 16
 #define REPAIRS_MAX 64
+#define SETTLED_MAX 16 /* conflicts that a page has settled */
 #define LIST_NODES 64
 #define LEARN_MAX 3u
 
@@ -134,7 +135,7 @@ struct merge {
     struct list_op *op;
     uint32_t at[PAGES_MAX];
     struct list_reply *out;
-    uint32_t cap, repairs;
+    uint32_t cap, repairs, settled;
     struct slice end;
     bool dead_too;
 };
@@ -177,6 +178,22 @@ static void append(struct merge *m, struct slice name, struct object *merged)
     *merged = OBJECT_EMPTY;
 }
 
+/* As a read of the key would show it; a union has to be made first, and is seen by the next list. */
+static void follow_rule(struct merge *m, struct slice name, struct object *merged)
+{
+    struct request *r = m->op->r;
+    if (merged->n < 2 || r->quorum.reconcile < RECONCILE_LWW)
+        return;
+    if (r->quorum.reconcile == RECONCILE_LWW) {
+        object_keep_newest(merged);
+    } else if (reconcile_wanted(merged) && m->settled++ < SETTLED_MAX) {
+        struct buf key = BUF_EMPTY;
+        key_join(r->q.list.dir, name, &key);
+        reconcile_start(m->op->e, buf_slice(&key), NULL);
+        buf_release(&key);
+    }
+}
+
 static void merge_name(struct merge *m, struct slice name)
 {
     struct object merged = OBJECT_EMPTY;
@@ -190,6 +207,7 @@ static void merge_name(struct merge *m, struct slice name)
     }
     repair_behind(m, name, &merged, has);
     object_collapse(&merged);
+    follow_rule(m, name, &merged);
     if (m->dead_too || object_live(&merged))
         append(m, name, &merged);
     object_release(&merged);

@@ -491,6 +491,8 @@ static int mint(struct replica_write *w, struct object *o, struct epoch *mark)
         (q->flags & PUT_CURRENT) ||
         (q->type == SIBLING_DELETE && q->n_contexts == 0 && !(q->flags & PUT_DROP_ONLY));
     clock_copy(&cover.clock, takes_current ? &o->clock : &op->cover.clock);
+    if (op->quorum.reconcile == RECONCILE_LWW && !(q->flags & (PUT_DROP_ONLY | PUT_IMPLICIT)))
+        clock_join(&cover.clock, &o->clock); /* the newest wins, and this is the newest */
     for (uint32_t i = 0; i < op->cover.n; i++)
         cover_add_dot(&cover, &op->cover.dots[i]);
     if (q->flags & (PUT_IMPLICIT | PUT_IF_ABSENT))

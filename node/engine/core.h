@@ -18,6 +18,7 @@
 struct hint_ledger;
 struct debt_sweeper;
 struct collector;
+struct settings_keeper;
 struct trees;
 struct commit;
 struct gossip;
@@ -35,6 +36,9 @@ struct engine {
     struct hint_ledger *hints;
     struct debt_sweeper *sweeper;
     struct collector *collector;
+    struct settings_keeper *settings;
+    struct list settling; /* struct settling.link: keys whose conflict is being settled */
+    uint32_t n_settling;
     struct trees *trees;
 
     /* membership */
@@ -88,15 +92,22 @@ static inline uint64_t engine_wall_ms(const struct engine *e)
  * when the lease is used up before its renewal is on disk. */
 int engine_fresh_epoch(struct engine *e, struct epoch *out);
 
-/* What a request's options mean here: zeros replaced by the cluster's settings. */
+/* What a request's options mean here: zeros replaced by settings. */
 struct quorum {
     uint32_t n, r, w;
     enum durability durability;
     bool sloppy;
     uint64_t timeout_us;
+    uint8_t reconcile; /* enum reconcile */
 };
-/* DYN_ERR_INVALID when r or w is over n, or n over N_MAX or the cluster's members. */
-int engine_quorum(const struct engine *e, const struct request_options *opt, struct quorum *out);
+/* What is not given is what the directories above key say, then the cluster. DYN_ERR_INVALID when r
+ * or w is over n, or n over N_MAX or the cluster's members. */
+int engine_quorum(const struct engine *e, const struct request_options *opt, struct slice key,
+                  struct quorum *out);
+
+/* Takes out of a clock what a put may have cut of it since (E4): what is asked to be seen again is
+ * asked for without. */
+void engine_forget_cut(const struct engine *e, struct clock *c);
 
 /* Background work that engine_stop waits for and engine_free ends: first member of its struct. */
 struct background {

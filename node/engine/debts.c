@@ -169,7 +169,7 @@ static void on_object_read(void *arg, const struct gather_result *result)
                                    .settled = on_entry_spread,
                                    .arg = it};
     struct request_options options = {.durability = DURABILITY_QUORUM}; /* the debt goes: E11 */
-    engine_quorum(e, &options, &p.quorum);
+    engine_quorum(e, &options, it->key, &p.quorum);
     replication_start(e, &p);
 }
 
@@ -214,6 +214,7 @@ static void on_own_copy(struct replica_read *r, int err)
         return;
     }
     clock_copy(&at_least.clock, &r->object.clock);
+    engine_forget_cut(e, &at_least.clock); /* a stand-in keeps what the primaries have cut */
     it->reading = false;
     replica_read_release(r);
     if (err != DYN_OK) {
@@ -227,7 +228,7 @@ static void on_own_copy(struct replica_read *r, int err)
                               .done = on_object_read,
                               .arg = it};
     struct request_options defaults = {0};
-    engine_quorum(e, &defaults, &p.quorum);
+    engine_quorum(e, &defaults, it->key, &p.quorum);
     gather_start(e, &p);
 }
 

@@ -13,6 +13,7 @@
 #include "engine/commit.h"
 #include "engine/core.h"
 #include "engine/debts.h"
+#include "engine/dir_settings.h"
 #include "engine/gossip.h"
 #include "engine/hints.h"
 #include "engine/peer_frames.h"
@@ -100,27 +101,47 @@ static uint32_t at_most(uint32_t v, uint32_t max)
     return v < max ? v : max;
 }
 
-int engine_quorum(const struct engine *e, const struct request_options *opt, struct quorum *out)
+/* A request's own word, else the directory's, else the cluster's. */
+static uint32_t chosen(uint32_t asked, uint32_t dir, uint32_t cluster, uint32_t most)
 {
+    return asked != 0 ? asked : at_most(dir != 0 ? dir : cluster, most);
+}
+
+int engine_quorum(const struct engine *e, const struct request_options *opt, struct slice key,
+                  struct quorum *out)
+{
+    struct rules rules;
+    settings_keeper_rules(e->settings, key, &rules);
+    const uint8_t *dir = rules.value;
     uint32_t members = ring_member_count(e->ring);
     uint32_t n = opt->n != 0 ? opt->n : at_most(at_most(ring_n(e->ring), members), N_MAX);
-    uint32_t r = opt->r != 0 ? opt->r : at_most(ring_r(e->ring), n);
-    uint32_t w = opt->w != 0 ? opt->w : at_most(ring_w(e->ring), n);
+    uint32_t r = chosen(opt->r, dir[SETTING_R], ring_r(e->ring), n);
+    uint32_t w = chosen(opt->w, dir[SETTING_W], ring_w(e->ring), n);
     if (n == 0 || n > members || n > N_MAX || n > at_most(ring_n(e->ring), N_MAX) || r > n ||
         w > n || opt->durability > DURABILITY_QUORUM || opt->sloppy > SLOPPY_NO)
         return DYN_ERR_INVALID;
+    uint32_t durability =
+        chosen(opt->durability, dir[SETTING_DURABILITY], e->cfg.durability, DURABILITY_QUORUM);
+    uint32_t sloppy = chosen(opt->sloppy, dir[SETTING_SLOPPY],
+                             e->cfg.sloppy ? SLOPPY_YES : SLOPPY_NO, SLOPPY_NO);
     *out = (struct quorum){
         .n = n,
         .r = r,
         .w = w,
-        .durability = opt->durability != DURABILITY_DEFAULT ? (enum durability)opt->durability
-                                                            : e->cfg.durability,
-        .sloppy = opt->sloppy == SLOPPY_DEFAULT ? e->cfg.sloppy : opt->sloppy == SLOPPY_YES,
+        .durability = (enum durability)durability,
+        .sloppy = sloppy == SLOPPY_YES,
         .timeout_us = e->cfg.request_timeout_us,
+        .reconcile = dir[SETTING_RECONCILE],
     };
     if (opt->timeout_ms != 0) /* bounded: else a few thousand clients could hold every request */
         out->timeout_us = (uint64_t)at_most(opt->timeout_ms, REQUEST_TIMEOUT_MS_MAX) * 1000;
     return DYN_OK;
+}
+
+void engine_forget_cut(const struct engine *e, struct clock *c)
+{
+    uint64_t now = engine_wall_ms(e), age = e->cfg.clock_age_ms;
+    clock_forget(c, now > age ? now - age : 0);
 }
 
 /* ---- background work --------------------------------------------------------------------- */
@@ -247,6 +268,8 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->hints = hints_new(e);
     e->sweeper = debts_new(e);
     e->collector = collector_new(e);
+    e->settings = settings_keeper_new(e);
+    list_init(&e->settling);
     e->trees = trees_new(e);
     list_init(&e->requests);
     list_init(&e->background);
@@ -266,6 +289,7 @@ static void start_ended(struct engine *e, int err)
     if (e->serving) {
         debts_start(e->sweeper);
         collector_start(e->collector);
+        settings_keeper_start(e->settings);
         hints_drain(e->hints);
         gossip_start(e->gossip);
         commit_start(e->commit);
@@ -274,9 +298,18 @@ static void start_ended(struct engine *e, int err)
     e->ready(e->ready_arg, err);
 }
 
-static void on_trees_ready(void *arg, int err)
+static void on_settings_loaded(void *arg, int err)
 {
     start_ended(arg, err);
+}
+
+static void on_trees_ready(void *arg, int err)
+{
+    struct engine *e = arg;
+    if (err != DYN_OK)
+        start_ended(e, err);
+    else
+        settings_keeper_load(e->settings, on_settings_loaded, e);
 }
 
 static void on_hints_loaded(void *arg, int err)
@@ -400,6 +433,7 @@ void engine_free(struct engine *e)
     trees_free(e->trees);
     collector_free(e->collector);
     debts_free(e->sweeper);
+    settings_keeper_free(e->settings);
     hints_free(e->hints);
     transfers_free(e->transfers);
     commit_free(e->commit);
@@ -445,6 +479,9 @@ static void receive_request(void *ctx, uint64_t origin, uint64_t from, uint64_t 
         return;
     case FRAME_RING:
         send_ring(e, origin, rid);
+        return;
+    case FRAME_SETTINGS:
+        settings_serve(e, origin, rid, body);
         return;
     default:
         if (from != 0) {

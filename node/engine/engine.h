@@ -107,6 +107,7 @@ struct engine_stats {
     uint64_t stale_reads;  /* in which some replica that answered was behind */
     uint64_t hint_refused; /* writes refused because the hint store is full (E25) */
     uint64_t hints_stored, hints_drained, hints_now, hints_bytes;
+    uint64_t reconciled; /* conflicts settled by the rule of a directory */
     uint64_t wide_writes,
         refused_wide; /* beside 100 versions or more; refused beside 1,000 (E24) */
     uint64_t owed_now, owed_projected, implicit_dirs;

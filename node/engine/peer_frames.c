@@ -12,6 +12,7 @@
 #include "engine/gossip.h"
 #include "engine/hints.h"
 #include "engine/range.h"
+#include "engine/dir_settings.h"
 #include "engine/replica_list.h"
 #include "engine/view.h"
 
@@ -273,6 +274,10 @@ void peer_frame(struct engine *e, uint64_t origin, uint64_t from, uint64_t rid, 
     }
     if (cluster_frame(e, origin, rid, type, body))
         return;
+    if (type == FRAME_SETTINGS_SYNC) {
+        settings_serve_sync(e, origin, rid, body);
+        return;
+    }
     struct serving *s = mem_new(struct serving);
     s->e = e;
     s->origin = origin;

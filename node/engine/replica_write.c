@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "engine/collect.h"
 #include "engine/hints.h"
+#include "engine/reconcile.h"
 #include "engine/view.h"
 
 enum stage {
@@ -435,6 +436,8 @@ static void write_batch(struct replica_write *w)
     }
     hints_note(w->e->hints, w->hint_for, w->hint_was, w->hint_bytes);
     release_locks(w); /* reads see the batch from now on, so nobody can come in between */
+    if (w->changed && (w->roles & ROLE_OBJECT) && w->object.n > 1)
+        reconcile_stored(e, w->key, &w->object);
     if (w->handed != NULL)
         w->handed(w);
     w->handing_over = false;

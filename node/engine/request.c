@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "engine/coordinate.h"
 #include "model/manifest.h"
+#include "engine/dir_settings.h"
 
 #define FORWARD_EXTRA_US                                                                           \
     100000u /* beyond one replica timeout: the primary has its own to wait for */
@@ -282,18 +283,23 @@ static int decode(struct request *r, const struct request_options **opt)
     return err;
 }
 
-static int check(const struct request *r)
+static struct slice request_key(const struct request *r)
 {
     switch (r->type) {
     case FRAME_GET:
-        return check_key(r->q.get.key);
+        return r->q.get.key;
     case FRAME_PUT:
-        return check_put(r);
+        return r->q.put.key;
     case FRAME_LIST:
-        return check_key(r->q.list.dir);
+        return r->q.list.dir;
     default:
-        return check_key(r->q.sync.key);
+        return r->q.sync.key;
     }
+}
+
+static int check(const struct request *r)
+{
+    return r->type == FRAME_PUT ? check_put(r) : check_key(request_key(r));
 }
 
 static void dispatch(struct request *r)
@@ -328,7 +334,7 @@ static void start(struct request *r)
     if (err == DYN_OK)
         err = check(r);
     if (err == DYN_OK)
-        err = engine_quorum(e, opt, &r->quorum);
+        err = engine_quorum(e, opt, request_key(r), &r->quorum);
     if (err == DYN_OK && opt->expires_ms != 0 && engine_wall_ms(e) > opt->expires_ms)
         err = DYN_ERR_STOPPED; /* the forwarder has gone on to another */
     if (err == DYN_OK && (!e->serving || e->stopping))
@@ -428,9 +434,15 @@ static void kv_cancel(void *ctx, uint64_t id)
     }
 }
 
+static void kv_settings(void *ctx, const struct settings_request *req, kv_settings_done done,
+                        void *arg)
+{
+    settings_change(ctx, req, done, arg);
+}
+
 struct kv_port request_kv(struct engine *e)
 {
-    return (struct kv_port){e, kv_get, kv_put, kv_list, kv_sync, kv_cancel};
+    return (struct kv_port){e, kv_get, kv_put, kv_list, kv_sync, kv_cancel, kv_settings};
 }
 
 void request_put_implicit_dir(struct engine *e, struct slice dir, kv_put_done done, void *arg)

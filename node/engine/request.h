@@ -7,6 +7,7 @@
 
 #include "engine/core.h"
 #include "engine/gather.h"
+#include "engine/reconcile.h"
 #include "engine/replication.h"
 
 struct request {
@@ -42,6 +43,9 @@ struct request {
     uint32_t n_primaries, next_primary;
     int refused_here; /* why this node cannot coordinate it; DYN_OK: it can */
     uint64_t started_us, deadline_us;
+
+    bool settled; /* a conflict that a rule settles has been tried */
+    struct reconcile_wait settling;
 
     void *coordinator; /* its state while one is at work */
     void (*coordinator_free)(void *coordinator);

@@ -3,6 +3,7 @@
  * must encode, and that encoding must decode and encode to itself. */
 #include "base/err.h"
 #include "fuzz.h"
+#include "model/settings.h"
 #include "model/wire.h"
 
 /* One function for each body: decodes, and encodes what came out. */
@@ -32,10 +33,14 @@ BODY_WITH_RELEASE(list_reply)
 BODY(sync_request)
 BODY(sync_reply)
 BODY_WITH_RELEASE(ring_reply)
+BODY(settings_request)
+BODY_WITH_RELEASE(settings_reply)
+BODY_WITH_RELEASE(settings_sync)
 
 static bool (*const bodies[])(struct slice in, struct buf *out) = {
     again_get_request, again_get_reply,    again_put_request, again_put_reply,  again_list_request,
     again_list_reply,  again_sync_request, again_sync_reply,  again_ring_reply,
+    again_settings_request, again_settings_reply, again_settings_sync,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

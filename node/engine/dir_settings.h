@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* This node's copy of the table of settings by directory (model/settings.h): loaded at start, asked
+ * at each request, changed for clients, kept on disk and brought to the others: pushed when it
+ * changes, and compared with some other node's from time to time, for whoever was away. */
+#ifndef DYN_ENGINE_DIR_SETTINGS_H
+#define DYN_ENGINE_DIR_SETTINGS_H
+
+#include "engine/core.h"
+#include "model/settings.h"
+
+struct settings_keeper *settings_keeper_new(struct engine *e);
+void settings_keeper_free(struct settings_keeper *k);
+void settings_keeper_load(struct settings_keeper *k, void (*done)(void *arg, int err), void *arg);
+void settings_keeper_start(struct settings_keeper *k); /* comparing */
+
+/* What holds for a key. Cheap where nothing is set. */
+void settings_keeper_rules(const struct settings_keeper *k, struct slice key, struct rules *out);
+
+/* FRAME_SETTINGS_SYNC of a peer; FRAME_SETTINGS of a client. */
+void settings_serve_sync(struct engine *e, uint64_t origin, uint64_t rid, struct slice body);
+void settings_serve(struct engine *e, uint64_t origin, uint64_t rid, struct slice body);
+/* The same for callers in this process; done runs later. */
+void settings_change(struct engine *e, const struct settings_request *q,
+                     void (*done)(void *arg, const struct settings_reply *reply), void *arg);
+
+#endif
