@@ -17,7 +17,7 @@ static const struct ctl_verb *const verbs[] = {
     &ctl_verb_cluster_up, &ctl_verb_cluster_down, &ctl_verb_cluster_add, &ctl_verb_join,
     &ctl_verb_leave,      &ctl_verb_remove,       &ctl_verb_replace,     &ctl_verb_weight,
     &ctl_verb_zone,       &ctl_verb_plan,         &ctl_verb_commit,      &ctl_verb_abort,
-    &ctl_verb_transfers,  &ctl_verb_stats,
+    &ctl_verb_transfers,  &ctl_verb_stats,        &ctl_verb_set,         &ctl_verb_settings,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 

@@ -6,6 +6,7 @@
 #include "http_cluster.h"
 #include "http_conflicts.h"
 #include "http_query.h"
+#include "http_settings.h"
 
 static void reply_json(struct http_request *r, struct buf *body)
 {
@@ -112,8 +113,13 @@ void http_api_take(struct http_api *api, struct http_request *r)
                 routes[i].take(api, r);
             return;
         }
+    bool all_settings = slice_equal(path, slice_str("/v1/settings"));
     if (below(path, "/v1/cluster/", &rest)) {
         http_cluster_take(&api->status, r, rest);
+    } else if (all_settings || below(path, "/v1/settings/", &rest)) {
+        if (all_settings)
+            rest = slice_of(NULL, 0);
+        http_settings_take(&api->kv, r, rest, all_settings);
     } else if (below(path, "/v1/kv/", &rest)) {
         http_kv_take(&api->kv, r, rest);
     } else if (below(path, "/v1/dir/", &rest) || slice_equal(path, slice_str("/v1/dir"))) {
@@ -122,8 +128,9 @@ void http_api_take(struct http_api *api, struct http_request *r)
         if (method_fits(r, false))
             http_dir_take(&api->kv, r, rest);
     } else {
-        http_reply_error(r, 404, "no_such_page",
-                         "there is /v1/kv/KEY, /v1/dir/DIR, /v1/cluster, /v1/ring, /v1/conflicts, "
-                         "/healthz and /metrics");
+        http_reply_error(
+            r, 404, "no_such_page",
+            "there is /v1/kv/KEY, /v1/dir/DIR, /v1/settings/DIR, /v1/cluster, /v1/ring, "
+            "/v1/conflicts, /healthz and /metrics");
     }
 }

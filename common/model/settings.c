@@ -59,9 +59,8 @@ static struct setting_row *obtain(struct settings *s, struct slice dir, uint8_t 
         s->rows = mem_reallocarray(s->rows, s->cap, sizeof(*s->rows));
     }
     memmove(&s->rows[at + 1], &s->rows[at], (s->n - at) * sizeof(*s->rows));
-    s->rows[at] = (struct setting_row){.dir = mem_dup(dir.data, dir.len),
-                                       .dir_len = (uint32_t)dir.len,
-                                       .setting = setting};
+    s->rows[at] = (struct setting_row){
+        .dir = mem_dup(dir.data, dir.len), .dir_len = (uint32_t)dir.len, .setting = setting};
     s->n++;
     s->bytes += (uint32_t)dir.len;
     return &s->rows[at];

@@ -61,7 +61,7 @@ enum frame_type {
     FRAME_STATUS = 37,
     FRAME_ADMIN = 40,  /* JSON both ways: what administrators ask (node/http_cluster.h) */
     FRAME_SETTINGS = 46, /* model/settings.h */
-    FRAME_REPLY = 128, /* added to a request's type in its reply */
+    FRAME_REPLY = 128,   /* added to a request's type in its reply */
 };
 
 struct batch_header {

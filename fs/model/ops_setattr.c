@@ -288,6 +288,10 @@ static void set_xattr(struct fs *fs, struct fs_op *op, uint64_t node, struct sli
                       struct slice value, int flags, bool remove)
 {
     int err = xattr_name_settable(name);
+    if (xattr_is_setting(name)) {
+        xattr_set_setting(fs, op, node, name, value);
+        return;
+    }
     if (err != 0) {
         op_end(fs, op, err);
         return;

@@ -173,6 +173,8 @@ void fs_getxattr(struct fs *fs, struct fs_op *op, uint64_t node, struct slice na
     int err = xattr_name_readable(name);
     if (err != 0)
         op_end(fs, op, err);
+    else if (xattr_is_setting(name))
+        xattr_get_setting(fs, op, node, name);
     else
         read_xattrs(fs, op, node, name);
 }

@@ -16,4 +16,13 @@
 int xattr_name_readable(struct slice name);
 int xattr_name_settable(struct slice name);
 
+/* user.dynamount.reconcile and its like: settings of directories; see ops_settings.c. */
+struct fs;
+struct fs_op;
+bool xattr_is_setting(struct slice name);
+void xattr_get_setting(struct fs *fs, struct fs_op *op, uint64_t node, struct slice name);
+/* An empty value unsets. */
+void xattr_set_setting(struct fs *fs, struct fs_op *op, uint64_t node, struct slice name,
+                       struct slice value);
+
 #endif

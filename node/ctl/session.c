@@ -279,6 +279,31 @@ void session_list_release(struct session_list *l)
     buf_release(&l->cursor);
 }
 
+struct wait_settings {
+    struct session *session;
+    struct settings_reply *out;
+};
+
+static void settings_told(void *arg, const struct settings_reply *reply)
+{
+    struct wait_settings *w = arg;
+    w->out->status = reply->status;
+    w->out->known = reply->known;
+    w->out->members = reply->members;
+    settings_join(&w->out->table, &reply->table);
+    w->session->waiting--;
+}
+
+void session_settings(struct session *s, const struct settings_request *q,
+                      struct settings_reply *out)
+{
+    struct wait_settings w = {s, out};
+    *out = (struct settings_reply){.table = SETTINGS_EMPTY};
+    s->waiting++;
+    s->kv.settings(s->kv.ctx, q, settings_told, &w);
+    wait_all(s);
+}
+
 /* ---- the ring and the nodes' own words ---- */
 
 int session_ring(struct session *s, struct ring **out)

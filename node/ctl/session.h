@@ -57,6 +57,10 @@ void session_put_release(struct session_put *p);
 void session_list(struct session *s, const struct list_request *q, struct session_list *out);
 void session_list_release(struct session_list *l);
 
+/* Settings of directories; *out as above, but for settings_reply_release. */
+void session_settings(struct session *s, const struct settings_request *q,
+                      struct settings_reply *out);
+
 /* FRAME_STATUS to each of the nodes at once, two seconds for an answer; out[i] holds the JSON, or
  * is empty with errs[i]. */
 void session_statuses(struct session *s, const uint64_t *nodes, uint32_t n, struct buf *out,

@@ -51,8 +51,8 @@ static void forget_settling(void *coordinator)
     reconcile_forget(coordinator);
 }
 
-/* A conflict under `union` is settled first, then read again; once, and if that is not possible, the
- * versions are shown as they are. */
+/* A conflict under `union` is settled first, then read again; once, and if that is not possible,
+ * the versions are shown as they are. */
 static bool settles(struct request *r, const struct object *o)
 {
     if (r->quorum.reconcile != RECONCILE_UNION || r->settled || !reconcile_wanted(o))

@@ -178,7 +178,8 @@ static void append(struct merge *m, struct slice name, struct object *merged)
     *merged = OBJECT_EMPTY;
 }
 
-/* As a read of the key would show it; a union has to be made first, and is seen by the next list. */
+/* As a read of the key would show it; a union has to be made first, and is seen by the
+ * next list. */
 static void follow_rule(struct merge *m, struct slice name, struct object *merged)
 {
     struct request *r = m->op->r;

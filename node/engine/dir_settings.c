@@ -143,8 +143,7 @@ static void on_compare(struct timer *t, void *arg)
         struct buf body = BUF_EMPTY;
         put_sync(k, false, &body);
         k->call = (struct rpc_call){.done = on_compared, .arg = k};
-        rpc_start(e->rpc, &k->call, m->node, FRAME_SETTINGS_SYNC, &body,
-                  e->cfg.replica_timeout_us);
+        rpc_start(e->rpc, &k->call, m->node, FRAME_SETTINGS_SYNC, &body, e->cfg.replica_timeout_us);
     }
     timer_set(e->ports.timers, t, engine_now(e) + COMPARE_US - COMPARE_US / 8 + jitter);
 }
@@ -157,7 +156,7 @@ void settings_keeper_start(struct settings_keeper *k)
 
 /* ---- being told -------------------------------------------------------------------------- */
 
-struct hearing { /* a peer's table on its way to our disk */
+struct hearing {                  /* a peer's table on its way to our disk */
     struct background background; /* first */
     struct engine *e;
     uint64_t origin, rid;

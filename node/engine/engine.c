@@ -122,8 +122,8 @@ int engine_quorum(const struct engine *e, const struct request_options *opt, str
         return DYN_ERR_INVALID;
     uint32_t durability =
         chosen(opt->durability, dir[SETTING_DURABILITY], e->cfg.durability, DURABILITY_QUORUM);
-    uint32_t sloppy = chosen(opt->sloppy, dir[SETTING_SLOPPY],
-                             e->cfg.sloppy ? SLOPPY_YES : SLOPPY_NO, SLOPPY_NO);
+    uint32_t sloppy =
+        chosen(opt->sloppy, dir[SETTING_SLOPPY], e->cfg.sloppy ? SLOPPY_YES : SLOPPY_NO, SLOPPY_NO);
     *out = (struct quorum){
         .n = n,
         .r = r,

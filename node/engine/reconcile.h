@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Conflicts that a directory's rule settles (Dynamo, section 4.4: the shopping cart). `lww` needs no
- * write: the newest version is shown, and the next put covers the rest. `union` makes a new version
- * of the lines of all, as a client would: read at R, put with the context of what was read. So a
- * version that came in between stays, and is settled next; and nodes that settle the same conflict
- * write the same bytes, which collapse into one. */
+/* Conflicts that a directory's rule settles (Dynamo, section 4.4: the shopping cart). `lww` needs
+ * no write: the newest version is shown, and the next put covers the rest. `union` makes a new
+ * version of the lines of all, as a client would: read at R, put with the context of what was read.
+ * So a version that came in between stays, and is settled next; and nodes that settle the same
+ * conflict write the same bytes, which collapse into one. */
 #ifndef DYN_ENGINE_RECONCILE_H
 #define DYN_ENGINE_RECONCILE_H
 
@@ -25,8 +25,8 @@ struct reconcile_wait {
 bool reconcile_start(struct engine *e, struct slice key, struct reconcile_wait *wait);
 void reconcile_forget(struct reconcile_wait *wait);
 
-/* This node has stored an object: settles it when the rule wants that, and this node is the first of
- * the key's primaries that is up, so that one node does it, not N. */
+/* This node has stored an object: settles it when the rule wants that, and this node is the first
+ * of the key's primaries that is up, so that one node does it, not N. */
 void reconcile_stored(struct engine *e, struct slice key, const struct object *o);
 
 /* Is there something that `union` settles? */

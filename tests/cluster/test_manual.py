@@ -9,9 +9,9 @@ import pytest
 from harness import tree
 
 MAN = tree.ROOT / "man"
-VERBS = ["get", "put", "rm", "ls", "conflicts", "status", "stats", "ring", "cluster create",
-         "cluster up", "cluster down", "cluster add", "join", "leave", "remove", "replace", "weight", "zone", "plan",
-         "commit", "abort", "transfers"]
+VERBS = ["get", "put", "rm", "ls", "conflicts", "status", "stats", "set", "settings", "ring",
+         "cluster create", "cluster up", "cluster down", "cluster add", "join", "leave", "remove",
+         "replace", "weight", "zone", "plan", "commit", "abort", "transfers"]
 
 
 def help_of(program, *words):

@@ -38,9 +38,9 @@ BODY_WITH_RELEASE(settings_reply)
 BODY_WITH_RELEASE(settings_sync)
 
 static bool (*const bodies[])(struct slice in, struct buf *out) = {
-    again_get_request, again_get_reply,    again_put_request, again_put_reply,  again_list_request,
-    again_list_reply,  again_sync_request, again_sync_reply,  again_ring_reply,
-    again_settings_request, again_settings_reply, again_settings_sync,
+    again_get_request,  again_get_reply,        again_put_request,    again_put_reply,
+    again_list_request, again_list_reply,       again_sync_request,   again_sync_reply,
+    again_ring_reply,   again_settings_request, again_settings_reply, again_settings_sync,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

@@ -27,8 +27,8 @@ static uint8_t rule(struct scenario *s, uint32_t node, const char *key, enum dir
 {
     struct quorum quorum = {0};
     const struct request_options none = {0};
-    assert_int_equal(
-        engine_quorum(s->cluster->nodes[node].engine, &none, slice_str(key), &quorum), DYN_OK);
+    assert_int_equal(engine_quorum(s->cluster->nodes[node].engine, &none, slice_str(key), &quorum),
+                     DYN_OK);
     return setting == SETTING_RECONCILE ? quorum.reconcile
            : setting == SETTING_R       ? (uint8_t)quorum.r
                                         : (uint8_t)quorum.durability;
@@ -112,8 +112,8 @@ static void test_lww_shows_the_newest_alone_on_every_node(void **state)
 static bool has_line(const struct answer *a, const char *line)
 {
     const struct sibling *s = object_newest(&a->object);
-    struct slice text = s == NULL || s->value == NULL ? slice_str("")
-                                                      : slice_of(s->value->data, s->value->len);
+    struct slice text =
+        s == NULL || s->value == NULL ? slice_str("") : slice_of(s->value->data, s->value->len);
     while (text.len > 0) {
         const uint8_t *end = memchr(text.data, '\n', text.len);
         size_t len = end == NULL ? text.len : (size_t)(end - text.data);

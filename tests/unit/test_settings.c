@@ -104,8 +104,8 @@ static void test_tables_that_met_in_any_order_are_equal(void **state)
             if (draw(&s, 3) == 0)
                 settings_join(&t[i], &t[draw(&s, 3)]);
             else
-                settings_set(&t[i], slice_str(dirs[draw(&s, 4)]), SETTING_W,
-                             (uint8_t)draw(&s, 4), draw(&s, 5), i);
+                settings_set(&t[i], slice_str(dirs[draw(&s, 4)]), SETTING_W, (uint8_t)draw(&s, 4),
+                             draw(&s, 5), i);
         }
         for (int round = 0; round < 2; round++)
             for (int i = 0; i < 3; i++)
@@ -168,20 +168,17 @@ static void refused(const char *name, const char *value, const char *says)
 static void test_words_of_people(void **state)
 {
     (void)state;
-    static const char *const good[][2] = {{"reconcile", "lww"},
-                                          {"reconcile", "union"},
-                                          {"r", "3"},
-                                          {"durability", "one"},
-                                          {"sloppy", "no"},
-                                          {"w", "default"}};
+    static const char *const good[][2] = {{"reconcile", "lww"}, {"reconcile", "union"},
+                                          {"r", "3"},           {"durability", "one"},
+                                          {"sloppy", "no"},     {"w", "default"}};
     for (unsigned i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
         enum dir_setting what;
         uint8_t v;
         char *message = NULL;
         struct buf text = BUF_EMPTY;
-        assert_int_equal(setting_parse(slice_str(good[i][0]), slice_str(good[i][1]), 3, &what, &v,
-                                       &message),
-                         DYN_OK);
+        assert_int_equal(
+            setting_parse(slice_str(good[i][0]), slice_str(good[i][1]), 3, &what, &v, &message),
+            DYN_OK);
         assert_string_equal(setting_name(what), good[i][0]);
         setting_print(what, v, &text);
         assert_true(slice_equal(buf_slice(&text), slice_str(good[i][1])));
