@@ -76,6 +76,12 @@ static int newest_first(const void *a, const void *b)
     return sibling_order(*(const struct sibling *const *)b, *(const struct sibling *const *)a);
 }
 
+/* What lies in chunks is named in a page, not shown. */
+static uint64_t part_len(const struct sibling *s)
+{
+    return s->manifest_len != 0 ? 0 : s->size;
+}
+
 /* Cuts the page out of all versions. */
 static int choose(struct http_siblings *s, struct slice after, uint32_t limit)
 {
@@ -96,8 +102,8 @@ static int choose(struct http_siblings *s, struct slice after, uint32_t limit)
     memmove(p->siblings, p->siblings + first, (all - first) * sizeof(*p->siblings));
     all -= first;
     while (p->n < all && p->n < limit &&
-           (p->n == 0 || bytes + p->siblings[p->n]->size <= SIBLINGS_PAGE_BYTES))
-        bytes += p->siblings[p->n++]->size;
+           (p->n == 0 || bytes + part_len(p->siblings[p->n]) <= SIBLINGS_PAGE_BYTES))
+        bytes += part_len(p->siblings[p->n++]);
     p->more = p->n < all;
     return DYN_OK;
 }
@@ -110,7 +116,7 @@ static void attach(struct http_siblings *s, const struct sibling *from)
     for (uint32_t i = 0; i < s->object.n; i++) {
         struct sibling *to = &s->object.siblings[i];
         if (to->value == NULL && from->value != NULL && to->size == from->size &&
-            dot_equal(&to->value_dot, &from->value_dot) &&
+            to->manifest_len == from->manifest_len && dot_equal(&to->value_dot, &from->value_dot) &&
             digest_equal(to->value_hash, from->value_hash))
             to->value = blob_ref(from->value);
     }
@@ -136,7 +142,7 @@ static void fetch_next(struct http_siblings *s)
 {
     struct http_siblings_page *p = &s->page;
     while (s->next < p->n &&
-           (p->siblings[s->next]->value != NULL || p->siblings[s->next]->size == 0))
+           (p->siblings[s->next]->value != NULL || part_len(p->siblings[s->next]) == 0))
         s->next++;
     if (s->next == p->n) {
         end(s, DYN_OK);

@@ -256,6 +256,24 @@ static void metrics_latency(const struct engine *e, struct buf *out)
     }
 }
 
+static void metrics_background(const struct engine *e, struct buf *out)
+{
+    static const char *const kinds[WORK_KINDS] = {"hints", "exchange", "transfer", "scrub", "reap"};
+    struct admission_stats s;
+    engine_background(e, &s);
+    describe(out, "background_slices_total", "counter", "Slices granted to background work.");
+    for (unsigned i = 0; i < WORK_KINDS; i++)
+        buf_printf(out, "dynamount_background_slices_total{work=\"%s\"} %llu\n", kinds[i],
+                   (unsigned long long)s.granted[i]);
+    metric(out, "background_floor_slices", "counter", "Slices that only a floor let through.",
+           s.by_floor);
+    metric(out, "background_waiting", "gauge", "Background work that waits for a slice.",
+           s.waiting);
+    metric(out, "background_rate", "gauge", "Slices a second that are granted now.", s.rate);
+    metric(out, "foreground_p99_microseconds", "gauge",
+           "99 of 100 recent requests took no longer; 0: too few to tell.", s.p99_us);
+}
+
 static void metrics_hints(const struct engine *e, struct buf *out)
 {
     struct engine_hints targets[HINT_TARGETS];
@@ -304,6 +322,7 @@ void http_status_metrics(const struct http_status *s, struct buf *out)
            moves.filling_here);
     metric(out, "partitions_leaving_here", "gauge", "Partitions that leave this node.",
            moves.leaving_here);
+    metrics_background(s->engine, out);
     metric(out, "disk_used_bytes", "gauge", "Bytes of the store's files.", disk.bytes_used);
     metric(out, "disk_free_bytes", "gauge", "Free bytes of the store's disk.", disk.bytes_free);
     metric(out, "store_writes", "counter", "Batches written.", disk.writes);

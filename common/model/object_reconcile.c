@@ -99,7 +99,8 @@ bool object_union_lines(const struct object *o, uint64_t max, struct buf *out)
         if (!sibling_live(s))
             continue;
         sizes += s->size;
-        possible = s->type == SIBLING_FILE && (s->size == 0 || s->value != NULL);
+        possible =
+            s->type == SIBLING_FILE && s->manifest_len == 0 && (s->size == 0 || s->value != NULL);
         list[n++] = s;
     }
     /* a line that several have is counted more than once: who is near the limit is left alone */

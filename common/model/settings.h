@@ -3,7 +3,7 @@
  * not say. A request must know them at once, whichever node it reaches, so each node holds the
  * whole table. It is small, and a set of registers, one for each (directory, setting), each with
  * the stamp of its last change: tables that meet are joined, the later change stays, and all nodes
- * end with the same. Each setting is inherited by itself, from the nearest directory that has it. */
+ * end with the same. Each setting is inherited by itself, from the nearest that has it. */
 #ifndef DYN_MODEL_SETTINGS_H
 #define DYN_MODEL_SETTINGS_H
 

@@ -50,7 +50,7 @@ enum frame_type {
     FRAME_ACCEPT = 16,
     FRAME_RANGE_LIST = 17, /* a partition on its way to a new owner */
     FRAME_RANGE_FETCH = 18,
-    FRAME_FENCED = 19, /* does the receiver agree about who holds some partitions? */
+    FRAME_FENCED = 19,        /* does the receiver agree about who holds some partitions? */
     FRAME_SETTINGS_SYNC = 26, /* model/settings.h */
     /* from clients, or forwarded once by a node (E25) */
     FRAME_GET = 32,
@@ -59,7 +59,7 @@ enum frame_type {
     FRAME_SYNC = 35,
     FRAME_RING = 36,
     FRAME_STATUS = 37,
-    FRAME_ADMIN = 40,  /* JSON both ways: what administrators ask (node/http_cluster.h) */
+    FRAME_ADMIN = 40,    /* JSON both ways: what administrators ask (node/http_cluster.h) */
     FRAME_SETTINGS = 46, /* model/settings.h */
     FRAME_REPLY = 128,   /* added to a request's type in its reply */
 };

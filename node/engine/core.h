@@ -6,6 +6,7 @@
 
 #include "base/digest.h"
 #include "base/list.h"
+#include "engine/admission.h"
 #include "engine/engine.h"
 #include "engine/keylock.h"
 #include "engine/rows.h"
@@ -37,6 +38,7 @@ struct engine {
     struct debt_sweeper *sweeper;
     struct collector *collector;
     struct settings_keeper *settings;
+    struct admission *admission;
     struct list settling; /* struct settling.link: keys whose conflict is being settled */
     uint32_t n_settling;
     struct trees *trees;

@@ -48,6 +48,7 @@ void engine_config_defaults(struct engine_config *c)
         .collect_lease_ms = UPLOAD_LEASE_S * 1000,
         .collect_grace_ms = UPLOAD_GRACE_S * 1000,
         .requests_max = 4096,
+        .background_target_us = 50000,
         .clock_pairs = 10,
         .clock_age_ms = 24ull * 3600 * 1000,
         .gossip_us = 1000000,
@@ -269,6 +270,9 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->sweeper = debts_new(e);
     e->collector = collector_new(e);
     e->settings = settings_keeper_new(e);
+    struct admission_config admission = admission_config_default();
+    admission.target_us = cfg->background_target_us;
+    e->admission = admission_new(&admission, &e->ports.time, ports->timers);
     list_init(&e->settling);
     e->trees = trees_new(e);
     list_init(&e->requests);
@@ -435,6 +439,7 @@ void engine_free(struct engine *e)
     debts_free(e->sweeper);
     settings_keeper_free(e->settings);
     hints_free(e->hints);
+    admission_free(e->admission);
     transfers_free(e->transfers);
     commit_free(e->commit);
     gossip_free(e->gossip);
@@ -562,6 +567,11 @@ void engine_moves(const struct engine *e, struct engine_moves *out)
             stays |= mv->targets[i] == e->cfg.node;
         out->leaving_here += voted && !stays;
     }
+}
+
+void engine_background(const struct engine *e, struct admission_stats *out)
+{
+    admission_stats(e->admission, out);
 }
 
 const struct histogram *engine_latency(const struct engine *e, enum engine_latency which)

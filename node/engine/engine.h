@@ -8,6 +8,7 @@
 #include "base/clock_port.h"
 #include "base/histogram.h"
 #include "base/timers.h"
+#include "engine/admission.h"
 #include "model/ring.h"
 #include "port/kv.h"
 #include "port/net.h"
@@ -70,10 +71,11 @@ struct engine_config {
     uint64_t owed_sweep_us;     /* how often debts are looked at: 1 s */
     uint64_t collect_us;        /* between rounds that look for chunks nobody names: 60 s */
     uint64_t collect_lease_ms, collect_grace_ms; /* UPLOAD_LEASE_S, UPLOAD_GRACE_S */
-    uint32_t requests_max;    /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
-    uint32_t clock_pairs;     /* clocks longer than this are truncated at puts (E4) */
-    uint64_t clock_age_ms;    /* of their pairs that are at least this old */
-    uint64_t gossip_us;       /* one round in about so long: 1 s; 0: none */
+    uint32_t requests_max; /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
+    uint32_t clock_pairs;  /* clocks longer than this are truncated at puts (E4) */
+    uint64_t clock_age_ms; /* of their pairs that are at least this old */
+    uint64_t background_target_us; /* of the foreground's p99, see admission.h; 0: no control */
+    uint64_t gossip_us;            /* one round in about so long: 1 s; 0: none */
     const char *const *seeds; /* addresses, borrowed: asked now and then, so that two halves of a
                                  cluster that do not know each other meet */
     uint32_t n_seeds;
@@ -142,6 +144,9 @@ void engine_moves(const struct engine *e, struct engine_moves *out);
 /* How long client requests took at this node, from their arrival to their answer, us. */
 enum engine_latency { LATENCY_GET, LATENCY_PUT, LATENCY_LIST, LATENCIES };
 const struct histogram *engine_latency(const struct engine *e, enum engine_latency which);
+
+/* What admission control grants to background work. */
+void engine_background(const struct engine *e, struct admission_stats *out);
 
 /* Hints held here, by target. */
 struct engine_hints {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See hints.h. One drain for each target at a time, a slice of hints at once; each hint goes
+/* See hints.h. One drain for each target at a time, a slice of hints at once, when admission
+ * control grants it. A slice begins small; it doubles while the target answers quickly, and is
+ * halved when it does not: the receiver's pace is the drain's. Each hint goes
  *
  *   READING (our copy, with values) -> SENDING (the target syncs) -> LOCKED (is our copy still what
  * we sent?)
@@ -17,12 +19,16 @@
 #include "engine/replication.h"
 #include "engine/tree.h"
 
-#define SLICE 32
+#define SLICE 32 /* hints at once, at most */
+#define SLICE_FIRST 4
+#define QUICK_US 50000u /* a hint that is handed over in this time is no burden */
+#define SLOW_US 250000u
 
 struct hint_target {
     uint64_t node, count, bytes;
     uint64_t oldest_ms;  /* wall clock of the oldest, as of the last whole look at them; 0: none */
     struct drain *drain; /* NULL: none under way */
+    uint32_t window;     /* hints of the next slice */
 };
 
 struct hint_ledger {
@@ -39,7 +45,7 @@ struct drain_item {
     struct drain *drain;
     uint8_t *bytes;
     uint64_t held; /* what the hint's row counts */
-    uint64_t since_ms;
+    uint64_t since_ms, began_us;
     bool gone;
     struct slice key;
     enum row_kind kind;
@@ -64,7 +70,9 @@ struct drain {
     struct buf prefix, cursor;
     struct store_scan scan;
     struct drain_item items[SLICE];
-    uint32_t n_items, n_active;
+    uint32_t n_items, n_active, window;
+    uint64_t slowest_us; /* of this slice's hints */
+    struct admission_wait wait;
     bool started, more, failed;
     uint64_t oldest_ms; /* of what this pass has found and not got rid of; 0: nothing */
 };
@@ -103,7 +111,7 @@ static struct hint_target *obtain(struct hint_ledger *h, uint64_t node)
         h->cap = h->cap == 0 ? 8 : h->cap * 2;
         h->targets = mem_reallocarray(h->targets, h->cap, sizeof(*h->targets));
     }
-    h->targets[h->n] = (struct hint_target){.node = node};
+    h->targets[h->n] = (struct hint_target){.node = node, .window = SLICE_FIRST};
     return &h->targets[h->n++];
 }
 
@@ -256,6 +264,7 @@ static void drain_free(struct drain *d)
     struct hint_target *t = find(d->h, d->target);
     if (t != NULL)
         t->drain = NULL;
+    admission_forget(d->h->e->admission, &d->wait);
     background_end(d->h->e, &d->background);
     for (uint32_t i = 0; i < d->n_items; i++)
         item_release(&d->items[i]);
@@ -281,6 +290,9 @@ static void item_end(struct drain_item *it, int err)
 {
     struct drain *d = it->drain;
     keylock_release(d->h->e->locks, &it->lock);
+    uint64_t took = engine_now(d->h->e) - it->began_us;
+    if (took > d->slowest_us)
+        d->slowest_us = took;
     if (ends_the_drain(err))
         d->failed = true;
     if (--d->n_active == 0)
@@ -515,6 +527,7 @@ static void on_read(struct replica_read *r, int err)
 
 static void item_start(struct drain_item *it)
 {
+    it->began_us = engine_now(it->drain->h->e);
     it->read = (struct replica_read){.e = it->drain->h->e,
                                      .key = it->key,
                                      .load = LOAD_ALL,
@@ -544,13 +557,13 @@ static bool on_hint_row(struct store_scan *req, struct slice key, struct slice v
         d->n_items++;
     else
         free(it->bytes);
-    return d->n_items < SLICE;
+    return d->n_items < d->window;
 }
 
 static void on_slice(struct store_scan *req, int err, bool more)
 {
     struct drain *d = req->arg;
-    d->more = more || d->n_items == SLICE;
+    d->more = more || d->n_items == d->window;
     d->failed = err != DYN_OK;
     d->n_active = d->n_items + 1; /* one for this loop: items may end inside item_start */
     for (uint32_t i = 0; i < d->n_items && !d->failed; i++)
@@ -563,6 +576,19 @@ static void on_slice(struct store_scan *req, int err, bool more)
     if (--d->n_active == 0)
         next_slice(d);
 }
+
+/* The pace at which the target takes them, and our own requests bear it. */
+static uint32_t next_window(const struct drain *d)
+{
+    uint32_t w = d->window;
+    if (admission_tight(d->h->e->admission))
+        return w > SLICE_FIRST ? w / 2 : w;
+    if (d->slowest_us > SLOW_US)
+        return w > 1 ? w / 2 : 1;
+    return d->slowest_us <= QUICK_US && w < SLICE ? w * 2 : w;
+}
+
+static void scan_slice(void *arg);
 
 static void next_slice(struct drain *d)
 {
@@ -582,14 +608,34 @@ static void next_slice(struct drain *d)
             keep_oldest(&t->oldest_ms, engine_wall_ms(e));
     }
     if (d->started && (!d->more || d->failed || e->stopping || e->failed != DYN_OK)) {
+        if (d->failed)
+            t->window = SLICE_FIRST;
+        drain_free(d);
+        return;
+    }
+    uint64_t now_ms = engine_wall_ms(e);
+    uint64_t age = t->oldest_ms != 0 && t->oldest_ms < now_ms ? now_ms - t->oldest_ms : 0;
+    if (d->started)
+        t->window = next_window(d);
+    if (admission_ask(e->admission, &d->wait, WORK_HINTS, age * 1000, scan_slice, d))
+        scan_slice(d);
+}
+
+static void scan_slice(void *arg)
+{
+    struct drain *d = arg;
+    struct engine *e = d->h->e;
+    if (e->stopping || e->failed != DYN_OK) {
         drain_free(d);
         return;
     }
     d->started = true;
+    d->window = obtain(d->h, d->target)->window;
+    d->slowest_us = 0;
     d->scan = (struct store_scan){.family = STORE_HINT,
                                   .prefix = buf_slice(&d->prefix),
                                   .from = buf_slice(&d->cursor),
-                                  .max_rows = SLICE,
+                                  .max_rows = d->window,
                                   .max_bytes = UINT64_MAX,
                                   .row = on_hint_row,
                                   .done = on_slice,

@@ -9,10 +9,10 @@
 #include "base/mem.h"
 #include "engine/commit.h"
 #include "engine/debts.h"
+#include "engine/dir_settings.h"
 #include "engine/gossip.h"
 #include "engine/hints.h"
 #include "engine/range.h"
-#include "engine/dir_settings.h"
 #include "engine/replica_list.h"
 #include "engine/view.h"
 
@@ -21,6 +21,7 @@ struct serving {                  /* one frame being served */
     struct engine *e;
     uint64_t origin, rid;
     uint8_t type;
+    uint64_t began_us;
     struct buf body; /* what the decoded message borrows from */
     struct peer_put put;
     struct peer_get get;
@@ -47,6 +48,12 @@ static void serving_free(struct serving *s)
 static void abandon(struct background *b)
 {
     serving_free(container_of(b, struct serving, background));
+}
+
+/* Requests that others coordinate wait for this node as well. */
+static void note_served(const struct serving *s)
+{
+    admission_foreground(s->e->admission, engine_now(s->e) - s->began_us);
 }
 
 static void reply(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, struct buf *body)
@@ -81,6 +88,7 @@ static void reply_put(struct serving *s, int status)
         m.differs = !object_equal(&s->write.object, &s->put.object);
     struct buf body = BUF_EMPTY;
     peer_put_reply_encode(&m, &body);
+    note_served(s);
     reply(s->e, s->origin, s->rid, s->type, &body);
     serving_free(s);
 }
@@ -130,6 +138,7 @@ static void reply_get(struct serving *s, int status)
     }
     struct buf body = BUF_EMPTY;
     peer_get_reply_encode(&m, &body);
+    note_served(s);
     reply(s->e, s->origin, s->rid, s->type, &body);
     serving_free(s);
 }
@@ -283,6 +292,7 @@ void peer_frame(struct engine *e, uint64_t origin, uint64_t from, uint64_t rid, 
     s->origin = origin;
     s->rid = rid;
     s->type = type;
+    s->began_us = engine_now(e);
     buf_put_slice(&s->body, body);
     background_add(e, &s->background, abandon);
     switch (type) {

@@ -17,8 +17,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/coordinate.h"
-#include "model/manifest.h"
 #include "engine/dir_settings.h"
+#include "model/manifest.h"
 
 #define FORWARD_EXTRA_US                                                                           \
     100000u /* beyond one replica timeout: the primary has its own to wait for */
@@ -52,7 +52,9 @@ static void note_latency(const struct request *r)
     struct engine *e = r->e;
     if (r->type > FRAME_LIST || !r->decoded || r->from != 0)
         return;
-    histogram_add(&e->latencies[kinds[r->type]], engine_now(e) - r->started_us);
+    uint64_t took = engine_now(e) - r->started_us;
+    histogram_add(&e->latencies[kinds[r->type]], took);
+    admission_foreground(e->admission, took);
 }
 
 static void request_end(struct request *r)

@@ -157,7 +157,13 @@ static void plan_changes(struct sim_plan *p, uint64_t seed)
         p->fault_every_us = 2 * SIM_SECOND;
 }
 
-void sim_plan_make(struct sim_plan *p, uint64_t seed)
+static void plan_truncation(struct sim_plan *p, struct sim_random *r)
+{
+    p->clock_pairs = (uint32_t)sim_random_range(r, 1, 4);
+    p->clock_age_ms = sim_random_chance(r, 300) ? 0 : sim_random_range(r, 1, 8000);
+}
+
+void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning)
 {
     struct sim_random r;
     *p = (struct sim_plan){0};
@@ -175,11 +181,12 @@ void sim_plan_make(struct sim_plan *p, uint64_t seed)
     p->disk_us = sim_random_chance(&r, 300) ? 0 : sim_random_range(&r, 10, 5000);
     p->owed_delay_us = sim_random_range(&r, 1, 10) * SIM_SECOND;
     p->replica_timeout_us = sim_random_range(&r, 100, 700) * 1000;
-    if (sim_random_chance(&r, 250)) {
-        p->clock_pairs = (uint32_t)sim_random_range(&r, 1, 4);
-        p->clock_age_ms = sim_random_chance(&r, 300) ? 0 : sim_random_range(&r, 1, 8000);
-    }
-    if (p->clock_pairs == 0 && sim_random_chance(&r, 150))
+    uint64_t draw = sim_random_below(&r, 1000);
+    if (leaning == LEANING_ANY)
+        leaning = draw < 200 ? LEANING_TRUNCATION : draw < 280 ? LEANING_LISTING : LEANING_NONE;
+    if (leaning == LEANING_TRUNCATION)
+        plan_truncation(p, &r);
+    else if (leaning == LEANING_LISTING)
         plan_listing(p, &r);
     plan_changes(p, seed);
 }

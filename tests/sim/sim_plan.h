@@ -74,7 +74,10 @@ struct sim_plan {
     uint64_t clock_age_ms;
 };
 
-void sim_plan_make(struct sim_plan *p, uint64_t seed);
+/* A seed may have a leaning of its own: clocks that are cut early, or a directory that is listed
+ * all the time. Whoever looks for a planted bug chooses the one in which it shows. */
+enum sim_leaning { LEANING_ANY, LEANING_NONE, LEANING_TRUNCATION, LEANING_LISTING };
+void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning);
 extern const char *const op_names[OP_KINDS];
 extern const char *const fault_names[FAULT_KINDS];
 

@@ -48,10 +48,24 @@ static void log_plan(struct run *run)
                 (unsigned long long)p->clock_age_ms);
 }
 
+static enum sim_leaning leaning_for(enum engine_bug bug)
+{
+    switch (bug) {
+    case BUG_NONE:
+        return LEANING_ANY;
+    case BUG_OWN_PAIR:
+        return LEANING_TRUNCATION;
+    case BUG_PAGE_CUT:
+        return LEANING_LISTING;
+    default:
+        return LEANING_NONE;
+    }
+}
+
 static void begin(struct run *run, uint64_t seed, enum engine_bug bug, FILE *log)
 {
     sim_world_init(&run->world, seed, log);
-    sim_plan_make(&run->plan, seed);
+    sim_plan_make(&run->plan, seed, leaning_for(bug));
     log_plan(run);
     struct sim_cluster_config cfg = {.nodes = run->plan.nodes,
                                      .members = run->plan.members,
