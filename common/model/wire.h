@@ -42,6 +42,10 @@ enum frame_type {
     FRAME_REPLICA_LIST = 3,
     FRAME_REPLICA_SYNC = 4,
     FRAME_OWED_CLEAR = 5,
+    FRAME_TREE_ROOTS = 7,
+    FRAME_TREE_NODES = 8,
+    FRAME_TREE_LEAVES = 9,
+    FRAME_ENTRY_MEND = 10,
     FRAME_PING = 6,
     FRAME_HINTS = 21,   /* empty; DYN_OK: the receiver keeps no hint for anybody */
     FRAME_GOSSIP = 13,  /* digests of what is known of the cluster */

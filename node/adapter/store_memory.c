@@ -15,6 +15,11 @@ struct disk {
     struct store_tree families[STORE_FAMILIES];
 };
 
+struct spoiled {
+    enum store_family family;
+    struct buf key;
+};
+
 struct store_memory_image {
     struct disk disk;
 };
@@ -29,7 +34,7 @@ struct waiting {
     struct store_row *row;  /* get: the answer, NULL: none */
     struct store_tree tree; /* scan: what it walks */
     uint64_t ticket;        /* write: how much of the log it wants synced, 0: nothing */
-    int err;                /* write */
+    int err;                /* get, write */
 };
 
 struct store_memory {
@@ -43,6 +48,8 @@ struct store_memory {
     bool deferred, clean, fail_next, stopped;
     int read_error;
     uint64_t capacity;
+    struct spoiled *spoiled;
+    uint32_t n_spoiled;
     struct store_stats stats;
 };
 
@@ -209,7 +216,10 @@ static void finish_write(struct store_memory *m, struct store_write *req, uint64
 static void finish(struct store_memory *m, struct waiting *w)
 {
     if (w->kind == WAITING_GET) {
-        finish_get(m, w->get, w->row);
+        if (w->err != DYN_OK)
+            w->get->done(w->get, w->err, slice_of(NULL, 0));
+        else
+            finish_get(m, w->get, w->row);
         store_row_unref(w->row);
     } else if (w->kind == WAITING_SCAN) {
         finish_scan(m, w->scan, &w->tree);
@@ -250,16 +260,65 @@ bool store_memory_step(struct store_memory *m, uint64_t pick)
     return true;
 }
 
+/* --- rows that have gone bad ---------------------------------------------------------------- */
+
+static bool is_spoiled(const struct store_memory *m, enum store_family f, struct slice key)
+{
+    for (uint32_t i = 0; i < m->n_spoiled; i++)
+        if (m->spoiled[i].family == f && slice_equal(buf_slice(&m->spoiled[i].key), key))
+            return true;
+    return false;
+}
+
+static void mend_written(struct store_memory *m, const struct store_batch *batch)
+{
+    size_t at = 0;
+    enum store_op_type type;
+    enum store_family f;
+    struct slice key, value;
+    while (m->n_spoiled > 0 && store_batch_next(batch, &at, &type, &f, &key, &value))
+        for (uint32_t i = 0; i < m->n_spoiled; i++)
+            if (m->spoiled[i].family == f && slice_equal(buf_slice(&m->spoiled[i].key), key)) {
+                buf_release(&m->spoiled[i].key);
+                m->spoiled[i] = m->spoiled[--m->n_spoiled];
+                break;
+            }
+}
+
+bool store_memory_spoil(struct store_memory *m, enum store_family f, struct slice from,
+                        bool (*may)(void *arg, struct slice key), void *arg)
+{
+    struct store_row *r = store_tree_seek(&m->current.families[f], from, false);
+    if (r == NULL)
+        r = store_tree_seek(&m->current.families[f], slice_of(NULL, 0), false);
+    if (r == NULL || is_spoiled(m, f, store_row_key(r)) || !may(arg, store_row_key(r)))
+        return false;
+    m->spoiled = mem_reallocarray(m->spoiled, m->n_spoiled + 1, sizeof(*m->spoiled));
+    struct spoiled *s = &m->spoiled[m->n_spoiled++];
+    *s = (struct spoiled){f, BUF_EMPTY};
+    buf_put_slice(&s->key, store_row_key(r));
+    return true;
+}
+
+bool store_memory_holds(const struct store_memory *m, enum store_family f, struct slice key)
+{
+    return store_tree_get(&m->synced.families[f], key) != NULL &&
+           store_tree_get(&m->current.families[f], key) != NULL && !is_spoiled(m, f, key);
+}
+
 /* --- the port ------------------------------------------------------------------------------- */
 
 static void port_get(void *ctx, struct store_get *req)
 {
     struct store_memory *m = ctx;
     struct store_row *row = store_tree_get(&m->current.families[req->family], req->key);
+    bool bad = row != NULL && is_spoiled(m, req->family, req->key);
     m->stats.reads_memory++;
     if (row != NULL)
         store_row_ref(row);
-    submit(m, (struct waiting){.kind = WAITING_GET, .get = req, .row = row});
+    submit(m,
+           (struct waiting){
+               .kind = WAITING_GET, .get = req, .row = row, .err = bad ? DYN_ERR_CORRUPT : DYN_OK});
 }
 
 static void port_scan(void *ctx, struct store_scan *req)
@@ -282,6 +341,7 @@ static int hand_over(struct store_memory *m, struct store_batch *batch)
     if (m->capacity != 0)
         before = disk_share(&m->current); /* costs path copies, so only where it may be needed */
     disk_apply(&m->current, batch);
+    mend_written(m, batch);
     if (m->capacity != 0 && disk_bytes(&m->current) > m->capacity && batch_has_puts(batch)) {
         disk_release(&m->current);
         m->current = before;
@@ -360,6 +420,9 @@ void store_memory_free(struct store_memory *m)
     disk_release(&m->synced);
     free(m->log);
     free(m->queue);
+    for (uint32_t i = 0; i < m->n_spoiled; i++)
+        buf_release(&m->spoiled[i].key);
+    free(m->spoiled);
     free(m);
 }
 

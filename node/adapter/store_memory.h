@@ -39,6 +39,14 @@ void store_memory_fail_reads(struct store_memory *m, int err);
 /* Flips one bit of a stored value, synced and current: bit rot. False: no such row, or empty. */
 bool store_memory_rot(struct store_memory *m, enum store_family f, struct slice key, uint64_t bit);
 
+/* The first row at or after this key (else the first of all) goes bad: reads of it by itself fail
+ * with DYN_ERR_CORRUPT, as where a checksum is wrong, until it is written again or deleted. Only
+ * where `may` agrees. False: nothing went bad. */
+bool store_memory_spoil(struct store_memory *m, enum store_family f, struct slice from,
+                        bool (*may)(void *arg, struct slice key), void *arg);
+/* There, synced, and not gone bad. */
+bool store_memory_holds(const struct store_memory *m, enum store_family f, struct slice key);
+
 /* Batches that a crash now might lose. */
 uint32_t store_memory_unsynced(const struct store_memory *m);
 /* The kernel writes back by itself: all becomes durable, nobody is told. */

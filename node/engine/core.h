@@ -25,6 +25,9 @@ struct commit;
 struct gossip;
 struct transfers;
 struct view;
+struct slices;
+struct exchanges;
+struct scrub;
 
 struct engine {
     struct engine_config cfg;
@@ -42,6 +45,9 @@ struct engine {
     struct list settling; /* struct settling.link: keys whose conflict is being settled */
     uint32_t n_settling;
     struct trees *trees;
+    struct slices *slices;
+    struct exchanges *exchanges;
+    struct scrub *scrub;
 
     /* membership */
     struct rumours rumours; /* the history in it may be ahead of the ring: see view.h */

@@ -214,6 +214,7 @@ static void send(struct delivery *d)
                                           .hint_for = d->hint_for,
                                           .owe_entry = d->owe_entry,
                                           .cut = d->cut,
+                                          .heal = d->heal,
                                           .sync = d->sync ? STORE_SYNCED : STORE_BUFFERED,
                                           .done = on_local,
                                           .arg = d};

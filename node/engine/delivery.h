@@ -17,6 +17,7 @@ struct delivery { /* caller-owned; must stay put until done */
     uint64_t hint_for;
     const struct clock *cut; /* see struct replica_write; borrowed until done; may be NULL */
     bool sync, owe_entry;
+    bool heal;                           /* to this node: also fetch what its row lacks already */
     uint64_t holders[READ_QUORUM_NODES]; /* who may have values that this node lacks */
     uint32_t n_holders;
     uint64_t timeout_us;

@@ -14,11 +14,14 @@
 #include "engine/core.h"
 #include "engine/debts.h"
 #include "engine/dir_settings.h"
+#include "engine/exchange.h"
 #include "engine/gossip.h"
 #include "engine/hints.h"
 #include "engine/peer_frames.h"
 #include "engine/peer_wire.h"
 #include "engine/request.h"
+#include "engine/scrub.h"
+#include "engine/slices.h"
 #include "engine/transfer.h"
 #include "engine/tree.h"
 #include "engine/view.h"
@@ -36,6 +39,9 @@ void engine_config_defaults(struct engine_config *c)
     *c = (struct engine_config){
         .durability = DURABILITY_QUORUM,
         .sloppy = true,
+        .exchange_us = 60000000,
+        .scrub_us = 7 * 86400 * 1000000ull,
+        .slice_us = 1000,
         .request_timeout_us = 5000000,
         .replica_timeout_us = 500000,
         .value_max = VALUE_LEN_MAX,
@@ -218,9 +224,10 @@ static void probe_peer(void *arg, uint64_t node)
 static void peer_changed(void *arg, uint64_t node, enum peer_state state)
 {
     struct engine *e = arg;
-    (void)node;
-    if (state == PEER_UP && e->serving)
+    if (state == PEER_UP && e->serving) {
         hints_drain(e->hints);
+        exchanges_hasten(e->exchanges, node);
+    }
 }
 
 void engine_halt(struct engine *e, int err, const char *why)
@@ -275,6 +282,9 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->admission = admission_new(&admission, &e->ports.time, ports->timers);
     list_init(&e->settling);
     e->trees = trees_new(e);
+    e->slices = slices_new(e);
+    e->exchanges = exchanges_new(e);
+    e->scrub = scrub_new(e);
     list_init(&e->requests);
     list_init(&e->background);
     timer_init(&e->drain_timer, on_drain_timer, e);
@@ -291,6 +301,8 @@ static void start_ended(struct engine *e, int err)
 {
     e->serving = err == DYN_OK;
     if (e->serving) {
+        exchanges_start(e->exchanges);
+        scrub_start(e->scrub);
         debts_start(e->sweeper);
         collector_start(e->collector);
         settings_keeper_start(e->settings);
@@ -434,6 +446,9 @@ void engine_free(struct engine *e)
         struct background *b = container_of(list_first(&e->background), struct background, link);
         b->abandon(b);
     }
+    scrub_free(e->scrub);
+    exchanges_free(e->exchanges);
+    slices_free(e->slices);
     trees_free(e->trees);
     collector_free(e->collector);
     debts_free(e->sweeper);

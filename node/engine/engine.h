@@ -55,9 +55,12 @@ struct engine_host {
 
 struct engine_config {
     uint64_t node;
-    struct slice secret;         /* the cluster's; copied */
-    enum durability durability;  /* default for requests that give none */
-    bool sloppy;                 /* default */
+    struct slice secret;        /* the cluster's; copied */
+    enum durability durability; /* default for requests that give none */
+    bool sloppy;                /* default */
+    uint64_t exchange_us; /* each peer's trees are compared once in that time: 60 s; 0: never */
+    uint64_t scrub_us;    /* all rows are looked at once in that time: 7 days; 0: never */
+    uint64_t slice_us;    /* background work gets one slice in that time: 1 ms */
     uint64_t request_timeout_us; /* default deadline of a client request: 5 s */
     uint64_t
         replica_timeout_us; /* before a replica counts as silent and a stand-in is asked: 500 ms */
@@ -108,6 +111,12 @@ struct engine_stats {
         sibling_reads[4];  /* reads that saw 1, 2, 3, 4 or more versions */
     uint64_t stale_reads;  /* in which some replica that answered was behind */
     uint64_t hint_refused; /* writes refused because the hint store is full (E25) */
+    uint64_t exchanges;    /* sessions with a peer that ended well */
+    uint64_t exchange_differing, exchange_repaired; /* rows */
+    uint64_t scrub_rounds, scrub_rows, scrub_bytes;
+    uint64_t scrub_bad_leaves, scrub_bad_values, scrub_healed; /* healed: of the values */
+    uint64_t scrub_owed, scrub_ghosts; /* entries behind their objects, and ahead of them */
+    uint64_t exchange_bytes; /* of questions and answers, not of what they set in motion */
     uint64_t hints_stored, hints_drained, hints_now, hints_bytes;
     uint64_t reconciled; /* conflicts settled by the rule of a directory */
     uint64_t wide_writes,

@@ -55,6 +55,7 @@ struct drain_item {
     struct delivery delivery;
     uint8_t state[DIGEST_LEN];
     struct object now;
+    struct row_state local;
     struct keylock lock;
     struct buf row;
     struct store_get get;
@@ -255,6 +256,7 @@ static void item_release(struct drain_item *it)
     if (it->delivering)
         delivery_release(&it->delivery);
     object_release(&it->now);
+    row_state_release(&it->local);
     buf_release(&it->row);
     free(it->bytes);
 }
@@ -303,7 +305,7 @@ static void delete_copy(struct drain_item *it, struct store_batch *b)
 {
     struct engine *e = it->drain->h->e;
     struct buf key = BUF_EMPTY;
-    struct tree_hash was = trees_hash(e->trees, it->kind, it->key, &it->now, NULL, 0);
+    struct tree_hash was = trees_hash(e->trees, it->kind, it->key, &it->now, &it->local);
     const struct tree_hash none = {0, 0};
     if (it->kind == ROW_ENTRY) {
         struct slice dir = key_parent(it->key);
@@ -396,10 +398,9 @@ static bool is_replica(const struct drain_item *it)
 static void on_current(struct store_get *req, int err, struct slice value)
 {
     struct drain_item *it = req->arg;
-    struct epoch mark;
     uint8_t state[DIGEST_LEN];
     if (err == DYN_OK)
-        err = object_row_decode(value, &mark, &it->now);
+        err = row_decode(value, &it->local, &it->now);
     if (err != DYN_OK && err != DYN_ERR_NOT_FOUND) {
         item_end(it, err);
         return;

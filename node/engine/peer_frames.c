@@ -10,6 +10,8 @@
 #include "engine/commit.h"
 #include "engine/debts.h"
 #include "engine/dir_settings.h"
+#include "engine/entry_check.h"
+#include "engine/exchange_serve.h"
 #include "engine/gossip.h"
 #include "engine/hints.h"
 #include "engine/range.h"
@@ -315,6 +317,16 @@ void peer_frame(struct engine *e, uint64_t origin, uint64_t from, uint64_t rid, 
         reply_status(s, !e->serving                  ? DYN_ERR_STOPPED
                         : hints_total(e->hints) != 0 ? DYN_ERR_CONFLICT
                                                      : DYN_OK);
+        return;
+    case FRAME_TREE_ROOTS:
+    case FRAME_TREE_NODES:
+    case FRAME_TREE_LEAVES:
+        exchange_serve(e, origin, rid, type, body);
+        serving_free(s);
+        return;
+    case FRAME_ENTRY_MEND:
+        entry_mend_serve(e, origin, rid, body);
+        serving_free(s);
         return;
     case FRAME_PING:
         reply_status(s, e->serving ? DYN_OK : DYN_ERR_STOPPED);

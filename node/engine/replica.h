@@ -30,6 +30,11 @@ struct replica_write { /* caller-owned; must stay put until done */
     const struct clock *cut;       /* what the put's coordinator cut (E4), incoming still has it;
                                       borrowed; may be NULL */
     enum store_sync sync;
+    bool heal;              /* values that the row lacks count as missing */
+    const struct dot *lost; /* value dots found missing or rotten: lacking from now on (E19) */
+    uint32_t n_lost;
+    /* The entry becomes `incoming`, nothing joined, if it is in exactly this state (E18). */
+    const uint8_t *only_if;
     /* The new state has been handed to the store: object, parent_dead and the rest are known, the
      * acknowledgement is not. May be NULL; runs before done, without locks. */
     void (*handed)(struct replica_write *w);
@@ -48,8 +53,9 @@ struct replica_write { /* caller-owned; must stay put until done */
     struct place at, at_dir;
     struct slice dir, name;
     struct keylock key_lock, own_dir_lock, parent_lock;
-    struct object stored, entry; /* as read */
-    struct tree_hash entry_was;  /* what the entry counted for in its tree */
+    struct object stored, entry;   /* as read */
+    struct tree_hash entry_was;    /* what the entry counted for in its tree */
+    struct row_state state, after; /* of the object's row: as read, and what it becomes */
     struct epoch mark;
     bool was_live, entry_was_live, orphans, hint_current, handing_over, acknowledged;
     int ack_err;
@@ -65,6 +71,12 @@ struct replica_write { /* caller-owned; must stay put until done */
 };
 void replica_write_start(struct replica_write *w);
 void replica_write_release(struct replica_write *w);
+/* Of the file that keeps the books of values not held (replica_lacks.c). */
+bool replica_names_value(const struct replica_write *w, const struct dot *value_dot);
+bool replica_holds_value(const struct replica_write *w, const struct dot *value_dot);
+/* A value of this node's was found missing or rotten: the row will say so. In the background. */
+void replica_lost(struct engine *e, struct slice key, const struct dot *value_dot);
+bool replica_update_lacks(struct replica_write *w); /* true: they are others now */
 
 /* Which values a read loads. */
 enum load { LOAD_NONE, LOAD_NEWEST, LOAD_ALL, LOAD_DOTS };
@@ -83,6 +95,7 @@ struct replica_read { /* caller-owned; must stay put until done */
     void *arg;
 
     struct object object; /* results; released by replica_read_release */
+    struct row_state state;
     bool implicit_dir;
     int64_t dir_mtime_ns;
 

@@ -102,7 +102,8 @@ static void after_values(struct replica_read *r)
 
 static bool wanted(const struct replica_read *r, const struct sibling *s)
 {
-    if (!sibling_live(s) || s->size == 0 || s->value != NULL)
+    if (!sibling_live(s) || s->size == 0 || s->value != NULL ||
+        row_state_lacks(&r->state, &s->value_dot))
         return false;
     if (r->loaded > 0 && r->loaded + sibling_value_len(s) > r->e->cfg.frame_values_max)
         return false;
@@ -123,14 +124,14 @@ static void on_value(struct store_get *req, int err, struct slice value)
     if (err == DYN_OK && value.len == sibling_value_len(s)) {
         s->value = blob_new(value.data, value.len);
         r->loaded += value.len;
-    } else if (err == DYN_OK)
-        err = DYN_ERR_CORRUPT;
-    if (err != DYN_OK && err != DYN_ERR_NOT_FOUND) {
+    } else if (err == DYN_OK || err == DYN_ERR_NOT_FOUND || err == DYN_ERR_CORRUPT) {
+        /* It should be here and is not, or is bad: it stays unloaded, and the coordinator asks
+         * another replica. */
+        replica_lost(r->e, r->key, &s->value_dot);
+    } else {
         finish(r, err);
         return;
     }
-    /* A value that should be here and is not: leave it unloaded, the coordinator asks another
-     * replica for it. */
     r->next_sibling++;
     next_value(r);
 }
@@ -151,9 +152,8 @@ static void next_value(struct replica_read *r)
 static void on_object(struct store_get *req, int err, struct slice value)
 {
     struct replica_read *r = req->arg;
-    struct epoch mark;
     if (err == DYN_OK)
-        err = object_row_decode(value, &mark, &r->object);
+        err = row_decode(value, &r->state, &r->object);
     else if (err == DYN_ERR_NOT_FOUND)
         err = DYN_OK;
     if (err != DYN_OK)
@@ -185,6 +185,7 @@ static void granted(struct keylock *lock, void *arg)
 void replica_read_start(struct replica_read *r)
 {
     r->object = OBJECT_EMPTY;
+    r->state = ROW_STATE_NONE;
     r->implicit_dir = false;
     r->dir_mtime_ns = 0;
     r->row = BUF_EMPTY;
@@ -201,5 +202,6 @@ void replica_read_release(struct replica_read *r)
 {
     keylock_release(r->e->locks, &r->lock); /* held only when the engine is taken down */
     object_release(&r->object);
+    row_state_release(&r->state);
     buf_release(&r->row);
 }

@@ -78,7 +78,7 @@ static void on_object(struct store_get *req, int err, struct slice value)
 {
     struct replica_write *w = req->arg;
     if (err == DYN_OK)
-        err = object_row_decode(value, &w->mark, &w->stored);
+        err = row_decode(value, &w->state, &w->stored);
     else if (err == DYN_ERR_NOT_FOUND)
         err = DYN_OK;
     if (err != DYN_OK) {
@@ -100,8 +100,9 @@ static void collect_missing(struct replica_write *w)
 {
     for (uint32_t i = 0; i < w->object.n; i++) {
         const struct sibling *s = &w->object.siblings[i];
-        if (!sibling_live(s) || s->size == 0 || s->value != NULL ||
-            object_find_value(&w->stored, &s->value_dot) != NULL)
+        bool enough =
+            w->heal ? replica_holds_value(w, &s->value_dot) : replica_names_value(w, &s->value_dot);
+        if (!sibling_live(s) || s->size == 0 || s->value != NULL || enough)
             continue;
         w->missing = mem_reallocarray(w->missing, w->n_missing + 1, sizeof(*w->missing));
         w->missing[w->n_missing++] = s->value_dot;
@@ -148,6 +149,7 @@ static void follow_cut(struct replica_write *w)
 
 static void merge_or_mutate(struct replica_write *w)
 {
+    w->mark = w->state.mark;
     w->was_live = object_live(&w->stored);
     object_copy(&w->object, &w->stored);
     if (w->mutate != NULL) {
@@ -173,7 +175,19 @@ static void merge_or_mutate(struct replica_write *w)
         finish(w, DYN_OK);
         return;
     }
+    if ((w->roles & ROLE_OBJECT) && replica_update_lacks(w))
+        w->changed = true;
     advance(w, READ_ENTRY);
+}
+
+static void replace_entry(struct replica_write *w, const struct object *by)
+{
+    uint8_t state[DIGEST_LEN];
+    object_hash(&w->entry, state);
+    if (memcmp(state, w->only_if, DIGEST_LEN) != 0 || object_equal(&w->entry, by))
+        return;
+    object_copy(&w->entry, by);
+    w->changed = true;
 }
 
 static void on_entry(struct store_get *req, int err, struct slice value)
@@ -193,8 +207,10 @@ static void on_entry(struct store_get *req, int err, struct slice value)
     if (w->cut != NULL)
         clock_join(&projection.clock, w->cut); /* no pair of an entry is ever cut (E4) */
     w->entry_was_live = object_live(&w->entry);
-    w->entry_was = trees_hash(w->e->trees, ROW_ENTRY, w->key, &w->entry, NULL, 0);
-    if (entry_join(&w->entry, &projection))
+    w->entry_was = trees_hash(w->e->trees, ROW_ENTRY, w->key, &w->entry, NULL);
+    if (w->only_if != NULL)
+        replace_entry(w, &projection);
+    else if (entry_join(&w->entry, &projection))
         w->changed = true;
     object_release(&projection);
     w->entry_live_changed = object_live(&w->entry) != w->entry_was_live;
@@ -287,15 +303,14 @@ static void batch_object(struct replica_write *w, struct store_batch *b)
 {
     struct buf key = BUF_EMPTY, row = BUF_EMPTY;
     row_object(&w->at, w->key, &key);
-    object_row_encode(w->mark, &w->object, &row);
+    row_encode(&w->after, &w->object, &row);
     store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
     trees_change(w->e->trees, b, ROW_OBJECT, &w->at, w->key,
-                 trees_hash(w->e->trees, ROW_OBJECT, w->key, &w->stored, NULL, 0),
-                 trees_hash(w->e->trees, ROW_OBJECT, w->key, &w->object, NULL, 0));
+                 trees_hash(w->e->trees, ROW_OBJECT, w->key, &w->stored, &w->state),
+                 trees_hash(w->e->trees, ROW_OBJECT, w->key, &w->object, &w->after));
     for (uint32_t i = 0; i < w->object.n; i++) {
         const struct sibling *s = &w->object.siblings[i];
-        if (s->size == 0 || s->value == NULL ||
-            object_find_value(&w->stored, &s->value_dot) != NULL)
+        if (s->size == 0 || s->value == NULL || replica_holds_value(w, &s->value_dot))
             continue;
         buf_clear(&key);
         row_value(&w->at, w->key, &s->value_dot, &key);
@@ -303,7 +318,9 @@ static void batch_object(struct replica_write *w, struct store_batch *b)
     }
     for (uint32_t i = 0; i < w->stored.n; i++) {
         const struct sibling *s = &w->stored.siblings[i];
-        if (s->size == 0 || object_find_value(&w->object, &s->value_dot) != NULL)
+        bool stays = object_find_value(&w->object, &s->value_dot) != NULL &&
+                     !row_state_lacks(&w->after, &s->value_dot);
+        if (s->size == 0 || stays)
             continue;
         buf_clear(&key);
         row_value(&w->at, w->key, &s->value_dot, &key);
@@ -318,9 +335,12 @@ static void batch_entry(struct replica_write *w, struct store_batch *b)
     struct buf key = BUF_EMPTY, row = BUF_EMPTY;
     row_entry(&w->at_dir, w->dir, w->name, &key);
     object_row_encode((struct epoch){0, 0}, &w->entry, &row);
-    store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
+    if (object_is_absent(&w->entry))
+        store_batch_delete(b, STORE_META, buf_slice(&key));
+    else
+        store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
     trees_change(w->e->trees, b, ROW_ENTRY, &w->at_dir, w->key, w->entry_was,
-                 trees_hash(w->e->trees, ROW_ENTRY, w->key, &w->entry, NULL, 0));
+                 trees_hash(w->e->trees, ROW_ENTRY, w->key, &w->entry, NULL));
     if (w->entry_live_changed) {
         uint64_t newest = w->dirstat;
         for (uint32_t i = 0; i < w->entry.n; i++)
@@ -585,6 +605,7 @@ void replica_write_start(struct replica_write *w)
     w->generation = e->generation;
     w->fence = fence_now(w);
     w->object = w->stored = w->entry = OBJECT_EMPTY;
+    w->state = w->after = ROW_STATE_NONE;
     w->mark = (struct epoch){0, 0};
     w->row = BUF_EMPTY;
     keylock_init(&w->key_lock);
@@ -602,6 +623,8 @@ void replica_write_release(struct replica_write *w)
     object_release(&w->object);
     object_release(&w->stored);
     object_release(&w->entry);
+    row_state_release(&w->state);
+    row_state_release(&w->after);
     buf_release(&w->row);
     free(w->missing);
     w->missing = NULL;

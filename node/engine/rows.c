@@ -2,7 +2,10 @@
 /* See rows.h for the layout. */
 #include "engine/rows.h"
 
+#include <stdlib.h>
+
 #include "base/err.h"
+#include "base/mem.h"
 
 #define ROW_FORMAT 1
 
@@ -133,31 +136,86 @@ int row_debt_parse(struct slice row, struct slice *key)
     return DYN_OK;
 }
 
-void object_row_encode(struct epoch mark, const struct object *o, struct buf *out)
+void row_state_release(struct row_state *s)
 {
-    buf_put_u8(out, ROW_FORMAT);
-    buf_put_varint(out, mark.run);
-    if (mark.run != 0)
-        buf_put_u64(out, mark.boot);
-    object_encode(o, out);
+    free(s->lacks);
+    s->lacks = NULL;
+    s->n_lacks = 0;
 }
 
-int object_row_decode(struct slice row, struct epoch *mark, struct object *o)
+bool row_state_lacks(const struct row_state *s, const struct dot *value_dot)
+{
+    for (uint32_t i = 0; i < s->n_lacks; i++)
+        if (dot_equal(&s->lacks[i], value_dot))
+            return true;
+    return false;
+}
+
+void row_state_add_lack(struct row_state *s, const struct dot *value_dot)
+{
+    if (row_state_lacks(s, value_dot))
+        return;
+    s->lacks = mem_reallocarray(s->lacks, s->n_lacks + 1, sizeof(*s->lacks));
+    s->lacks[s->n_lacks++] = *value_dot;
+}
+
+/* format, mark, object, and only where something is lacking: how many dots, the dots. */
+void row_encode(const struct row_state *s, const struct object *o, struct buf *out)
+{
+    buf_put_u8(out, ROW_FORMAT);
+    buf_put_varint(out, s->mark.run);
+    if (s->mark.run != 0)
+        buf_put_u64(out, s->mark.boot);
+    object_encode(o, out);
+    if (s->n_lacks == 0)
+        return;
+    buf_put_varint(out, s->n_lacks);
+    for (uint32_t i = 0; i < s->n_lacks; i++)
+        dot_encode(&s->lacks[i], out);
+}
+
+int row_decode(struct slice row, struct row_state *s, struct object *o)
 {
     struct reader r = reader_of(row);
-    struct epoch m = {0, 0};
+    struct row_state t = ROW_STATE_NONE;
     if (read_u8(&r) != ROW_FORMAT)
         return DYN_ERR_CORRUPT;
     uint64_t run = read_varint(&r);
     if (run > UINT32_MAX)
         return DYN_ERR_CORRUPT;
-    m.run = (uint32_t)run;
-    if (m.run != 0)
-        m.boot = read_u64(&r);
+    t.mark.run = (uint32_t)run;
+    if (t.mark.run != 0)
+        t.mark.boot = read_u64(&r);
     object_decode(&r, o);
-    if (!reader_done(&r))
+    uint64_t n = reader_ok(&r) && reader_left(&r) > 0 ? read_varint(&r) : 0;
+    for (uint64_t i = 0; i < n && reader_ok(&r); i++) {
+        struct dot lack;
+        dot_decode(&r, &lack);
+        if (reader_ok(&r))
+            row_state_add_lack(&t, &lack);
+    }
+    if (!reader_done(&r)) {
+        row_state_release(&t);
         return DYN_ERR_CORRUPT;
-    *mark = m;
+    }
+    *s = t;
+    return DYN_OK;
+}
+
+void object_row_encode(struct epoch mark, const struct object *o, struct buf *out)
+{
+    const struct row_state s = {.mark = mark};
+    row_encode(&s, o, out);
+}
+
+int object_row_decode(struct slice row, struct epoch *mark, struct object *o)
+{
+    struct row_state s;
+    int err = row_decode(row, &s, o);
+    if (err != DYN_OK)
+        return err;
+    *mark = s.mark;
+    row_state_release(&s);
     return DYN_OK;
 }
 

@@ -50,7 +50,21 @@ int row_hint_parse(struct slice row, uint32_t *partition, enum row_kind *kind, s
 void row_debt(enum debt_kind kind, uint32_t partition, struct slice key, struct buf *out);
 int row_debt_parse(struct slice row, struct slice *key);
 
-/* The row of an object: the local mark (never sent nor hashed, E1), then the object. */
+/* What this node alone knows of a row; never sent. */
+struct row_state {
+    struct epoch mark; /* under which it mints; not hashed either (E1) */
+    struct dot *lacks; /* value dots that the object names and this node does not hold (E19) */
+    uint32_t n_lacks;
+};
+#define ROW_STATE_NONE ((struct row_state){{0, 0}, NULL, 0})
+void row_state_release(struct row_state *s);
+bool row_state_lacks(const struct row_state *s, const struct dot *value_dot);
+void row_state_add_lack(struct row_state *s, const struct dot *value_dot);
+
+/* The row of an object or an entry. */
+void row_encode(const struct row_state *s, const struct object *o, struct buf *out);
+int row_decode(struct slice row, struct row_state *s, struct object *o); /* DYN_ERR_CORRUPT */
+/* The same for whoever does not ask what is lacking. */
 void object_row_encode(struct epoch mark, const struct object *o, struct buf *out);
 int object_row_decode(struct slice row, struct epoch *mark, struct object *o); /* DYN_ERR_CORRUPT */
 

@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/tree_audit.h"
 #include "engine/tree_private.h"
 
 #define TREES_MAX 1024
@@ -59,7 +60,27 @@ int trees_leaf_row(struct slice row, uint64_t *slot, enum row_kind *kind, struct
     return DYN_OK;
 }
 
-static bool leaf_row(struct slice row, struct slice value, uint32_t *leaf, struct tree_hash *sum)
+void trees_sum_prefix(const struct trees *t, uint32_t partition, struct buf *out)
+{
+    put_prefix(t, partition, LEAF, out);
+}
+
+void trees_sum_row(const struct trees *t, uint32_t partition, uint32_t leaf, struct buf *out)
+{
+    put_prefix(t, partition, LEAF, out);
+    put_slot(out, leaf);
+}
+
+void trees_key_row(struct trees *t, uint32_t partition, enum row_kind kind, struct slice key,
+                   struct buf *out)
+{
+    put_prefix(t, partition, KEY, out);
+    buf_put_u64_be(out, trees_slot(t, kind, key));
+    buf_put_u8(out, (uint8_t)kind);
+    buf_put_slice(out, key);
+}
+
+bool trees_leaf_sum(struct slice row, struct slice value, uint32_t *leaf, struct tree_hash *sum)
 {
     if (row.len != PREFIX_LEN + 2 || value.len != sizeof(*sum))
         return false;
@@ -80,7 +101,7 @@ static struct tree_hash keyed(struct trees *t)
 }
 
 struct tree_hash trees_hash(struct trees *t, enum row_kind kind, struct slice key,
-                            const struct object *o, const struct dot *lacks, uint32_t n_lacks)
+                            const struct object *o, const struct row_state *s)
 {
     struct buf *b = &t->scratch;
     if (object_is_absent(o))
@@ -94,8 +115,8 @@ struct tree_hash trees_hash(struct trees *t, enum row_kind kind, struct slice ke
     buf_put_varint(b, o->n);
     for (uint32_t i = 0; i < o->n; i++)
         dot_encode(&o->siblings[i].dot, b);
-    for (uint32_t i = 0; i < n_lacks; i++)
-        dot_encode(&lacks[i], b);
+    for (uint32_t i = 0; s != NULL && i < s->n_lacks; i++)
+        dot_encode(&s->lacks[i], b);
     return keyed(t);
 }
 
@@ -110,19 +131,42 @@ uint64_t trees_slot(struct trees *t, enum row_kind kind, struct slice key)
 
 /* ---- upkeep ------------------------------------------------------------------------------ */
 
-static void note_change(struct trees *t, uint32_t partition, uint32_t leaf,
-                        const struct tree_hash *delta)
+static struct tree_change *note_change(struct trees *t, uint32_t partition, uint32_t leaf,
+                                       const struct tree_hash *delta)
 {
     if (t->n_changes == t->cap_changes) {
         t->cap_changes = t->cap_changes == 0 ? 8 : t->cap_changes * 2;
         t->changes = mem_reallocarray(t->changes, t->cap_changes, sizeof(*t->changes));
     }
-    t->changes[t->n_changes++] = (struct tree_change){partition, leaf, *delta};
+    t->changes[t->n_changes] = (struct tree_change){partition, leaf, *delta, BUF_EMPTY};
+    return &t->changes[t->n_changes++];
 }
 
-void trees_insert(struct trees *t, struct store_batch *b, uint32_t partition, enum row_kind kind,
-                  struct slice key, struct tree_hash before, struct tree_hash after)
+static void row_of(const struct place *at, enum row_kind kind, struct slice key, struct buf *out)
 {
+    if (kind == ROW_OBJECT)
+        row_object(at, key, out);
+    else
+        row_entry(at, key_parent(key), key_name(key), out);
+}
+
+void trees_mend(struct trees *t, struct store_batch *b, uint32_t partition, uint32_t leaf,
+                const struct tree_hash *delta)
+{
+    struct buf row = BUF_EMPTY;
+    uint8_t operand[STORE_MERGE_LEN];
+    memcpy(operand, delta, sizeof(operand));
+    trees_sum_row(t, partition, leaf, &row);
+    store_batch_merge(b, STORE_TREE, buf_slice(&row), operand);
+    note_change(t, partition, leaf, delta);
+    buf_release(&row);
+}
+
+void trees_insert(struct trees *t, struct store_batch *b, enum row_kind kind,
+                  const struct place *at, struct slice key, struct tree_hash before,
+                  struct tree_hash after)
+{
+    uint32_t partition = at->partition;
     struct buf row = BUF_EMPTY;
     uint64_t slot = trees_slot(t, kind, key);
     struct tree_hash delta = before;
@@ -130,16 +174,14 @@ void trees_insert(struct trees *t, struct store_batch *b, uint32_t partition, en
     tree_hash_add(&delta, &after);
     memcpy(operand, &delta, sizeof(operand));
     buf_reserve(&row, PREFIX_LEN + 9 + key.len);
-    put_prefix(t, partition, LEAF, &row);
-    put_slot(&row, tree_leaf_of(slot));
+    trees_sum_row(t, partition, tree_leaf_of(slot), &row);
     store_batch_merge(b, STORE_TREE, buf_slice(&row), operand);
-    note_change(t, partition, tree_leaf_of(slot), &delta);
+    struct tree_change *change = note_change(t, partition, tree_leaf_of(slot), &delta);
+    if (t->audit != NULL && t->audited == partition)
+        row_of(at, kind, key, &change->row);
     if (tree_hash_none(&before) != tree_hash_none(&after)) {
         buf_clear(&row);
-        put_prefix(t, partition, KEY, &row);
-        buf_put_u64_be(&row, slot);
-        buf_put_u8(&row, (uint8_t)kind);
-        buf_put_slice(&row, key);
+        trees_key_row(t, partition, kind, key, &row);
         if (tree_hash_none(&after))
             store_batch_delete(b, STORE_TREE, buf_slice(&row));
         else
@@ -154,16 +196,19 @@ void trees_change(struct trees *t, struct store_batch *b, enum row_kind kind,
 {
     if (tree_hash_equal(&before, &after) || !trees_covers(t, kind, at, key))
         return;
-    trees_insert(t, b, at->partition, kind, key, before, after);
+    trees_insert(t, b, kind, at, key, before, after);
 }
 
 void trees_handed(struct trees *t, bool taken)
 {
-    for (uint32_t i = 0; taken && i < t->n_changes; i++) {
-        const struct tree_change *c = &t->changes[i];
+    for (uint32_t i = 0; i < t->n_changes; i++) {
+        struct tree_change *c = &t->changes[i];
         struct tree *tree = t->by_partition[c->partition];
         uint32_t inner = c->leaf >> 8;
-        if (tree == NULL)
+        if (taken && c->row.len > 0 && t->audit != NULL)
+            tree_audit_change(t->audit, buf_slice(&c->row), c->leaf, &c->delta);
+        buf_release(&c->row);
+        if (!taken || tree == NULL)
             continue;
         tree_hash_add(&tree->root, &c->delta);
         tree_hash_add(&tree->inner[inner], &c->delta);
@@ -231,7 +276,7 @@ static bool on_leaf(struct store_scan *req, struct slice key, struct slice value
     struct tree *tree = req->arg;
     struct tree_hash sum;
     uint32_t leaf;
-    if (leaf_row(key, value, &leaf, &sum))
+    if (trees_leaf_sum(key, value, &leaf, &sum))
         tree_hash_add(&tree->inner[leaf >> 8], &sum);
     buf_clear(&tree->cursor);
     buf_put_slice(&tree->cursor, key);
@@ -356,7 +401,7 @@ static bool on_child_leaf(struct store_scan *req, struct slice key, struct slice
     struct tree_read *r = req->arg;
     struct tree_hash sum;
     uint32_t leaf;
-    if (!leaf_row(key, value, &leaf, &sum))
+    if (!trees_leaf_sum(key, value, &leaf, &sum))
         return true;
     if (r->level == 2)
         tree_hash_add(&r->child[leaf / TREE_FANOUT % TREE_FANOUT], &sum);

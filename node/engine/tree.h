@@ -49,10 +49,10 @@ bool trees_complete(const struct trees *t); /* until then nothing may be compare
 
 /* ---- with each write --------------------------------------------------------------------- */
 
-/* What a row counts for in its tree; nothing for an absent object. lacks: dots of values that the
- * row names and this node does not hold. */
+/* What a row counts for in its tree; nothing for an absent object. s: of what is known here alone,
+ * the values that are not held do count; NULL: all are. */
 struct tree_hash trees_hash(struct trees *t, enum row_kind kind, struct slice key,
-                            const struct object *o, const struct dot *lacks, uint32_t n_lacks);
+                            const struct object *o, const struct row_state *s);
 /* Adds to a batch that changes a row what the tree makes of it. at: where the row lies, so for an
  * entry the place of its directory; key: the entry's own, whole. After the batch has been handed
  * over, or refused, trees_handed() must run, before anything else changes a row. */
@@ -96,6 +96,16 @@ static inline uint32_t tree_leaf_of(uint64_t slot)
 {
     return (uint32_t)(slot >> 48);
 }
+/* Rows of sums, for whoever checks them. */
+void trees_sum_prefix(const struct trees *t, uint32_t partition, struct buf *out);
+void trees_sum_row(const struct trees *t, uint32_t partition, uint32_t leaf, struct buf *out);
+bool trees_leaf_sum(struct slice row, struct slice value, uint32_t *leaf, struct tree_hash *sum);
+/* Adds what makes a leaf right that is wrong by delta. trees_handed() as after a change. */
+void trees_mend(struct trees *t, struct store_batch *b, uint32_t partition, uint32_t leaf,
+                const struct tree_hash *delta);
+/* The row of the index. */
+void trees_key_row(struct trees *t, uint32_t partition, enum row_kind kind, struct slice key,
+                   struct buf *out);
 /* The rows of a leaf: prefix of their keys in STORE_TREE, and what each says. */
 void trees_leaf_prefix(const struct trees *t, uint32_t partition, uint32_t leaf, struct buf *out);
 int trees_leaf_row(struct slice row, uint64_t *slot, enum row_kind *kind,

@@ -133,10 +133,10 @@ static void on_slice(struct store_scan *req, int err, bool more)
     struct trees *t = req->arg;
     t->more = more;
     if (err != DYN_OK) {
-        t->n_changes = 0;
+        trees_handed(t, false);
         slice_end(t, err);
     } else if (t->touched && !t->clearing) {
-        t->n_changes = 0;
+        trees_handed(t, false);
         store_batch_release(&t->batch);
         next_slice(t);
     } else {
@@ -163,11 +163,12 @@ static void add_row(struct trees *t, const struct place *at, enum row_kind kind,
                     struct slice value)
 {
     struct object o = OBJECT_EMPTY;
-    struct epoch mark;
+    struct row_state state = ROW_STATE_NONE;
     /* A row that cannot be read counts for nothing: then it is missed, and given by others. */
-    if (object_row_decode(value, &mark, &o) == DYN_OK)
-        trees_insert(t, &t->batch, at->partition, kind, key, (struct tree_hash){0, 0},
-                     trees_hash(t, kind, key, &o, NULL, 0));
+    if (row_decode(value, &state, &o) == DYN_OK)
+        trees_insert(t, &t->batch, kind, at, key, (struct tree_hash){0, 0},
+                     trees_hash(t, kind, key, &o, &state));
+    row_state_release(&state);
     object_release(&o);
 }
 

@@ -25,6 +25,7 @@ struct tree { /* one that is summed up, or being so */
 struct tree_change {
     uint32_t partition, leaf;
     struct tree_hash delta;
+    struct buf row; /* in STORE_META; empty unless its partition is audited */
 };
 
 struct trees {
@@ -37,6 +38,8 @@ struct trees {
     struct tree_change *changes; /* of the batch being made */
     uint32_t n_changes, cap_changes;
     struct buf scratch;
+    struct tree_audit *audit; /* NULL: none under way */
+    uint32_t audited;         /* its partition */
 
     /* building: rows of STORE_META before `cursor` are in the trees */
     bool complete, clearing, touched;
@@ -52,8 +55,9 @@ struct trees {
 
 /* Is the row, which changes now, in the trees already? If not the walk will meet it. */
 bool trees_covers(struct trees *t, enum row_kind kind, const struct place *at, struct slice key);
-void trees_insert(struct trees *t, struct store_batch *b, uint32_t partition, enum row_kind kind,
-                  struct slice key, struct tree_hash before, struct tree_hash after);
+void trees_insert(struct trees *t, struct store_batch *b, enum row_kind kind,
+                  const struct place *at, struct slice key, struct tree_hash before,
+                  struct tree_hash after);
 void trees_build_free(struct trees *t);
 void trees_build_fire(struct timer *timer, void *arg);
 

@@ -246,38 +246,6 @@ bool oracle_lasts(const struct oracle_write *w)
            !(w->power_lost && !w->synced && w->durability == DURABILITY_BUFFERED);
 }
 
-bool oracle_entry_may_lead(const struct oracle *o, uint32_t key)
-{
-    for (uint32_t i = 0; i < o->keys[key].n; i++) {
-        const struct oracle_write *w = o->keys[key].writes[i];
-        if (w->status != WRITE_REFUSED && (w->cut_short || (w->power_lost && !oracle_lasts(w))))
-            return true;
-    }
-    return false;
-}
-
-bool oracle_entry_may_lag(const struct oracle *o, uint32_t key)
-{
-    for (uint32_t i = 0; i < o->keys[key].n; i++) {
-        const struct oracle_write *w = o->keys[key].writes[i];
-        if (w->status != WRITE_REFUSED && w->power_lost && w->durability != DURABILITY_QUORUM)
-            return true;
-    }
-    return false;
-}
-
-void oracle_node_gone(struct oracle *o)
-{
-    for (uint32_t i = 0; i < o->n; i++) {
-        for (uint32_t j = 0; j < o->keys[i].n; j++) {
-            struct oracle_write *w = o->keys[i].writes[j];
-            /* Also one that is acknowledged later: then by a second node. */
-            w->cut_short |= w->ended_us == 0 || (w->status == WRITE_PENDING &&
-                                                 o->world->now_us < w->ended_us + AFTERMATH_US);
-        }
-    }
-}
-
 bool oracle_covers(const struct oracle_write *by, const struct dot *dot)
 {
     if (dot_is_none(dot) || dot_equal(&by->dot, dot) || !cover_has(&by->cover, dot))

@@ -42,7 +42,6 @@ struct oracle_write {
     enum durability durability;
     bool synced;                 /* by a later sync request */
     bool power_lost;             /* somewhere, since it began */
-    bool cut_short;              /* a node died while it may have been under way */
     uint64_t began_us, ended_us; /* ended 0: has not */
     struct cover cover; /* what its context named; of an acknowledged PUT_CURRENT, what it found */
     struct dot *kept;   /* of an acknowledged write: what it covers and did not remove after all */
@@ -83,15 +82,6 @@ void oracle_got(struct oracle *o, const struct get_request *q, uint64_t began_us
 /* entries: of all pages, sorted by name. */
 void oracle_listed(struct oracle *o, const struct list_request *q, uint64_t began_us,
                    const struct list_entry *entries, uint32_t n);
-
-/* May the directory and this key's object differ at the end? The entry may lead: an object went
- * with the power, or with a killed process that had it still in hand, and its entry was already
- * elsewhere (E18). It may lag: it was acknowledged from a page cache that lost power. Only a scrub
- * finds those, which this version does not have. */
-bool oracle_entry_may_lead(const struct oracle *o, uint32_t key);
-bool oracle_entry_may_lag(const struct oracle *o, uint32_t key);
-/* A process was killed: what was on its way may be stored in part. */
-void oracle_node_gone(struct oracle *o);
 
 /* After everything has converged: what all N replicas answered together. */
 void oracle_final(struct oracle *o, uint32_t key, const struct object *merged);

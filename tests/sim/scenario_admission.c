@@ -45,6 +45,7 @@ static void play(uint64_t target_us, struct outcome *out)
     char key[16];
     engine_config_defaults(&engine);
     engine.background_target_us = target_us;
+    engine.exchange_us = 0; /* would bring over the same, beside the hints */
     scenario_begin_with(&s, 3, 3, 2, 2, &engine);
     miss_writes(&s);
     for (uint32_t i = 0; i < 3; i++)

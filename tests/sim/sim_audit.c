@@ -95,10 +95,7 @@ static void audit_entry(struct sim_cluster *c, const struct sim_listing *l, cons
     struct slice key = oracle_key_name(o, i);
     const struct listed *row = listing_find(l, key);
     const struct object *entry = row != NULL ? &row->object : &none;
-    bool leads = !clock_dominates(&object->clock, &entry->clock);
     if ((live_within(entry, object) && live_within(object, entry)) || oracle_false_conflicts(o))
-        return;
-    if (leads ? oracle_entry_may_lead(o, i) : oracle_entry_may_lag(o, i))
         return;
     sim_violation(c->world, "%.*s %s", (int)key.len, (const char *)key.data,
                   !object_live(entry)    ? "lives and is not listed"
@@ -207,6 +204,63 @@ static void audit_replica(struct sim_node *node, struct slice key, const struct 
     object_release(&object);
     buf_release(&row);
     buf_release(&value);
+}
+
+/* What one node holds of a key, as a replica of the object or of its entry. False, after saying
+ * why, when it cannot be read. */
+static bool held(struct sim_node *node, struct slice key, bool entry, struct object *out)
+{
+    struct buf row = BUF_EMPTY, value = BUF_EMPTY;
+    struct place at = place_of(node->cluster->ring, entry ? key_parent(key) : key);
+    struct epoch mark;
+    if (entry)
+        row_entry(&at, key_parent(key), key_name(key), &row);
+    else
+        row_object(&at, key, &row);
+    int err = row_get(node, STORE_META, buf_slice(&row), &value);
+    if (err == DYN_OK)
+        err = object_row_decode(buf_slice(&value), &mark, out);
+    if (err != DYN_OK && err != DYN_ERR_NOT_FOUND)
+        sim_violation(node->cluster->world, "node %u cannot read its row: %s", node->index,
+                      dyn_err_code(err));
+    else if (!entry)
+        audit_values(node, key, &at, out);
+    buf_release(&row);
+    buf_release(&value);
+    return err == DYN_OK || err == DYN_ERR_NOT_FOUND;
+}
+
+static void audit_level(struct sim_cluster *c, struct slice key, bool entry, uint32_t n)
+{
+    uint32_t nodes[SIM_NODES_MAX];
+    struct object first = OBJECT_EMPTY, other = OBJECT_EMPTY;
+    uint32_t replicas = sim_cluster_replicas(c, entry ? key_parent(key) : key, n, nodes);
+    if (replicas == 0 || !held(&c->nodes[nodes[0]], key, entry, &first))
+        return;
+    for (uint32_t k = 1; k < replicas; k++) {
+        object_release(&other);
+        if (!held(&c->nodes[nodes[k]], key, entry, &other) || object_equal(&first, &other))
+            continue;
+        sim_violation(c->world, "nodes %u and %u differ in the %s of %.*s, which nobody has read",
+                      nodes[0], nodes[k], entry ? "entry" : "object", (int)key.len,
+                      (const char *)key.data);
+        log_versions(c, "one", &first);
+        log_versions(c, "other", &other);
+    }
+    object_release(&first);
+    object_release(&other);
+}
+
+void sim_audit_level(struct sim_cluster *c, const struct oracle *o, uint32_t n)
+{
+    for (uint32_t i = 0; i < c->cfg.nodes; i++)
+        sim_disk_pace(c->nodes[i].disk, 0);
+    for (uint32_t i = 0; i < oracle_key_count(o); i++) {
+        struct slice key = oracle_key_name(o, i);
+        audit_level(c, key, false, n);
+        if (key.len > 0)
+            audit_level(c, key, true, n);
+    }
 }
 
 void sim_audit_replicas(struct sim_cluster *c, const struct oracle *o, const struct object *objects,

@@ -18,6 +18,9 @@ void sim_listing_add(struct sim_listing *l, struct slice dir, const struct list_
  * its live versions and stands under a live directory; nothing else is listed. */
 void sim_audit_listing(struct sim_cluster *c, const struct sim_listing *l, const struct oracle *o,
                        const struct object *objects);
+/* Before anything was read: the first n nodes of each key's object, and of its entry, store the
+ * same, with the bytes of all live versions. */
+void sim_audit_level(struct sim_cluster *c, const struct oracle *o, uint32_t n);
 /* Each of a key's first n nodes stores that object, and the bytes of its live versions. Reads the
  * rows as the engine lays them. */
 void sim_audit_replicas(struct sim_cluster *c, const struct oracle *o, const struct object *objects,

@@ -14,6 +14,8 @@
 #define TIMEOUT_MS 5000
 #define ATTEMPTS 8 /* a read may meet a node that another still thinks down */
 #define PAGE 3
+#define ROTTEN 2    /* values on each node, at most */
+#define EXCHANGES 3 /* so often has each pair of nodes compared its trees */
 
 struct converge {
     struct sim_cluster *cluster;
@@ -169,6 +171,51 @@ static void round_of_reads(struct converge *v)
         sim_audit_listing(v->cluster, v->listing, v->oracle, v->objects);
 }
 
+/* Here, where nothing is superseded any more: else the last good bytes of a version could go while
+ * nobody knows yet that others are bad. */
+struct rot {
+    struct sim_cluster *cluster;
+    uint32_t node;
+};
+
+/* Another of its owners has it. */
+static bool may_rot(void *arg, struct slice row)
+{
+    const struct rot *r = arg;
+    struct sim_cluster *c = r->cluster;
+    uint32_t nodes[SIM_NODES_MAX];
+    const uint8_t *end = row.len > 20 ? memchr(row.data + 20, 0, row.len - 20) : NULL;
+    if (end == NULL)
+        return false;
+    struct slice key = slice_of(row.data + 20, (size_t)(end - row.data) - 20);
+    uint32_t n = sim_cluster_replicas(c, key, c->cfg.n, nodes);
+    for (uint32_t i = 0; i < n; i++)
+        if (nodes[i] != r->node && sim_disk_holds_value(c->nodes[nodes[i]].disk, row))
+            return true;
+    return false;
+}
+
+static void rot(struct sim_cluster *c)
+{
+    for (uint32_t i = 0; i < c->cfg.nodes; i++)
+        for (uint32_t k = 0; k < ROTTEN; k++)
+            sim_disk_rot(c->nodes[i].disk, may_rot, &(struct rot){c, i});
+}
+
+/* All that hints and debts do not bring home, anti-entropy does, without any read. */
+static void level(struct converge *v)
+{
+    struct sim_cluster *c = v->cluster;
+    if (!sim_settle(c, SETTLE_US))
+        return;
+    sim_log(c->world, "----- all debts paid; values rot; trees are compared");
+    rot(c);
+    sim_cluster_run(c, EXCHANGES * c->cfg.engine.exchange_us + 2 * c->cfg.engine.scrub_us +
+                           LAST_MESSAGES_US);
+    if (sim_settle(c, SETTLE_US))
+        sim_audit_level(c, v->oracle, v->n);
+}
+
 void sim_converge(struct sim_cluster *c, struct sim_client *client, struct oracle *o, uint32_t n)
 {
     struct converge v = {.cluster = c, .client = client, .oracle = o, .n = n};
@@ -177,7 +224,8 @@ void sim_converge(struct sim_cluster *c, struct sim_client *client, struct oracl
     v.n_objects = oracle_key_count(o);
     v.objects = mem_zalloc((v.n_objects + 1) * sizeof(*v.objects));
     sim_cluster_run(c, LAST_MESSAGES_US);
-    if (sim_settle(c, SETTLE_US)) {
+    level(&v);
+    if (c->world->violations == 0 && sim_settle(c, SETTLE_US)) {
         sim_log(c->world, "----- all debts paid; reads at R = N");
         round_of_reads(&v);
     }

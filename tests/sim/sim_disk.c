@@ -117,6 +117,29 @@ void sim_disk_break(struct sim_disk *d)
     d->broken = true;
 }
 
+void sim_disk_fill(struct sim_disk *d, bool full)
+{
+    struct store_stats s;
+    struct store_port port = store_memory_port(d->memory);
+    port.stats(port.ctx, &s);
+    store_memory_set_capacity(d->memory, full ? s.bytes_used + 1 : 0);
+}
+
+bool sim_disk_holds_value(const struct sim_disk *d, struct slice row)
+{
+    return store_memory_holds(d->memory, STORE_VALUE, row);
+}
+
+void sim_disk_rot(struct sim_disk *d, bool (*may)(void *arg, struct slice row), void *arg)
+{
+    uint64_t random = sim_random_u64(&d->random);
+    uint8_t from[5] = {0, 0, 0, (uint8_t)(random & 15), (uint8_t)(random >> 8)};
+    bool rotten =
+        store_memory_spoil(d->memory, STORE_VALUE, slice_of(from, sizeof(from)), may, arg);
+    sim_event(d->world, "rot", d->index, rotten, 0, slice_of(NULL, 0));
+    sim_log(d->world, "disk  %u: %s", d->index, rotten ? "a value rots" : "no value to rot");
+}
+
 bool sim_disk_broken(const struct sim_disk *d)
 {
     return d->broken;

@@ -26,9 +26,13 @@ struct store_port sim_disk_port(struct sim_disk *d);
 void sim_disk_pace(struct sim_disk *d, uint64_t up_to_us);
 /* Forgets what is in flight: no callback of before runs. What failed works again. */
 void sim_disk_crash(struct sim_disk *d, enum sim_crash how);
-void sim_disk_stop(struct sim_disk *d);         /* cleanly: all synced and marked */
-bool sim_disk_clean(struct sim_disk *d);        /* was the last stop? Asked once a start */
-void sim_disk_break(struct sim_disk *d);        /* the next write fails, and all after it */
+void sim_disk_stop(struct sim_disk *d);            /* cleanly: all synced and marked */
+bool sim_disk_clean(struct sim_disk *d);           /* was the last stop? Asked once a start */
+void sim_disk_break(struct sim_disk *d);           /* the next write fails, and all after it */
+void sim_disk_fill(struct sim_disk *d, bool full); /* no more than what is there now fits on it */
+/* Some value goes bad, if `may` agrees on its row. */
+void sim_disk_rot(struct sim_disk *d, bool (*may)(void *arg, struct slice row), void *arg);
+bool sim_disk_holds_value(const struct sim_disk *d, struct slice row); /* whole, and synced */
 bool sim_disk_broken(const struct sim_disk *d); /* and no crash has mended it since */
 
 #endif

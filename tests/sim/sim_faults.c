@@ -83,6 +83,9 @@ static void end(struct timer *t, void *arg)
     case FAULT_LOSSY:
         lossy(f, false);
         break;
+    case FAULT_FULL_DISK:
+        sim_disk_fill(c->nodes[s->node].disk, false);
+        break;
     case FAULT_WALL_JUMP:
     case FAULT_CHANGE:
     case FAULT_KINDS:
@@ -199,6 +202,9 @@ static void begin(struct sim_faults *f, struct slot *s)
         break;
     case FAULT_CHANGE:
         change(f, s);
+        break;
+    case FAULT_FULL_DISK:
+        sim_disk_fill(node->disk, true);
         break;
     case FAULT_KINDS:
         break;
@@ -318,6 +324,7 @@ void sim_faults_heal(struct sim_faults *f)
     sim_net_configure(c->net, &good);
     for (uint32_t i = 0; i < c->cfg.nodes; i++) {
         sim_net_slow(c->net, i, 0);
+        sim_disk_fill(c->nodes[i].disk, false);
         if (sim_disk_broken(c->nodes[i].disk)) /* a new disk cable, and a new start */
             sim_node_crash(&c->nodes[i], CRASH_KILL);
         sim_disk_pace(c->nodes[i].disk, f->plan.disk_us < 1000 ? f->plan.disk_us : 1000);

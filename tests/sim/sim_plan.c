@@ -26,6 +26,7 @@ const char *const fault_names[FAULT_KINDS] = {
     "lossy",
     "wall clock jump",
     [FAULT_CHANGE] = "change",
+    [FAULT_FULL_DISK] = "full disk",
 };
 
 /* Mostly some, sometimes none, sometimes a lot. */
@@ -76,6 +77,7 @@ static void plan_faults(struct sim_plan *p, struct sim_random *r)
     p->fault_weight[FAULT_BAD_DISK] = weight(r, 2, 700);
     p->fault_weight[FAULT_LOSSY] = weight(r, 4, 500);
     p->fault_weight[FAULT_WALL_JUMP] = weight(r, 3, 500);
+    p->fault_weight[FAULT_FULL_DISK] = weight(r, 3, 600);
     p->ends_in_kill = sim_random_chance(r, 300);
     p->fault_every_us = sim_random_range(r, 1, 8) * SIM_SECOND;
     p->fault_lasts_us = sim_random_range(r, 1, 12) * SIM_SECOND;
@@ -180,6 +182,8 @@ void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning)
     p->think_us = sim_random_range(&r, 50, 1500) * 1000;
     p->disk_us = sim_random_chance(&r, 300) ? 0 : sim_random_range(&r, 10, 5000);
     p->owed_delay_us = sim_random_range(&r, 1, 10) * SIM_SECOND;
+    p->exchange_us = sim_random_range(&r, 3, 60) * SIM_SECOND;
+    p->scrub_us = sim_random_range(&r, 10, 60) * SIM_SECOND;
     p->replica_timeout_us = sim_random_range(&r, 100, 700) * 1000;
     uint64_t draw = sim_random_below(&r, 1000);
     if (leaning == LEANING_ANY)

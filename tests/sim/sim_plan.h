@@ -42,7 +42,8 @@ enum sim_fault {
     FAULT_BAD_DISK,
     FAULT_LOSSY, /* the whole network, for a while */
     FAULT_WALL_JUMP,
-    FAULT_CHANGE, /* of membership: a join, a leave, another weight */
+    FAULT_CHANGE,    /* of membership: a join, a leave, another weight */
+    FAULT_FULL_DISK, /* nothing more goes on one node's */
     FAULT_KINDS
 };
 
@@ -68,6 +69,7 @@ struct sim_plan {
     struct sim_net_config net;
     uint32_t deaf_permille; /* of the writes to one node after the other that are lost */
     uint64_t disk_us;       /* a disk call takes up to this */
+    uint64_t exchange_us, scrub_us;
     uint64_t owed_delay_us;
     uint64_t replica_timeout_us;
     uint32_t clock_pairs; /* truncation (E4); 0: as configured by default, so never */

@@ -24,7 +24,6 @@ static void gone(void *arg, struct sim_node *node)
     struct run *run = arg;
     if (node->exiting && !node->drained) /* its disk failed: what was on its way there is lost */
         oracle_power_lost(run->oracle);
-    oracle_node_gone(run->oracle);
     sim_workload_gone(run->workload, node);
     sim_client_gone(&run->judge, node);
 }
@@ -75,6 +74,9 @@ static void begin(struct run *run, uint64_t seed, enum engine_bug bug, FILE *log
                                      .w = run->plan.w};
     engine_config_defaults(&cfg.engine);
     cfg.engine.owed_delay_us = run->plan.owed_delay_us;
+    cfg.engine.exchange_us = run->plan.exchange_us;
+    /* a scrub would make that bug good */
+    cfg.engine.scrub_us = bug == BUG_NO_ENTRY_OWED ? 0 : run->plan.scrub_us;
     cfg.engine.replica_timeout_us = run->plan.replica_timeout_us;
     if (run->plan.clock_pairs != 0) {
         cfg.engine.clock_pairs = run->plan.clock_pairs;

@@ -249,6 +249,14 @@ void played_crash(struct played_cluster *c, uint32_t index, bool lose_unsynced)
     store_memory_crash(n->store, lose_unsynced ? 0 : store_memory_unsynced(n->store));
 }
 
+void played_replace_disk(struct played_cluster *c, uint32_t index)
+{
+    struct store_host host = {.ctx = &ports[index], .wake = disk_wake};
+    played_crash(c, index, true);
+    store_memory_free(c->nodes[index].store);
+    c->nodes[index].store = store_memory_new(&host);
+}
+
 struct played_cluster *played_cluster_new(uint32_t n_nodes, uint32_t n, uint32_t r, uint32_t w)
 {
     struct played_cluster *c = mem_new(struct played_cluster);

@@ -38,6 +38,8 @@ struct played_cluster *played_cluster_new(uint32_t n_nodes, uint32_t n, uint32_t
 void played_cluster_free(struct played_cluster *c);
 void played_run(struct played_cluster *c, uint64_t for_us); /* lets time pass */
 void played_crash(struct played_cluster *c, uint32_t node_index, bool lose_unsynced);
+/* A crash after which the disk is another one, with nothing on it. */
+void played_replace_disk(struct played_cluster *c, uint32_t node_index);
 void played_restart(struct played_cluster *c, uint32_t node_index);
 
 /* From now on each request to the node's disk takes that long, one after the other. */

@@ -271,16 +271,17 @@ static void test_values_not_held_and_marks(void **state)
     struct object o = OBJECT_EMPTY, none = OBJECT_EMPTY;
     struct dot dot = {{1, {2, 3}}, 4};
     struct slice key = slice_str("k");
+    const struct row_state state_lacking = {.lacks = &dot, .n_lacks = 1};
     clock_advance(&o.clock, &dot, 1000);
-    struct tree_hash whole = trees_hash(t, ROW_OBJECT, key, &o, NULL, 0);
-    struct tree_hash lacking = trees_hash(t, ROW_OBJECT, key, &o, &dot, 1);
-    struct tree_hash entry = trees_hash(t, ROW_ENTRY, key, &o, NULL, 0);
-    struct tree_hash absent = trees_hash(t, ROW_OBJECT, key, &none, NULL, 0);
+    struct tree_hash whole = trees_hash(t, ROW_OBJECT, key, &o, NULL);
+    struct tree_hash lacking = trees_hash(t, ROW_OBJECT, key, &o, &state_lacking);
+    struct tree_hash entry = trees_hash(t, ROW_ENTRY, key, &o, NULL);
+    struct tree_hash absent = trees_hash(t, ROW_OBJECT, key, &none, NULL);
     assert_false(tree_hash_equal(&whole, &lacking));
     assert_false(tree_hash_equal(&whole, &entry));
     assert_true(tree_hash_none(&absent));
     o.clock.pairs[0].time_ms = 2000; /* times do not count */
-    struct tree_hash later = trees_hash(t, ROW_OBJECT, key, &o, NULL, 0);
+    struct tree_hash later = trees_hash(t, ROW_OBJECT, key, &o, NULL);
     assert_true(tree_hash_equal(&whole, &later));
     object_release(&o);
     played_cluster_free(c);

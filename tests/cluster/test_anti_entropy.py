@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node that lost its disk is filled again by comparing trees, and by nothing else."""
+
+import json
+import shutil
+
+import pytest
+from harness import wait
+
+KEYS = 60
+
+
+def stats_of(node):
+    return json.loads(node.request("GET", "/v1/cluster").body)["stats"]
+
+
+def alone(node, key):
+    """What the node has by itself: the others are stopped, and one answer is enough."""
+    return node.request("GET", f"/v1/kv/{key}?r=1&sloppy=false&timeout=2000")
+
+
+@pytest.mark.limit(120)
+def test_an_emptied_disk_is_filled_again_without_reads(make_cluster):
+    cluster = make_cluster(3)
+    a, b, emptied = cluster.nodes
+    for i in range(KEYS):
+        assert a.request("PUT", f"/v1/kv/d{i % 3}/k{i}?w=3", b"value %d" % i).status == 204
+    assert a.request("DELETE", "/v1/kv/d0/k0?w=3").status == 204
+    emptied.kill()
+    shutil.rmtree(emptied.folder / "data")
+    emptied.restart()
+    wait.until(lambda: stats_of(emptied)["exchanges"] >= 2, 60, "both peers being compared with")
+    assert sum(stats_of(node)["exchange_repaired"] for node in cluster.nodes) >= KEYS
+    a.kill()
+    b.kill()
+    for i in range(1, KEYS):
+        got = alone(emptied, f"d{i % 3}/k{i}")
+        assert (got.status, got.body) == (200, b"value %d" % i), (i, got)
+    assert alone(emptied, "d0/k0").status == 404
+    names = json.loads(emptied.request("GET", "/v1/dir/d1?r=1").body)["entries"]
+    assert len(names) == KEYS // 3
