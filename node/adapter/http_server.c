@@ -405,10 +405,15 @@ static struct evbuffer *to_evbuffer(struct buf *bytes)
     return out;
 }
 
+/* evhttp reads on to see a close; see the top of this file. */
+static void stop_reading(struct http_conn *c)
+{
+    bufferevent_disable(c->bev, EV_READ);
+}
+
 /* Sends what has been answered at once, where evhttp would wait for the poller to call the socket
  * writable: that costs two changes of what is polled and a turn of the loop for each answer. When
- * all is out, evhttp is told so after this turn; what does not fit goes the usual way. Reading
- * stops until then, as evhttp reads on to see a close; see the top of this file. */
+ * all is out, evhttp is told so after this turn; what does not fit goes the usual way. */
 static void push(struct http_conn *c)
 {
     struct evbuffer *output = bufferevent_get_output(c->bev);
@@ -419,7 +424,7 @@ static void push(struct http_conn *c)
         evbuffer_freeze(output, 1);
     }
     if (n <= 0 || evbuffer_get_length(output) > 0) {
-        bufferevent_disable(c->bev, EV_READ);
+        stop_reading(c);
         return;
     }
     bufferevent_disable(c->bev, EV_WRITE);
@@ -496,7 +501,7 @@ void http_stream_start(struct http_request *r, int status, const char *type)
     add_date(r);
     evhttp_add_header(r->headers, "Content-Type", type);
     evhttp_send_reply_start(r->req, status, http_reason(status));
-    push(r->conn);
+    stop_reading(r->conn);
 }
 
 void http_stream_chunk(struct http_request *r, struct buf *bytes)
@@ -505,7 +510,7 @@ void http_stream_chunk(struct http_request *r, struct buf *bytes)
     struct evbuffer *out = to_evbuffer(bytes);
     evhttp_send_reply_chunk(r->req, out);
     evbuffer_free(out);
-    push(r->conn);
+    stop_reading(r->conn); /* and no push: see http_stream_end() */
 }
 
 static void piece_written(struct evhttp_connection *evcon, void *arg)
@@ -527,7 +532,7 @@ void http_stream_chunk_then(struct http_request *r, struct buf *bytes, void (*wr
     r->written_arg = arg;
     evhttp_send_reply_chunk_with_cb(r->req, out, piece_written, r);
     evbuffer_free(out);
-    bufferevent_disable(r->conn->bev, EV_READ); /* pieces are large: the poller paces them */
+    stop_reading(r->conn);
 }
 
 void http_stream_abort(struct http_request *r)

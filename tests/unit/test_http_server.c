@@ -33,7 +33,8 @@ static void gone(void *arg)
     f->held = NULL;
 }
 
-/* GET /hold waits for the test, /big answers 8 MiB, everything else says what it got. */
+/* GET /hold waits for the test, /big answers 8 MiB, /pieces six bytes in two pieces, everything
+ * else says what it got. */
 static void handle(void *arg, struct http_request *r)
 {
     struct fixture *f = arg;
@@ -48,6 +49,16 @@ static void handle(void *arg, struct http_request *r)
         assert_null(f->held);
         f->held = r;
         http_request_on_gone(r, gone, f);
+        return;
+    }
+    if (slice_equal(path, slice_str("/pieces"))) {
+        http_reply_header(r, "Content-Length", "6");
+        http_stream_start(r, 200, "text/plain");
+        buf_put_str(&out, "abc");
+        http_stream_chunk(r, &out);
+        buf_put_str(&out, "def");
+        http_stream_chunk(r, &out);
+        http_stream_end(r);
         return;
     }
     if (slice_equal(path, slice_str("/big"))) {
@@ -375,6 +386,24 @@ static void test_a_client_that_shuts_its_side_still_gets_the_answer(void **state
     assert_true(got > 8u << 20);
 }
 
+/* Its end adds no byte, unlike that of one in chunks: evhttp must not end it too early. */
+static void test_a_streamed_answer_of_known_length_ends(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 3; i++) {
+        f->len = 0;
+        say(f, "GET /pieces" H "\r\n");
+        hear(f, "abcdef");
+    }
+    f->len = 0;
+    say(f, "GET /pieces" H "Connection: close\r\n\r\n");
+    hear(f, "abcdef");
+    hear_end(f);
+    dial(f);
+    say(f, "GET /a" H "\r\n");
+    hear(f, "</a 0>");
+}
+
 static void test_a_streamed_answer_ends_for_its_owner_when_the_client_is_gone(void **state)
 {
     struct fixture *f = *state;
@@ -468,6 +497,7 @@ int main(void)
         HTTP_TEST(test_a_client_that_waits_for_100_continue_gets_it),
         HTTP_TEST(test_slow_heads_and_bodies_get_408_and_idle_connections_end),
         HTTP_TEST(test_a_client_that_shuts_its_side_still_gets_the_answer),
+        HTTP_TEST(test_a_streamed_answer_of_known_length_ends),
         HTTP_TEST(test_a_streamed_answer_ends_for_its_owner_when_the_client_is_gone),
         HTTP_TEST(test_requests_pending_at_the_end_of_the_server_are_gone),
         HTTP_TEST(test_head_gives_the_length_and_no_body),
