@@ -143,6 +143,18 @@ class Cluster:
         for node in self.nodes:
             wait.until(node.serves, 20, f"{node.folder.name} serving")
 
+    def add(self, **settings):
+        """A further node, started, and not a member yet."""
+        before = {node.folder for node in self.nodes}
+        self.dynactl("cluster", "add", self.folder)
+        (conf,) = [conf for conf in self.folder.glob("*/dynanode.conf") if conf.parent not in before]
+        node = Node(conf.parent)
+        if settings:
+            node.configure(**settings)
+        node.start()
+        self.nodes.append(node)
+        return node
+
     @property
     def addresses(self):
         return [node.address for node in self.nodes]
