@@ -25,17 +25,19 @@ static void arm(struct client *c, uint64_t in_us)
 
 /* The network must know an address before a request can go there; those of members that left are
  * forgotten. */
-static void publish_addresses(struct client *c, const struct ring *old)
+static void publish_addresses(struct client *c, struct ring *old)
 {
-    for (uint32_t i = 0; i < ring_member_count(c->ring); i++) {
-        const struct ring_member *m = ring_member_at(c->ring, i);
-        const struct ring_member *before = old == NULL ? NULL : ring_member_find(old, m->node);
+    uint32_t members = ring_member_count(c->ring);
+    for (uint32_t i = 0; i < members + ring_former_count(c->ring); i++) {
+        const struct ring_member *m = /* who leaves has a vote until its heirs have filled */
+            i < members ? ring_member_at(c->ring, i) : ring_former_at(c->ring, i - members);
+        const struct ring_member *before = old == NULL ? NULL : ring_contact(old, m->node);
         if (before == NULL || strcmp(before->address, m->address) != 0)
             c->net.set_address(c->net.ctx, m->node, m->address);
     }
     for (uint32_t i = 0; old != NULL && i < ring_member_count(old); i++) {
         uint64_t node = ring_member_at(old, i)->node;
-        if (ring_member_find(c->ring, node) == NULL) {
+        if (ring_contact(c->ring, node) == NULL) {
             c->net.set_address(c->net.ctx, node, NULL);
             detector_forget(c->detector, node);
         }
