@@ -155,6 +155,16 @@ static void plan_changes(struct sim_plan *p, uint64_t seed)
     if (p->nodes > 3 && p->nodes > p->n && sim_random_chance(&r, 700))
         p->members--;
     p->fault_weight[FAULT_CHANGE] = (uint32_t)sim_random_range(&r, 5, 40);
+    if (p->nodes > 3 && sim_random_chance(&r, 400)) { /* one change after the other, among quorums
+                                                         that must meet */
+        p->n = 3;
+        p->r = p->w = 2;
+        p->members = p->nodes - (p->nodes > 4);
+        p->strict_permille = 1000;
+        p->vary_permille = 0;
+        p->fault_weight[FAULT_CHANGE] = 200;
+        p->fault_every_us = SIM_SECOND;
+    }
     if (p->fault_every_us == 0)
         p->fault_every_us = 2 * SIM_SECOND;
 }
