@@ -140,6 +140,22 @@ void sim_disk_rot(struct sim_disk *d, bool (*may)(void *arg, struct slice row), 
     sim_log(d->world, "disk  %u: %s", d->index, rotten ? "a value rots" : "no value to rot");
 }
 
+struct store_memory_image *sim_disk_backup(const struct sim_disk *d)
+{
+    return store_memory_snapshot(d->memory);
+}
+
+void sim_disk_restore(struct sim_disk *d, struct store_memory_image *image)
+{
+    if (image != NULL) {
+        store_memory_restore(d->memory, image);
+        store_memory_image_free(image);
+        return;
+    }
+    store_memory_free(d->memory);
+    d->memory = store_memory_new(&(struct store_host){.ctx = d, .wake = wake, .failed = on_failed});
+}
+
 bool sim_disk_broken(const struct sim_disk *d)
 {
     return d->broken;

@@ -15,6 +15,7 @@ enum sim_crash {
 };
 
 struct sim_disk;
+struct store_memory_image;
 
 /* failed(arg, err) runs when a write or a sync fails, as the store port has it. */
 struct sim_disk *sim_disk_new(struct sim_world *w, uint32_t index,
@@ -33,6 +34,11 @@ void sim_disk_fill(struct sim_disk *d, bool full); /* no more than what is there
 /* Some value goes bad, if `may` agrees on its row. */
 void sim_disk_rot(struct sim_disk *d, bool (*may)(void *arg, struct slice row), void *arg);
 bool sim_disk_holds_value(const struct sim_disk *d, struct slice row); /* whole, and synced */
-bool sim_disk_broken(const struct sim_disk *d); /* and no crash has mended it since */
+/* What is synced now, to be put back later; and putting it back, or nothing at all, on a node that is
+ * down: a restored backup, a new disk. */
+struct store_memory_image *sim_disk_backup(const struct sim_disk *d);
+void sim_disk_restore(struct sim_disk *d,
+                      struct store_memory_image *image); /* taken; NULL: empty */
+bool sim_disk_broken(const struct sim_disk *d);          /* and no crash has mended it since */
 
 #endif
