@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
+#define SCRUB_MAX_MS (366 * 86400 * 1000ull)
 #define SECRET_MIN 16
 #define SECRET_MAX 4096
 #define SEEDS_MAX 64
@@ -101,12 +102,18 @@ static int us64(struct config *cfg, const char *key, uint64_t *out, char **messa
     return err;
 }
 
-static int us64_or_0(struct config *cfg, const char *key, uint64_t *out, char **message)
+static int us64_up_to(struct config *cfg, const char *key, uint64_t max_ms, uint64_t *out,
+                      char **message)
 {
     uint64_t v = *out / 1000;
-    int err = config_get_ms(cfg, key, 0, 3600000, &v, message);
+    int err = config_get_ms(cfg, key, 0, max_ms, &v, message);
     *out = v * 1000;
     return err;
+}
+
+static int us64_or_0(struct config *cfg, const char *key, uint64_t *out, char **message)
+{
+    return us64_up_to(cfg, key, 3600000, out, message);
 }
 
 static int u32(struct config *cfg, const char *key, uint64_t min, uint64_t max, uint32_t *out,
@@ -232,6 +239,8 @@ static int read_limits(struct config *cfg, struct node_config *c, char **message
         (err = config_get_size(cfg, "hints_max", 0, UINT64_MAX / 2, &e->hints_max_bytes,
                                message)) != DYN_OK ||
         (err = us64_or_0(cfg, "background_target", &e->background_target_us, message)) != DYN_OK ||
+        (err = us64_or_0(cfg, "exchange", &e->exchange_us, message)) != DYN_OK ||
+        (err = us64_up_to(cfg, "scrub", SCRUB_MAX_MS, &e->scrub_us, message)) != DYN_OK ||
         (err = u32(cfg, "clock_pairs", 1, 1000, &e->clock_pairs, message)) != DYN_OK ||
         (err = config_get_ms(cfg, "clock_age", 0, UINT64_MAX / 2, &e->clock_age_ms, message)) !=
             DYN_OK ||

@@ -39,3 +39,28 @@ def test_an_emptied_disk_is_filled_again_without_reads(make_cluster):
     assert alone(emptied, "d0/k0").status == 404
     names = json.loads(emptied.request("GET", "/v1/dir/d1?r=1").body)["entries"]
     assert len(names) == KEYS // 3
+
+
+@pytest.mark.limit(120)
+def test_the_scrub_of_a_healthy_cluster_finds_nothing(make_cluster):
+    cluster = make_cluster(3, start=False)
+    for node in cluster.nodes:
+        node.configure(scrub="1s", exchange="1s")
+    cluster.start()
+    a = cluster.nodes[0]
+    for i in range(150):
+        key = f"/v1/kv/d{i % 3}/k{i % 60}"
+        method = "DELETE" if i % 10 == 9 else "PUT"
+        body = None if method == "DELETE" else b"value %d" % i
+        assert a.request(method, key, body, {"If-Match": "*"}).status in (204, 404)
+    cluster.nodes[1].kill()
+    cluster.nodes[1].restart()
+    before = [stats_of(node)["scrub_rounds"] for node in cluster.nodes]
+    wait.until(lambda: all(stats_of(node)["scrub_rounds"] >= was + 2
+                           for node, was in zip(cluster.nodes, before)), 60, "two rounds of the scrub")
+    for node in cluster.nodes:
+        stats = stats_of(node)
+        assert stats["scrub_rows"] >= 2 * 60
+        assert stats["scrub_bytes"] > 0
+        for found in ("bad_leaves", "bad_values", "owed", "ghosts"):
+            assert stats["scrub_" + found] == 0, (found, stats)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scenarios on what neither hints nor reads bring home (E11, E17, E18, E19): disks that went back in
- * time or lost everything, writes whose coordinator died before it could leave a hint. Nothing is
- * read before the nodes have had time to compare their trees. */
+/* Scenarios on what neither hints nor reads bring home (E11, E17, E18, E19): disks that went back
+ * in time or lost everything, writes whose coordinator died before it could leave a hint. Nothing
+ * is read before the nodes have had time to compare their trees. */
 #include "base/mem.h"
 #include "scenario.h"
 

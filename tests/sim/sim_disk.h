@@ -34,8 +34,8 @@ void sim_disk_fill(struct sim_disk *d, bool full); /* no more than what is there
 /* Some value goes bad, if `may` agrees on its row. */
 void sim_disk_rot(struct sim_disk *d, bool (*may)(void *arg, struct slice row), void *arg);
 bool sim_disk_holds_value(const struct sim_disk *d, struct slice row); /* whole, and synced */
-/* What is synced now, to be put back later; and putting it back, or nothing at all, on a node that is
- * down: a restored backup, a new disk. */
+/* What is synced now, to be put back later; and putting it back, or nothing at all, on a node that
+ * is down: a restored backup, a new disk. */
 struct store_memory_image *sim_disk_backup(const struct sim_disk *d);
 void sim_disk_restore(struct sim_disk *d,
                       struct store_memory_image *image); /* taken; NULL: empty */
