@@ -96,12 +96,16 @@ static void on_ref(struct upload_ref *r, int err)
         put_next(c);
 }
 
-/* True: it has started, and put_next comes again. */
+/* True: it has started, and put_next comes again; or the copy has ended. */
 static bool refer(struct copying *c, struct slice manifest)
 {
-    struct manifest m;
-    if (c->referenced || manifest_decode(manifest, &m) != DYN_OK)
+    struct manifest m = MANIFEST_EMPTY;
+    if (c->referenced)
         return false;
+    if (manifest_decode(manifest, &m) != DYN_OK) {
+        end_copy(c, EIO); /* of a later version of this program */
+        return true;
+    }
     bool holes = m.n_uploads == 0;
     c->ref = (struct upload_ref){.done = on_ref, .arg = c};
     if (!holes)
