@@ -81,6 +81,7 @@ def paused(cluster):
 def hints(cluster, megabytes=16):
     """Time in which the others hand over what they kept for a node that was away."""
     victim, others = cluster.nodes[2], cluster.nodes[:2]
+    wait.until(lambda: not any(metric(n, "hints_now") for n in others), 120, "earlier hints drained")
     victim.stop()
     count = megabytes * 1024
     loads.load(loads.target_of(others), "PUT", CLIENTS, 120, requests=count, keys=count,
