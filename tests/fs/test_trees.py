@@ -108,3 +108,25 @@ def test_a_repository_is_cloned_and_used(mnt, tmp_path):
         echo new > new; git add new; git commit -qm new; git merge -q --no-edit main; git gc -q""", 120)
     assert shell.run(mnt / "clone", "git fsck --full --strict 2>&1; git status --porcelain", 60) == ""
     assert len(shell.run(mnt / "clone", "git log --oneline").splitlines()) == 7
+
+
+@pytest.mark.limit(90)
+def test_a_folder_with_large_files_is_renamed(three_nodes, tmp_path):
+    """Also while one of them is open: it goes on under its new name."""
+    mnt = three_nodes.mount(tmp_path / "mnt").point
+    other = three_nodes.mount(tmp_path / "other").point
+    os.makedirs(mnt / "d" / "sub")
+    data = os.urandom(5 << 20)
+    (mnt / "d" / "sub" / "big").write_bytes(data)
+    (mnt / "d" / "small").write_text("s")
+    with open(mnt / "d" / "sub" / "big", "r+b", buffering=0) as file:
+        assert file.read(10) == data[:10]
+        os.rename(mnt / "d", mnt / "e")
+        file.seek(4 << 20)
+        assert file.read(1 << 20) == data[4 << 20:]
+        file.seek(0)
+        file.write(b"NEW")
+    assert os.listdir(other) == ["e"]
+    assert (other / "e" / "sub" / "big").read_bytes() == b"NEW" + data[3:]
+    assert (other / "e" / "small").read_text() == "s"
+    assert (mnt / ".dynamount" / "pending").read_text() == ""
