@@ -2,7 +2,12 @@
 /* See context.h.
  *
  *   token   := format(1) clock varint:n { varint:index varint:counter }*n mac(16)
+ *            | format(2) varint:n { bytes:token }*n        tokens of several replicas, side by side
  *   context := choice(1: all) token | choice(2: some) varint:n varint:index*n token
+ *            | choice(3: several) varint:n { bytes:context }*n
+ *
+ * What stands side by side is of the plain kinds: each is verified for itself, and what they cover
+ * adds up. So a client that reads from replicas by itself hands back just what they have shown.
  *
  * The authenticator is over the cluster, the key and the token, so a token of another key or
  * cluster is refused; the choice is outside it, because any part of what a reader was shown is his
@@ -15,9 +20,10 @@
 #include "base/err.h"
 
 #define FORMAT 1
+#define FORMAT_JOINED 2
 #define LABEL "dynamount context 1"
 
-enum choice { CHOICE_ALL = 1, CHOICE_SOME = 2 };
+enum choice { CHOICE_ALL = 1, CHOICE_SOME = 2, CHOICE_SEVERAL = 3 };
 
 static void authenticate(struct mac *mac, uint64_t cluster, struct slice key, struct slice body,
                          uint8_t out[DIGEST_LEN])
@@ -66,7 +72,7 @@ static void token_release(struct token *t)
     free(t->dots);
 }
 
-static int token_parse(struct slice token, struct token *out)
+static int plain_parse(struct slice token, struct token *out)
 {
     struct token t = {CLOCK_EMPTY, NULL, 0};
     if (token.len < DIGEST_LEN || token.len > CONTEXT_LEN_MAX)
@@ -99,6 +105,108 @@ static int token_parse(struct slice token, struct token *out)
     return DYN_OK;
 }
 
+/* The members of a joined token, or the token itself. 0: it is malformed. */
+static uint32_t token_members(struct slice token, struct slice members[TOKENS_MAX])
+{
+    struct reader r = reader_of(token);
+    if (token.len == 0 || token.len > CONTEXT_LEN_MAX)
+        return 0;
+    if (read_u8(&r) != FORMAT_JOINED) {
+        members[0] = token;
+        return 1;
+    }
+    uint64_t n = read_varint(&r);
+    if (n < 2 || n > TOKENS_MAX)
+        return 0;
+    for (uint64_t i = 0; i < n; i++)
+        members[i] = read_bytes(&r);
+    return reader_done(&r) ? (uint32_t)n : 0;
+}
+
+static bool token_has(const struct token *t, const struct dot *d);
+
+/* A sibling that another member has seen and does not hold was superseded there. */
+static bool survives(const struct token *members, uint32_t n, const struct dot *d)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (!token_has(&members[i], d) && clock_covers(&members[i].clock, d))
+            return false;
+    return true;
+}
+
+static int by_dot(const void *a, const void *b)
+{
+    return dot_compare(a, b);
+}
+
+static void token_merge(const struct token *members, uint32_t n, struct token *out)
+{
+    size_t most = 1;
+    for (uint32_t i = 0; i < n; i++)
+        most += members[i].n;
+    *out = (struct token){CLOCK_EMPTY, mem_reallocarray(NULL, most, sizeof(*out->dots)), 0};
+    for (uint32_t i = 0; i < n; i++) {
+        clock_join(&out->clock, &members[i].clock);
+        for (uint32_t k = 0; k < members[i].n; k++)
+            if (survives(members, n, &members[i].dots[k]))
+                out->dots[out->n++] = members[i].dots[k];
+    }
+    qsort(out->dots, out->n, sizeof(*out->dots), by_dot);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < out->n; i++)
+        if (kept == 0 || !dot_equal(&out->dots[kept - 1], &out->dots[i]))
+            out->dots[kept++] = out->dots[i];
+    out->n = kept;
+}
+
+static int token_parse(struct slice token, struct token *out)
+{
+    struct slice slices[TOKENS_MAX];
+    struct token members[TOKENS_MAX];
+    uint32_t n = token_members(token, slices), parsed = 0;
+    if (n == 1)
+        return plain_parse(token, out);
+    while (parsed < n && plain_parse(slices[parsed], &members[parsed]) == DYN_OK)
+        parsed++;
+    bool good = n != 0 && parsed == n;
+    if (good)
+        token_merge(members, n, out);
+    for (uint32_t i = 0; i < parsed; i++)
+        token_release(&members[i]);
+    return good ? DYN_OK : DYN_ERR_BAD_CONTEXT;
+}
+
+int token_join(const struct slice *tokens, uint32_t n, struct buf *out)
+{
+    struct slice members[TOKENS_MAX];
+    uint32_t kept = 0;
+    size_t len = 2;
+    for (uint32_t i = 0; i < n; i++) {
+        struct token t;
+        uint32_t same = 0;
+        while (same < kept && !slice_equal(members[same], tokens[i]))
+            same++;
+        if (same < kept)
+            continue;
+        if (kept == TOKENS_MAX || plain_parse(tokens[i], &t) != DYN_OK)
+            return DYN_ERR_BAD_CONTEXT;
+        token_release(&t);
+        members[kept++] = tokens[i];
+        len += tokens[i].len + 4;
+    }
+    if (kept == 0 || len > CONTEXT_LEN_MAX - 8)
+        return DYN_ERR_BAD_CONTEXT;
+    if (kept == 1) {
+        buf_put_slice(out, members[0]);
+        return DYN_OK;
+    }
+    buf_put_u8(out, FORMAT_JOINED);
+    buf_put_varint(out, kept);
+    for (uint32_t i = 0; i < kept; i++)
+        buf_put_bytes(out, members[i]);
+    return DYN_OK;
+}
+
 int token_dots(struct slice token, struct dot **dots, uint32_t *n)
 {
     struct token t;
@@ -114,9 +222,21 @@ int token_dots(struct slice token, struct dot **dots, uint32_t *n)
 
 void context_all(struct slice token, struct buf *out)
 {
+    struct slice members[TOKENS_MAX];
+    uint32_t n = token_members(token, members);
     buf_reserve(out, 1 + token.len);
-    buf_put_u8(out, CHOICE_ALL);
-    buf_put_slice(out, token);
+    if (n < 2) {
+        buf_put_u8(out, CHOICE_ALL);
+        buf_put_slice(out, token);
+        return;
+    }
+    buf_put_u8(out, CHOICE_SEVERAL);
+    buf_put_varint(out, n);
+    for (uint32_t i = 0; i < n; i++) {
+        buf_put_varint(out, members[i].len + 1);
+        buf_put_u8(out, CHOICE_ALL);
+        buf_put_slice(out, members[i]);
+    }
 }
 
 /* The index of d among t's dots, or t->n. */
@@ -133,10 +253,15 @@ static uint32_t token_find(const struct token *t, const struct dot *d)
     return lo < t->n && dot_equal(&t->dots[lo], d) ? lo : t->n;
 }
 
-int context_dots(struct slice token, const struct dot *dots, uint32_t n, struct buf *out)
+static bool token_has(const struct token *t, const struct dot *d)
+{
+    return token_find(t, d) < t->n;
+}
+
+static int plain_dots(struct slice token, const struct dot *dots, uint32_t n, struct buf *out)
 {
     struct token t;
-    if (token_parse(token, &t) != DYN_OK)
+    if (plain_parse(token, &t) != DYN_OK)
         return DYN_ERR_INVALID;
     int err = DYN_OK;
     bool *chosen = mem_zalloc(t.n + 1);
@@ -160,6 +285,53 @@ out:
     free(chosen);
     token_release(&t);
     return err;
+}
+
+/* Of the dots not yet named, those that this member has: appended as a context of their own. */
+static void member_dots(struct slice member, const struct dot *dots, bool *named, uint32_t n,
+                        uint32_t *contexts, struct buf *out)
+{
+    struct token t;
+    struct dot *mine = mem_reallocarray(NULL, n + 1, sizeof(*mine));
+    struct buf context = BUF_EMPTY;
+    uint32_t n_mine = 0;
+    if (plain_parse(member, &t) == DYN_OK) {
+        for (uint32_t i = 0; i < n; i++) {
+            if (named[i] || !token_has(&t, &dots[i]))
+                continue;
+            named[i] = true;
+            mine[n_mine++] = dots[i];
+        }
+        token_release(&t);
+    }
+    if (n_mine > 0 && plain_dots(member, mine, n_mine, &context) == DYN_OK) {
+        buf_put_bytes(out, buf_slice(&context));
+        (*contexts)++;
+    }
+    buf_release(&context);
+    free(mine);
+}
+
+int context_dots(struct slice token, const struct dot *dots, uint32_t n, struct buf *out)
+{
+    struct slice members[TOKENS_MAX] = {token};
+    uint32_t n_members = token_members(token, members), contexts = 0, missing = 0;
+    if (n_members < 2 || n == 0)
+        return plain_dots(members[0], dots, n, out);
+    bool *named = mem_zalloc(n + 1);
+    struct buf several = BUF_EMPTY;
+    for (uint32_t i = 0; i < n_members; i++)
+        member_dots(members[i], dots, named, n, &contexts, &several);
+    for (uint32_t i = 0; i < n; i++)
+        missing += !named[i];
+    if (missing == 0) {
+        buf_put_u8(out, CHOICE_SEVERAL);
+        buf_put_varint(out, contexts);
+        buf_put_slice(out, buf_slice(&several));
+    }
+    buf_release(&several);
+    free(named);
+    return missing == 0 ? DYN_OK : DYN_ERR_INVALID;
 }
 
 /* Reads the choice: *n chosen indices follow in *indices. The token is what is left of r. */
@@ -193,49 +365,29 @@ static int cover_some(const struct token *t, uint64_t n, struct reader indices, 
     return DYN_OK;
 }
 
-/* Takes a context apart: its choice, and the token, mac and all. */
-static int context_open(struct slice context, enum choice *choice, uint64_t *n,
-                        struct reader *indices, struct slice *token)
+/* mac NULL: whatever it claims. */
+static int plain_verify(struct mac *mac, uint64_t cluster, struct slice key, struct slice context,
+                        struct cover *cover)
 {
-    struct reader r = reader_of(context);
+    struct reader r = reader_of(context), indices;
+    enum choice choice;
+    uint64_t n;
     if (context.len > CONTEXT_LEN_MAX)
         return DYN_ERR_BAD_CONTEXT;
-    choice_read(&r, choice, n, indices);
+    choice_read(&r, &choice, &n, &indices);
     size_t left = reader_left(&r);
     if (!reader_ok(&r) || left < DIGEST_LEN)
         return DYN_ERR_BAD_CONTEXT;
-    *token = read_raw(&r, left);
-    return DYN_OK;
-}
-
-int context_verify(struct mac *mac, uint64_t cluster, struct slice key, struct slice context,
-                   struct cover *cover)
-{
-    struct reader indices;
-    enum choice choice;
-    uint64_t n;
-    struct slice token;
-    int err = context_open(context, &choice, &n, &indices, &token);
-    if (err != DYN_OK)
-        return err;
+    struct slice token = read_raw(&r, left);
     struct slice body = slice_of(token.data, token.len - DIGEST_LEN);
-    uint8_t tag[DIGEST_LEN];
-    authenticate(mac, cluster, key, body, tag);
-    if (!digest_equal(tag, body.data + body.len))
-        return DYN_ERR_BAD_CONTEXT;
-    return context_believe(context, cover);
-}
-
-int context_believe(struct slice context, struct cover *cover)
-{
-    struct reader indices;
-    enum choice choice;
-    uint64_t n;
-    struct slice token;
+    if (mac != NULL) {
+        uint8_t tag[DIGEST_LEN];
+        authenticate(mac, cluster, key, body, tag);
+        if (!digest_equal(tag, body.data + body.len))
+            return DYN_ERR_BAD_CONTEXT;
+    }
     struct token t;
-    int err = context_open(context, &choice, &n, &indices, &token);
-    if (err == DYN_OK)
-        err = token_parse(token, &t);
+    int err = plain_parse(token, &t);
     if (err != DYN_OK)
         return err;
     if (choice == CHOICE_ALL)
@@ -244,6 +396,46 @@ int context_believe(struct slice context, struct cover *cover)
         err = cover_some(&t, n, indices, cover);
     token_release(&t);
     return err;
+}
+
+static int verify(struct mac *mac, uint64_t cluster, struct slice key, struct slice context,
+                  struct cover *cover)
+{
+    struct reader r = reader_of(context);
+    struct cover sum = COVER_EMPTY;
+    int err = DYN_OK;
+    if (context.len == 0 || context.len > CONTEXT_LEN_MAX)
+        return DYN_ERR_BAD_CONTEXT;
+    if (read_u8(&r) != CHOICE_SEVERAL)
+        return plain_verify(mac, cluster, key, context, cover);
+    uint64_t n = read_varint(&r);
+    if (n == 0 || n > TOKENS_MAX)
+        return DYN_ERR_BAD_CONTEXT;
+    for (uint64_t i = 0; i < n && err == DYN_OK; i++) {
+        struct slice one = read_bytes(&r);
+        err = reader_ok(&r) ? plain_verify(mac, cluster, key, one, &sum) : DYN_ERR_BAD_CONTEXT;
+    }
+    if (err == DYN_OK && !reader_done(&r))
+        err = DYN_ERR_BAD_CONTEXT;
+    if (err == DYN_OK) {
+        clock_join(&cover->clock, &sum.clock);
+        for (uint32_t i = 0; i < sum.n; i++)
+            cover_add_dot(cover, &sum.dots[i]);
+    }
+    cover_release(&sum);
+    return err;
+}
+
+int context_verify(struct mac *mac, uint64_t cluster, struct slice key, struct slice context,
+                   struct cover *cover)
+{
+    assert(mac != NULL);
+    return verify(mac, cluster, key, context, cover);
+}
+
+int context_believe(struct slice context, struct cover *cover)
+{
+    return verify(NULL, 0, slice_of(NULL, 0), context, cover);
 }
 
 void context_format(struct slice context, struct buf *out)

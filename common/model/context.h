@@ -11,6 +11,7 @@
 
 #define CONTEXT_LEN_MAX 65536 /* bytes of one context */
 #define CONTEXTS_MAX 64       /* contexts in one request */
+#define TOKENS_MAX 16         /* side by side in one token */
 
 /* Node side. mac is keyed with the cluster's secret; cluster is its 64-bit id. */
 void token_make(struct mac *mac, uint64_t cluster, struct slice key, const struct object *o,
@@ -19,6 +20,11 @@ void token_make(struct mac *mac, uint64_t cluster, struct slice key, const struc
 /* Client side: which siblings a token names, in its order. DYN_ERR_BAD_CONTEXT when it does not
  * parse. */
 int token_dots(struct slice token, struct dot **dots, uint32_t *n); /* dots: caller frees */
+
+/* Client side: the tokens of several replicas, as one that stands for the merge of what they showed
+ * (E3). Tokens of the same bytes count once. DYN_ERR_BAD_CONTEXT: one does not parse, or together
+ * they are too long. */
+int token_join(const struct slice *tokens, uint32_t n, struct buf *out);
 
 /* Client side: turns a token into a context, appended to out. */
 void context_all(struct slice token, struct buf *out);

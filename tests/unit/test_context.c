@@ -203,6 +203,106 @@ static void test_an_absent_object_has_a_token_too(void **state)
     cover_release(&cover);
 }
 
+/* What two replicas showed, each with its own: one wrote over what the other still holds. */
+static void make_joined(struct fixture *f, struct buf *joined)
+{
+    struct object other = OBJECT_EMPTY;
+    struct buf token = BUF_EMPTY;
+    object_copy(&other, &f->o);
+    struct cover first = COVER_EMPTY;
+    cover_add_dot(&first, &(struct dot){actor_of(1), 3});
+    write_file(&other, &first, dot_of(3, 1), "four", 40);
+    token_make(f->mac, CLUSTER, key(), &other, &token);
+    const struct slice tokens[] = {buf_slice(&f->token), buf_slice(&token), buf_slice(&f->token)};
+    assert_int_equal(token_join(tokens, 3, joined), DYN_OK);
+    cover_release(&first);
+    object_release(&other);
+    buf_release(&token);
+}
+
+static void test_tokens_side_by_side_name_what_is_left_of_both(void **state)
+{
+    struct fixture *f = *state;
+    struct buf joined = BUF_EMPTY;
+    struct dot *dots = NULL;
+    uint32_t n = 0;
+    make_joined(f, &joined);
+    assert_int_equal(token_dots(buf_slice(&joined), &dots, &n), DYN_OK);
+    assert_int_equal(n, 3);
+    assert_true(dot_equal(&dots[0], &(struct dot){actor_of(1), 5}));
+    assert_true(dot_equal(&dots[1], &(struct dot){actor_of(2), 1}));
+    assert_true(dot_equal(&dots[2], &(struct dot){actor_of(3), 1}));
+    free(dots);
+    buf_release(&joined);
+}
+
+static void test_contexts_of_several_tokens_cover_the_merge(void **state)
+{
+    struct fixture *f = *state;
+    struct buf joined = BUF_EMPTY, all = BUF_EMPTY, some = BUF_EMPTY;
+    struct cover cover = COVER_EMPTY, claimed = COVER_EMPTY, chosen = COVER_EMPTY;
+    const struct dot wanted[] = {dot_of(3, 1), dot_of(1, 5)};
+    make_joined(f, &joined);
+    context_all(buf_slice(&joined), &all);
+    assert_int_equal(context_verify(f->mac, CLUSTER, key(), buf_slice(&all), &cover), DYN_OK);
+    assert_true(clock_covers(&cover.clock, &wanted[0]) && clock_covers(&cover.clock, &wanted[1]));
+    assert_int_equal(cover.n, 0);
+    assert_int_equal(context_believe(buf_slice(&all), &claimed), DYN_OK);
+    assert_int_equal(clock_compare(&claimed.clock, &cover.clock), CLOCK_EQUAL);
+
+    assert_int_equal(context_dots(buf_slice(&joined), wanted, 2, &some), DYN_OK);
+    assert_int_equal(context_verify(f->mac, CLUSTER, key(), buf_slice(&some), &chosen), DYN_OK);
+    assert_int_equal(chosen.clock.n, 0);
+    assert_int_equal(chosen.n, 2);
+    assert_true(cover_has(&chosen, &wanted[0]) && cover_has(&chosen, &wanted[1]));
+    assert_int_equal(context_dots(buf_slice(&joined), &(struct dot){actor_of(9), 1}, 1, &some),
+                     DYN_ERR_INVALID);
+    cover_release(&cover);
+    cover_release(&claimed);
+    cover_release(&chosen);
+    buf_release(&joined);
+    buf_release(&all);
+    buf_release(&some);
+}
+
+static void test_no_bit_may_change_side_by_side_either(void **state)
+{
+    struct fixture *f = *state;
+    struct buf joined = BUF_EMPTY, all = BUF_EMPTY;
+    make_joined(f, &joined);
+    context_all(buf_slice(&joined), &all);
+    for (size_t i = 0; i < all.len * 8; i++) {
+        all.data[i / 8] ^= (uint8_t)(1u << i % 8);
+        assert_refused(f, CLUSTER, "a/b", buf_slice(&all));
+        all.data[i / 8] ^= (uint8_t)(1u << i % 8);
+    }
+    for (size_t len = 0; len < all.len; len++)
+        assert_refused(f, CLUSTER, "a/b", slice_of(all.data, len));
+    assert_refused(f, CLUSTER, "a/c", buf_slice(&all));
+    /* nor may they be nested: what verifies once verifies in time that its length bounds */
+    struct buf nested = BUF_EMPTY, token = BUF_EMPTY;
+    buf_put_u8(&nested, 3);
+    buf_put_varint(&nested, 1);
+    buf_put_bytes(&nested, buf_slice(&all));
+    assert_refused(f, CLUSTER, "a/b", buf_slice(&nested));
+    const struct slice tokens[] = {buf_slice(&joined), buf_slice(&f->token)};
+    assert_int_equal(token_join(tokens, 2, &token), DYN_ERR_BAD_CONTEXT);
+    buf_release(&nested);
+    buf_release(&token);
+    buf_release(&joined);
+    buf_release(&all);
+}
+
+static void test_one_token_stays_as_it_is(void **state)
+{
+    struct fixture *f = *state;
+    struct buf joined = BUF_EMPTY;
+    const struct slice tokens[] = {buf_slice(&f->token), buf_slice(&f->token)};
+    assert_int_equal(token_join(tokens, 2, &joined), DYN_OK);
+    assert_true(slice_equal(buf_slice(&joined), buf_slice(&f->token)));
+    buf_release(&joined);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +314,13 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_no_bit_may_change, setup, teardown),
         cmocka_unit_test_setup_teardown(test_disordered_choices_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_tokens_side_by_side_name_what_is_left_of_both, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_contexts_of_several_tokens_cover_the_merge, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_no_bit_may_change_side_by_side_either, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_one_token_stays_as_it_is, setup, teardown),
         cmocka_unit_test_setup_teardown(test_text_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_absent_object_has_a_token_too, setup, teardown),
     };
