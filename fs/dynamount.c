@@ -90,6 +90,9 @@ static const char usage[] =
     "                           who has synced when close returns (buffered: nobody yet)\n"
     "  r=N, w=N                 how many replicas must answer a read, a write (the cluster's "
     "setting)\n"
+    "  coordinate=client|server who asks the replicas when something is read: this mount (client), "
+    "or\n"
+    "                           a node\n"
     "  deadline=TIME            give up after so long without progress (20s)\n"
     "  attr_timeout=TIME, entry_timeout=TIME\n"
     "                           how long the kernel may keep attributes and names (1)\n"
@@ -239,6 +242,7 @@ static void connect_cluster(struct mount *m)
         .seeds = (const char *const *)m->o.seeds,
         .n_seeds = m->o.n_seeds,
         .timeout_us = m->o.fs.deadline_us,
+        .nodes_coordinate = m->o.nodes_coordinate,
     };
     if (m->local != NULL)
         cfg.seeds = local_cluster_addresses(m->local, &cfg.n_seeds);

@@ -241,6 +241,16 @@ static int set_rename_limit(struct mount_options *o, const char *value)
     return parse_number(value, 10, 1000000, &o->fs.rename_limit);
 }
 
+static int set_coordinate(struct mount_options *o, const char *value)
+{
+    static const char *const names[] = {"client", "server", NULL};
+    int chosen;
+    if (choose(value, names, &chosen) != DYN_OK)
+        return DYN_ERR_INVALID;
+    o->nodes_coordinate = chosen == 1;
+    return DYN_OK;
+}
+
 static int set_log(struct mount_options *o, const char *value)
 {
     if (value[0] == 0)
@@ -298,6 +308,7 @@ static const struct rule {
     {"durability", VALUE, set_durability, "buffered, one or quorum"},
     {"r", VALUE, set_r, "a number of replicas from 1 to 16"},
     {"w", VALUE, set_w, "a number of replicas from 1 to 16"},
+    {"coordinate", VALUE, set_coordinate, "client or server"},
     {"log", VALUE, set_log, "the path of a file"},
     {"log_level", VALUE, set_log_level, "debug, info, warn or error"},
     {"suid", KERNEL, NULL, NULL},

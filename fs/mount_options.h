@@ -27,9 +27,10 @@ struct mount_options {
     struct buf kernel; /* options for mount(2), comma separated */
     char *log;         /* NULL: stderr while in the foreground, then nowhere */
     enum log_level log_level;
-    char *recovered;     /* where unpublished changes go at the end; NULL: the default */
-    uint64_t drain_us;   /* how long unmounting may wait for the cluster */
-    struct fs_config fs; /* root, mount_id and such are filled in later; root by _root() */
+    bool nodes_coordinate; /* gets go through a node that asks the replicas */
+    char *recovered;       /* where unpublished changes go at the end; NULL: the default */
+    uint64_t drain_us;     /* how long unmounting may wait for the cluster */
+    struct fs_config fs;   /* root, mount_id and such are filled in later; root by _root() */
 };
 
 /* Sets the defaults; fs from fs_config_defaults by the caller. */

@@ -19,6 +19,9 @@ struct client_config {
     uint64_t timeout_us;      /* whole operation, when the request gives none; 0: 10 s */
     uint64_t attempt_us;      /* one node's chance, at most, before the next is asked too; 0: 1 s */
     uint64_t ring_refresh_us; /* 0: 10 s */
+    /* Gets too are coordinated by the node that is asked. Otherwise the client asks the replicas by
+     * itself, and a node where that does not do. */
+    bool nodes_coordinate;
     /* An operation that found nobody to talk to so many rounds over ends with
      * DYN_ERR_UNREACHABLE before its deadline; 0: never. */
     uint32_t rounds_max;

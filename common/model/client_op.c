@@ -40,16 +40,13 @@ static struct client_op *find_op(struct client *c, uint64_t id)
     return op != NULL && op->id == id ? op : NULL;
 }
 
-/* Not waited for any longer. A node that was outrun is at least this slow. */
-static void drop_attempt(struct client *c, struct client_attempt *a)
+/* Not waited for any longer. */
+void client_drop_call(struct client *c, struct rpc_call *call)
 {
-    if (!rpc_active(&a->call))
+    if (!rpc_active(call))
         return;
-    uint64_t waited = client_now(c) - a->call.started_us;
-    if (detector_up(c->detector, a->call.node) &&
-        waited > detector_rtt_us(c->detector, a->call.node))
-        detector_ok(c->detector, a->call.node, waited);
-    rpc_cancel(c->rpc, &a->call);
+    detector_outrun(c->detector, call->node, client_now(c) - call->started_us, SUSPECT_US);
+    rpc_cancel(c->rpc, call);
 }
 
 /* Takes the operation out of the world: nothing refers to it any more. */
@@ -57,7 +54,8 @@ static void detach(struct client_op *op)
 {
     struct client *c = op->client;
     for (uint32_t i = 0; i < CLIENT_ATTEMPTS_MAX; i++)
-        drop_attempt(c, &op->attempts[i]);
+        client_drop_call(c, &op->attempts[i].call);
+    client_read_stop(op);
     timer_cancel(c->timers, &op->timer);
     c->slots[(uint32_t)op->id] = NULL;
     c->n_ops--;
@@ -67,6 +65,7 @@ static void free_op(struct client_op *op)
 {
     buf_release(&op->key);
     buf_release(&op->body);
+    client_read_free(op->read);
     free(op);
 }
 
@@ -133,6 +132,15 @@ static void end_answered(struct client_op *op, const struct client_answer *a)
         op->done.sync(op->arg, &a->u.sync);
         break;
     }
+    free_op(op);
+}
+
+void client_op_end_get(struct client_op *op, const struct get_reply *reply)
+{
+    if (reply->status == DYN_OK && !op->probe)
+        client_outage_over(op);
+    detach(op);
+    op->done.get(op->arg, reply);
     free_op(op);
 }
 
@@ -285,22 +293,26 @@ static void take_answer(struct client_op *op, const struct client_attempt *attem
     client_answer_release(&a, type);
 }
 
+void client_note_reply(struct client *c, const struct rpc_call *call, int err)
+{
+    uint64_t waited = client_now(c) - call->started_us;
+    if (err == DYN_OK)
+        detector_ok(c->detector, call->node, waited);
+    else if (err == DYN_ERR_REFUSED) /* somebody else lives at that address: as good as down */
+        detector_failed(c->detector, call->node, DYN_ERR_UNREACHABLE);
+    else if (err != DYN_ERR_TIMEOUT || waited >= SUSPECT_US)
+        detector_failed(c->detector, call->node, err);
+}
+
 static void attempt_done(struct rpc_call *call, int err, struct slice body)
 {
     struct client_attempt *attempt = call->arg;
     struct client_op *op = attempt->op;
-    struct client *c = op->client;
-    uint64_t waited = client_now(c) - call->started_us;
-
+    client_note_reply(op->client, call, err);
     if (err == DYN_OK) {
-        detector_ok(c->detector, call->node, waited);
         take_answer(op, attempt, body);
         return;
     }
-    if (err == DYN_ERR_REFUSED) /* somebody else lives at that address: as good as down */
-        detector_failed(c->detector, call->node, DYN_ERR_UNREACHABLE);
-    else if (err != DYN_ERR_TIMEOUT || waited >= SUSPECT_US)
-        detector_failed(c->detector, call->node, err);
     remember_failure(op, err, 0, 0);
     go_on(op, attempt);
 }
@@ -315,7 +327,7 @@ static struct client_attempt *free_attempt(struct client_op *op)
         if (a->call.started_us < oldest->call.started_us)
             oldest = a;
     }
-    drop_attempt(op->client, oldest);
+    client_drop_call(op->client, &oldest->call);
     return oldest;
 }
 
@@ -347,18 +359,48 @@ static void ask_next(struct client_op *op)
               op->deadline_us > now ? op->deadline_us - now : 1);
 }
 
+void client_op_ask_node(struct client_op *op)
+{
+    ask_next(op);
+}
+
+void client_op_wait(struct client_op *op, uint64_t us)
+{
+    op->state = CLIENT_OP_READING;
+    wait_for(op, us);
+}
+
 /* Whoever was silent for long enough counts as down until he answers after all. */
+void client_suspect(struct client *c, const struct rpc_call *call)
+{
+    if (rpc_active(call) && client_now(c) - call->started_us >= SUSPECT_US)
+        detector_failed(c->detector, call->node, DYN_ERR_TIMEOUT);
+}
+
 static void suspect_silent(struct client_op *op)
 {
-    struct client *c = op->client;
     for (uint32_t i = 0; i < CLIENT_ATTEMPTS_MAX; i++) {
         struct client_attempt *a = &op->attempts[i];
         if (!rpc_active(&a->call) || a->slow)
             continue;
         a->slow = true;
-        if (client_now(c) - a->call.started_us >= SUSPECT_US)
-            detector_failed(c->detector, a->call.node, DYN_ERR_TIMEOUT);
+        client_suspect(op->client, &a->call);
     }
+}
+
+/* A get that the client may coordinate by itself is decoded from its own body: it may have waited,
+ * and what it was called with is gone. */
+static void start(struct client_op *op)
+{
+    struct get_request q;
+    bool reading = false;
+    if (op->type == CLIENT_GET && !op->probe && !op->client->cfg.nodes_coordinate &&
+        get_request_decode(buf_slice(&op->body), &q) == DYN_OK) {
+        reading = client_read_start(op, &q);
+        get_request_release(&q);
+    }
+    if (!reading)
+        ask_next(op);
 }
 
 static void end_refused(struct client_op *op)
@@ -384,11 +426,14 @@ static void on_timer(struct timer *t, void *arg)
     case CLIENT_OP_ASKING:
         suspect_silent(op);
         break;
+    case CLIENT_OP_READING:
     case CLIENT_OP_PAUSING:
         break;
     }
     if (client_now(op->client) >= op->deadline_us)
         end_late(op);
+    else if (op->state == CLIENT_OP_READING)
+        client_read_silent(op);
     else
         ask_next(op);
 }
@@ -401,7 +446,7 @@ void client_ops_release_held(struct client *c, const struct client_outage *o)
             continue;
         op->held_by = NULL;
         if (op->state == CLIENT_OP_HELD)
-            ask_next(op);
+            start(op);
     }
 }
 
@@ -419,7 +464,7 @@ void client_ring_known(struct client *c)
     for (uint32_t i = 0; i < c->n_slots; i++) {
         struct client_op *op = c->slots[i];
         if (op != NULL && op->state == CLIENT_OP_WAITING)
-            ask_next(op);
+            start(op);
     }
 }
 
@@ -485,7 +530,7 @@ static uint64_t begin(struct client_op *op)
     } else if (gate == CLIENT_GATE_HOLD) {
         op->state = CLIENT_OP_HELD;
     } else {
-        ask_next(op);
+        start(op);
         return id;
     }
     timer_set(c->timers, &op->timer, until);

@@ -69,7 +69,7 @@ static uint32_t primaries_of(const struct client_op *op, uint64_t *nodes)
     return n;
 }
 
-static uint8_t need_of(const struct client_op *op)
+uint8_t client_need(const struct client_op *op)
 {
     const struct ring *ring = op->client->ring;
     bool write = op->type == CLIENT_PUT || op->type == CLIENT_SYNC;
@@ -82,7 +82,7 @@ static uint8_t need_of(const struct client_op *op)
  * strict one. So it would fail while the outage lasts, and if it succeeds, that is over. */
 static bool concerns(const struct client_outage *o, const struct client_op *op)
 {
-    return o->need <= need_of(op) && (o->sloppy == op->sloppy || op->sloppy == SLOPPY_NO);
+    return o->need <= client_need(op) && (o->sloppy == op->sloppy || op->sloppy == SLOPPY_NO);
 }
 
 static struct client_outage *find(const struct client_op *op)
@@ -169,7 +169,7 @@ void client_outage_begin(const struct client_op *op, int status)
     o->client = c;
     o->n_nodes = primaries_of(op, o->nodes);
     o->n = op->n;
-    o->need = need_of(op);
+    o->need = client_need(op);
     o->sloppy = op->sloppy;
     buf_put_slice(&o->key, buf_slice(&op->key));
     o->status = status;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside the client library: client_op.c runs the operations, client_answer.c reads replies,
  * client_ring.c learns the ring and watches the nodes, client_route.c picks whom to ask next,
- * client_outage.c knows where a quorum is missing. */
+ * client_outage.c knows where a quorum is missing, client_read.c coordinates gets. */
 #ifndef DYN_MODEL_CLIENT_PRIVATE_H
 #define DYN_MODEL_CLIENT_PRIVATE_H
 
@@ -22,6 +22,7 @@ enum client_op_type { CLIENT_GET, CLIENT_PUT, CLIENT_LIST, CLIENT_SYNC };
 
 struct client_op;
 struct client_outage;
+struct client_read;
 
 struct client_attempt {
     struct rpc_call call;
@@ -34,17 +35,19 @@ struct client_attempt {
  *   WAITING --ring known--> ASKING --a good answer, or a final one--> ended
  *      |                    |    ^  ^
  *      |        round over  v    |  | a quorum is back
- *      |                   PAUSING  |
+ *      |                   PAUSING  |    READING (client_read.c) --answered--> ended
  *      |                            HELD --no quorum yet--> ended
  *      +------- the deadline ends each of them -------> ended
  *
  * It begins in WAITING without a ring, in HELD or REFUSED (ended in the next turn) while a quorum
- * is known to be out (client_outage.c), else in ASKING.
+ * is known to be out (client_outage.c), in READING when it is a get that the client coordinates by
+ * itself, else in ASKING. READING goes over into ASKING where replicas alone do not do.
  */
 enum client_op_state {
     CLIENT_OP_WAITING,
     CLIENT_OP_HELD,
     CLIENT_OP_REFUSED,
+    CLIENT_OP_READING,
     CLIENT_OP_ASKING,
     CLIENT_OP_PAUSING
 };
@@ -60,6 +63,7 @@ struct client_op {
     bool probe;           /* looks whether an outage is over */
     bool overloaded;      /* a node said so: waiting for it is no outage */
     struct client_outage *held_by;
+    struct client_read *read;
     union {
         kv_get_done get;
         kv_put_done put;
@@ -146,6 +150,22 @@ void client_ring_known(struct client *c); /* starts what waits */
 /* All seeds were asked in vain, `rounds` times over: for those who have no patience. */
 void client_seeds_in_vain(struct client *c, uint32_t rounds);
 
+/* Feeds the detector: what a call came to, that it is silent, that nobody waits for it any more. */
+void client_note_reply(struct client *c, const struct rpc_call *call, int err);
+void client_suspect(struct client *c, const struct rpc_call *call);
+void client_drop_call(struct client *c, struct rpc_call *call);
+
+/* For client_read.c. */
+void client_op_wait(struct client_op *op, uint64_t us); /* then client_read_silent */
+void client_op_ask_node(struct client_op *op);          /* a node is to coordinate */
+void client_op_end_get(struct client_op *op, const struct get_reply *reply);
+
+/* client_read.c: gets that the client coordinates by itself. */
+bool client_read_start(struct client_op *op, const struct get_request *q); /* false: a node must */
+void client_read_silent(struct client_op *op);
+void client_read_stop(struct client_op *op); /* asks nobody any more */
+void client_read_free(struct client_read *r);
+
 /* For client_outage.c: a get that is never held itself. */
 uint64_t client_op_probe(struct client *c, const struct get_request *q, kv_get_done done,
                          void *arg);
@@ -162,6 +182,7 @@ enum client_gate client_outage_gate(const struct client_op *op, struct client_ou
 bool client_is_outage(int status);                                /* of a kind that may add up */
 void client_outage_begin(const struct client_op *op, int status); /* it has waited in vain */
 void client_outage_over(const struct client_op *op);              /* it has succeeded */
+uint8_t client_need(const struct client_op *op); /* R or W; the ring must be known */
 int client_outage_status(const struct client_outage *o, uint8_t *answered, uint8_t *needed);
 void client_outages_clear(struct client *c); /* with another ring all is open */
 void client_outages_free(struct client *c);
@@ -181,6 +202,9 @@ void client_ring_probe(void *client, uint64_t node); /* the detector's probe */
 /* client_route.c */
 /* Whom to ask next: a node not tried in this round; 0: all were. */
 uint64_t client_route(struct client_op *op);
+/* The key's primaries in the order in which a read should ask them: those that are up (*n_up) and
+ * near first. */
+uint32_t client_route_reads(struct client_op *op, uint64_t *nodes, uint32_t cap, uint32_t *n_up);
 /* How long to wait for this node before another is asked as well. */
 uint64_t client_patience_us(const struct client_op *op, uint64_t node);
 

@@ -72,6 +72,51 @@ static uint64_t pick_primary(struct client_op *op, uint64_t *nodes, uint32_t n)
     return nodes[write ? 0 : below(op->client, n)];
 }
 
+static void shuffle(struct client *c, uint64_t *nodes, uint32_t n)
+{
+    for (uint32_t i = n; i > 1; i--) {
+        uint32_t k = below(c, i);
+        uint64_t other = nodes[k];
+        nodes[k] = nodes[i - 1];
+        nodes[i - 1] = other;
+    }
+}
+
+/* Those of all[] that are up, or are not, and not in nodes[] already. */
+static uint32_t append_new(const struct client_op *op, uint64_t *nodes, uint32_t count,
+                           const uint64_t *all, uint32_t n, bool up)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        bool listed = false;
+        for (uint32_t k = 0; k < count; k++)
+            listed |= nodes[k] == all[i];
+        if (!listed && detector_up(op->client->detector, all[i]) == up)
+            nodes[count++] = all[i];
+    }
+    return count;
+}
+
+uint32_t client_route_reads(struct client_op *op, uint64_t *nodes, uint32_t cap, uint32_t *n_up)
+{
+    const struct ring *ring = op->client->ring;
+    uint64_t all[PRIMARIES_MAX], near[PRIMARIES_MAX];
+    uint32_t partition = ring_partition_of(ring, buf_slice(&op->key)), count = 0;
+    uint32_t n = op->n != 0 ? op->n : ring_n(ring);
+    n = n < cap ? n : cap;
+    n = n < PRIMARIES_MAX ? n : PRIMARIES_MAX;
+    n = ring_preference_list(ring, partition, n, all, ring_voters(ring, partition, n));
+    shuffle(op->client, all, n);
+    memcpy(near, all, n * sizeof(*near));
+    uint32_t n_near = *n_up = keep_healthy(op, near, n);
+    if (below(op->client, EXPLORE_ONE_IN) != 0)
+        n_near = keep_near(op, near, n_near);
+    for (uint32_t i = 0; i < n_near; i++)
+        nodes[count++] = near[i];
+    count = append_new(op, nodes, count, all, n, true);
+    count = append_new(op, nodes, count, all, n, false);
+    return count;
+}
+
 uint64_t client_route(struct client_op *op)
 {
     const struct ring *ring = op->client->ring;

@@ -14,6 +14,8 @@ struct peer {
     uint64_t node;
     enum peer_state state;
     uint64_t rtt_us, last_ok_us, down_since_us, interval_us;
+    uint64_t silent_since_us; /* outrun since then, without an answer; 0: not */
+    uint64_t rtt_before_us;   /* when it last answered in time */
     struct timer timer;
     struct detector *d;
 };
@@ -112,8 +114,11 @@ void detector_ok(struct detector *d, uint64_t node, uint64_t rtt_us)
     struct peer *p = obtain(d, node);
     p->rtt_us = p->rtt_us == 0 ? rtt_us : p->rtt_us - p->rtt_us / 8 + rtt_us / 8;
     p->last_ok_us = d->time.mono_us(d->time.ctx);
+    p->silent_since_us = 0;
     if (p->state == PEER_UP)
         return;
+    if (p->rtt_before_us != 0 && p->rtt_before_us < p->rtt_us)
+        p->rtt_us = p->rtt_before_us; /* how long it was away says nothing of how far it is */
     p->state = PEER_UP;
     p->down_since_us = 0;
     timer_cancel(d->timers, &p->timer);
@@ -136,11 +141,29 @@ void detector_failed(struct detector *d, uint64_t node, int err)
         return; /* its probes are running already */
     uint64_t now = d->time.mono_us(d->time.ctx);
     p->state = PEER_DOWN;
+    if (p->silent_since_us == 0)
+        p->rtt_before_us = p->rtt_us;
     p->down_since_us = now;
     p->interval_us = d->cfg.probe_interval_us;
     timer_set(d->timers, &p->timer, now + p->interval_us);
     if (d->changed != NULL)
         d->changed(d->arg, node, PEER_DOWN);
+}
+
+void detector_outrun(struct detector *d, uint64_t node, uint64_t waited_us, uint64_t suspect_us)
+{
+    struct peer *p = obtain(d, node);
+    uint64_t now = d->time.mono_us(d->time.ctx);
+    if (p->state == PEER_DOWN || waited_us <= p->rtt_us)
+        return;
+    uint64_t before = p->rtt_us;
+    p->rtt_us = before == 0 ? waited_us : before - before / 8 + waited_us / 8;
+    if (p->silent_since_us == 0) {
+        p->silent_since_us = now - waited_us;
+        p->rtt_before_us = before;
+    }
+    if (now - p->silent_since_us >= suspect_us)
+        detector_failed(d, node, DYN_ERR_TIMEOUT);
 }
 
 bool detector_up(const struct detector *d, uint64_t node)

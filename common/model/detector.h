@@ -29,6 +29,9 @@ struct detector *detector_new(const struct detector_config *cfg, const struct ti
 void detector_free(struct detector *d);
 void detector_ok(struct detector *d, uint64_t node, uint64_t rtt_us);
 void detector_failed(struct detector *d, uint64_t node, int err);
+/* Another was faster, or was not waited for: its request is dropped after this wait. The node is at
+ * least as slow; when nothing but that is heard of it for suspect_us, it counts as failed. */
+void detector_outrun(struct detector *d, uint64_t node, uint64_t waited_us, uint64_t suspect_us);
 /* When it last answered; 0: never. A request sent before then that timed out says nothing new. */
 uint64_t detector_last_ok_us(const struct detector *d, uint64_t node);
 bool detector_up(const struct detector *d, uint64_t node);                /* never heard of: up */

@@ -63,9 +63,11 @@ enum frame_type {
     FRAME_SYNC = 35,
     FRAME_RING = 36,
     FRAME_STATUS = 37,
-    FRAME_ADMIN = 40,    /* JSON both ways: what administrators ask (node/http_cluster.h) */
-    FRAME_SETTINGS = 46, /* model/settings.h */
-    FRAME_REPLY = 128,   /* added to a request's type in its reply */
+    FRAME_DIRECT_GET = 38, /* one replica's own copy */
+    FRAME_BEHIND = 39,     /* replicas of a key differ; sent with rid 0: there is no reply */
+    FRAME_ADMIN = 40,      /* JSON both ways: what administrators ask (node/http_cluster.h) */
+    FRAME_SETTINGS = 46,   /* model/settings.h */
+    FRAME_REPLY = 128,     /* added to a request's type in its reply */
 };
 
 struct batch_header {
@@ -213,6 +215,31 @@ struct sync_reply {
     uint8_t answered, needed;
 };
 
+/* For clients that coordinate a read by themselves: asked of who votes on the key, which answers
+ * DYN_ERR_REFUSED when it does not, or when it knows other owners than the client. */
+struct direct_get {
+    uint64_t fence; /* of the key's partition, as the client knows it (ring_fence, E10) */
+    uint8_t n, r;   /* as the request has them; 0: the cluster's, and if that is not so, refuse */
+    struct slice key;
+    enum get_want want;
+    struct dot value_dot;
+};
+
+struct direct_reply {
+    int status;
+    struct history_epoch ring;
+    uint64_t fence; /* as the node knows it */
+    bool implicit_dir;
+    int64_t dir_mtime_ns;
+    struct object object; /* with the values that were asked for and are held */
+    struct slice token;   /* for this copy; borrowed; empty when it is absent */
+};
+
+struct behind {
+    uint64_t fence;
+    struct slice key;
+};
+
 /* Everything that a decode leaves in a struct is borrowed from the input except objects, arrays and
  * the blob of xattrs, which its _release frees. Decodes fail with DYN_ERR_PROTOCOL,
  * DYN_ERR_UNSUPPORTED (format of a later version) or, for a key that breaks a rule,
@@ -238,6 +265,14 @@ void sync_request_encode(const struct sync_request *q, struct buf *out);
 int sync_request_decode(struct slice body, struct sync_request *q);
 void sync_reply_encode(const struct sync_reply *p, struct buf *out);
 int sync_reply_decode(struct slice body, struct sync_reply *p);
+
+void direct_get_encode(const struct direct_get *q, struct buf *out);
+int direct_get_decode(struct slice body, struct direct_get *q);
+void direct_reply_encode(const struct direct_reply *p, struct buf *out);
+int direct_reply_decode(struct slice body, struct direct_reply *p);
+void direct_reply_release(struct direct_reply *p);
+void behind_encode(const struct behind *q, struct buf *out);
+int behind_decode(struct slice body, struct behind *q);
 
 /* FRAME_STATUS: request body empty; reply: JSON text, the same as GET /v1/cluster:
  *   {"node": "16 hex", "cluster": "16 hex", "version": "0.1.0", "uptime_s": 12,

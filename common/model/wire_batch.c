@@ -62,7 +62,7 @@ int response_open(struct slice prefix, struct batch_header *h)
 
 static bool client_frame(uint8_t type)
 {
-    return (type >= FRAME_GET && type <= FRAME_STATUS) || type == FRAME_ADMIN ||
+    return (type >= FRAME_GET && type <= FRAME_BEHIND) || type == FRAME_ADMIN ||
            type == FRAME_SETTINGS;
 }
 

@@ -23,6 +23,7 @@ const struct args_option ctl_talk_options[] = {
     {"node", "HOST:PORT", "a node of the cluster; may be repeated, or a list with commas", 0},
     {"cluster", "DIR", "the local cluster in this folder", 0},
     {"timeout", "TIME", "give up after this time (default: 10s)", 0},
+    {"coordinate", "WHO", "who asks the replicas for a read: client (default) or server", 0},
     {NULL, NULL, NULL, 0},
 };
 

@@ -26,6 +26,7 @@ struct session {
     struct buf seed_text; /* with its NUL */
     struct chunk_io chunks;
     uint64_t timeout_ms;
+    bool nodes_coordinate;
     uint32_t waiting; /* callbacks to come */
 };
 
@@ -97,7 +98,8 @@ static int start(struct session *s)
     struct client_config config = {.seeds = (const char *const *)s->seeds,
                                    .n_seeds = s->n_seeds,
                                    .timeout_us = s->timeout_ms * 1000,
-                                   .rounds_max = 2};
+                                   .rounds_max = 2,
+                                   .nodes_coordinate = s->nodes_coordinate};
     struct random_port random = loop_random();
     s->loop = loop_new();
     if (s->loop == NULL)
@@ -123,6 +125,12 @@ int session_open(struct ctl *c, struct session **out, int *status)
     s->timeout_ms = TIMEOUT_MS;
     if (args_ms(&c->args, "timeout", 1, 3600000, &s->timeout_ms, &message) != DYN_OK) {
         *status = ctl_usage(c, message);
+        goto fail;
+    }
+    const char *who = args_value(&c->args, "coordinate");
+    s->nodes_coordinate = who != NULL && strcmp(who, "server") == 0;
+    if (who != NULL && !s->nodes_coordinate && strcmp(who, "client") != 0) {
+        *status = ctl_usage(c, mem_strdup("--coordinate takes client or server"));
         goto fail;
     }
     if (collect_seeds(c, s) != DYN_OK) {

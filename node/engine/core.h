@@ -79,6 +79,7 @@ struct engine {
     struct list background; /* struct background.link: coordinators that outlive their requests */
     struct engine_stats stats;
     struct histogram latencies[LATENCIES];
+    uint32_t told_behind; /* repairs under way that clients asked for */
 };
 
 static inline uint64_t engine_now(const struct engine *e)

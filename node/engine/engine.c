@@ -14,6 +14,7 @@
 #include "engine/core.h"
 #include "engine/debts.h"
 #include "engine/dir_settings.h"
+#include "engine/direct.h"
 #include "engine/exchange.h"
 #include "engine/gossip.h"
 #include "engine/hints.h"
@@ -496,6 +497,12 @@ static void receive_request(void *ctx, uint64_t origin, uint64_t from, uint64_t 
     case FRAME_LIST:
     case FRAME_SYNC:
         request_frame(e, origin, from, rid, type, body);
+        return;
+    case FRAME_DIRECT_GET:
+        direct_get_frame(e, origin, rid, body);
+        return;
+    case FRAME_BEHIND:
+        direct_behind_frame(e, body);
         return;
     case FRAME_RING:
         send_ring(e, origin, rid);

@@ -126,6 +126,7 @@ struct engine_stats {
     uint64_t in_flight;
     uint64_t gossip_sent, gossip_exchanges;
     uint64_t partitions_filled, transfer_rows, transfer_bytes;
+    uint64_t direct_gets, told_behind; /* for clients that coordinate by themselves */
 };
 void engine_stats(const struct engine *e, struct engine_stats *out);
 

@@ -5,9 +5,10 @@
  *
  *   load_client --to HOST:PORT[,...] --clients 32 --seconds 5 --puts 50 --size 1024 --keys 10000
  *
- * --puts is the share of puts in percent. Prints one line of JSON: figures of gets and of puts, and
- * for each slice of --slice milliseconds [operations ended, errors, longest in ms]; an operation
- * that is still under way at the end counts with the age that it has then. */
+ * --puts is the share of puts in percent; with --server, nodes coordinate the gets. Prints "begun",
+ * and at the end one line of JSON: figures of gets and of puts, and for each slice of --slice
+ * milliseconds [operations ended, errors, longest in ms]; an operation that is still under way at
+ * the end counts with the age that it has then. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ struct options {
     double seconds;
     uint64_t requests; /* 0: until the time is over */
     enum durability durability;
+    bool nodes_coordinate;
 };
 
 struct kind { /* gets, or puts */
@@ -199,17 +201,13 @@ static void report(struct run *r)
 
 static void parse(struct options *o, int argc, char **argv)
 {
-    static const struct option names[] = {{"to", required_argument, NULL, 't'},
-                                          {"clients", required_argument, NULL, 'c'},
-                                          {"seconds", required_argument, NULL, 's'},
-                                          {"size", required_argument, NULL, 'z'},
-                                          {"keys", required_argument, NULL, 'k'},
-                                          {"puts", required_argument, NULL, 'p'},
-                                          {"requests", required_argument, NULL, 'r'},
-                                          {"slice", required_argument, NULL, 'l'},
-                                          {"timeout", required_argument, NULL, 'd'},
-                                          {"synced", no_argument, NULL, 'q'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"to", required_argument, NULL, 't'},       {"clients", required_argument, NULL, 'c'},
+        {"seconds", required_argument, NULL, 's'},  {"size", required_argument, NULL, 'z'},
+        {"keys", required_argument, NULL, 'k'},     {"puts", required_argument, NULL, 'p'},
+        {"requests", required_argument, NULL, 'r'}, {"slice", required_argument, NULL, 'l'},
+        {"timeout", required_argument, NULL, 'd'},  {"synced", no_argument, NULL, 'q'},
+        {"server", no_argument, NULL, 'v'},         {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         uint32_t number = optarg != NULL ? (uint32_t)strtoul(optarg, NULL, 10) : 0;
         uint32_t *into[128] = {['c'] = &o->clients, ['z'] = &o->size,     ['k'] = &o->keys,
@@ -224,6 +222,8 @@ static void parse(struct options *o, int argc, char **argv)
             o->requests = number;
         else if (c == 'q')
             o->durability = DURABILITY_QUORUM;
+        else if (c == 'v')
+            o->nodes_coordinate = true;
         else
             for (char *save, *t = strtok_r(optarg, ",", &save);
                  t != NULL && o->n_targets < TARGETS_MAX; t = strtok_r(NULL, ",", &save))
@@ -233,7 +233,7 @@ static void parse(struct options *o, int argc, char **argv)
         o->slice_ms == 0) {
         fprintf(stderr, "usage: load_client --to HOST:PORT[,...] [--clients N] [--seconds S] "
                         "[--requests N] [--puts PERCENT] [--size BYTES] [--keys N] [--synced] "
-                        "[--slice MS] [--timeout MS]\n");
+                        "[--server] [--slice MS] [--timeout MS]\n");
         exit(2);
     }
 }
@@ -264,7 +264,8 @@ int main(int argc, char **argv)
     struct client_config config = {.id = random_u64(&random) | 1,
                                    .seeds = r->o.targets,
                                    .n_seeds = r->o.n_targets,
-                                   .timeout_us = r->o.timeout_ms * 1000ull};
+                                   .timeout_us = r->o.timeout_ms * 1000ull,
+                                   .nodes_coordinate = r->o.nodes_coordinate};
     r->client = client_new(&config, &port, &time, &random, loop_timers(r->loop));
     struct net_events events = client_events(r->client);
     net_curl_set_events(net, &events);

@@ -41,9 +41,14 @@ def pause_before_the_fault():
         wait.until(lambda: False, BEFORE, "the middle of the load")
 
 
+@pytest.fixture(params=["client", "server"])
+def coordinated(request):
+    return ["--server"] if request.param == "server" else []
+
+
 @pytest.mark.plain
-def test_a_killed_node_stalls_nobody(three_nodes):
-    load = Load(three_nodes)
+def test_a_killed_node_stalls_nobody(three_nodes, coordinated):
+    load = Load(three_nodes, *coordinated)
     pause_before_the_fault()
     three_nodes.nodes[2].kill()
     before, after = load.slices()
@@ -55,8 +60,8 @@ def test_a_killed_node_stalls_nobody(three_nodes):
 
 
 @pytest.mark.plain
-def test_a_node_that_stands_still_costs_a_moment(three_nodes):
-    load = Load(three_nodes)
+def test_a_node_that_stands_still_costs_a_moment(three_nodes, coordinated):
+    load = Load(three_nodes, *coordinated)
     pause_before_the_fault()
     three_nodes.nodes[2].pause()
     try:

@@ -36,11 +36,15 @@ BODY_WITH_RELEASE(ring_reply)
 BODY(settings_request)
 BODY_WITH_RELEASE(settings_reply)
 BODY_WITH_RELEASE(settings_sync)
+BODY(direct_get)
+BODY_WITH_RELEASE(direct_reply)
+BODY(behind)
 
 static bool (*const bodies[])(struct slice in, struct buf *out) = {
     again_get_request,  again_get_reply,        again_put_request,    again_put_reply,
     again_list_request, again_list_reply,       again_sync_request,   again_sync_reply,
     again_ring_reply,   again_settings_request, again_settings_reply, again_settings_sync,
+    again_direct_get,   again_direct_reply,     again_behind,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

@@ -13,6 +13,9 @@
 /* What a node may take beyond the request's deadline. */
 #define SLACK_US (2 * (uint64_t)SIM_SECOND)
 
+/* Of the libraries, how many leave their gets to nodes: both ways must keep every promise. */
+#define NODES_COORDINATE_PERMILLE 300
+
 struct sim_call {
     struct list link;
     struct sim_client *client;
@@ -74,8 +77,11 @@ static struct kv_port library(struct sim_client *c)
         snprintf(text[i], sizeof(text[i]), "127.0.0.1:%u", SIM_PORT + i);
         seeds[i] = text[i];
     }
-    const struct client_config cfg = {
-        .id = sim_random_u64(&c->random) | 1, .seeds = seeds, .n_seeds = c->cluster->cfg.nodes};
+    const struct client_config cfg = {.id = sim_random_u64(&c->random) | 1,
+                                      .seeds = seeds,
+                                      .n_seeds = c->cluster->cfg.nodes,
+                                      .nodes_coordinate =
+                                          sim_random_chance(&c->random, NODES_COORDINATE_PERMILLE)};
     const struct net_port net = sim_net_port(c->cluster->net, c->endpoint + 1);
     const struct time_port time = sim_world_time(c->cluster->world);
     const struct random_port random = sim_random_port(&c->random);

@@ -96,15 +96,18 @@ static MAYBE void make_history(struct history *h, uint64_t cluster)
         add_member(h, i);
 }
 
-static MAYBE struct world *world_with(uint32_t n_seeds, uint32_t rounds_max)
+static MAYBE struct world *world_of(uint32_t n_seeds, uint32_t rounds_max, bool nodes_coordinate)
 {
     static const char *const seeds[] = {"127.0.0.1:7000", "127.0.0.1:7001", "127.0.0.1:7002"};
     struct world *w = mem_new(struct world);
     struct net_port net = {w, world_request, world_reply, world_address};
     struct time_port time = {w, world_now, NULL};
     struct random_port random = {w, world_random};
-    struct client_config cfg = {
-        .id = 99, .seeds = seeds, .n_seeds = n_seeds, .rounds_max = rounds_max};
+    struct client_config cfg = {.id = 99,
+                                .seeds = seeds,
+                                .n_seeds = n_seeds,
+                                .rounds_max = rounds_max,
+                                .nodes_coordinate = nodes_coordinate};
     w->now_us = 1000000;
     w->seed = 7;
     timers_init(&w->timers);
@@ -113,6 +116,11 @@ static MAYBE struct world *world_with(uint32_t n_seeds, uint32_t rounds_max)
     w->events = client_events(w->client);
     w->kv = client_kv(w->client);
     return w;
+}
+
+static MAYBE struct world *world_with(uint32_t n_seeds, uint32_t rounds_max)
+{
+    return world_of(n_seeds, rounds_max, true);
 }
 
 static MAYBE void world_free(struct world *w)

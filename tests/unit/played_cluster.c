@@ -11,6 +11,7 @@
 
 #define HOP_US 100
 #define CLUSTER 0xc1u
+#define CLIENT_ORIGIN 999u
 
 struct played_frame {
     struct played_frame *next;
@@ -68,6 +69,12 @@ static void net_request(void *ctx, uint64_t node, uint64_t rid, uint8_t type, st
 static void net_reply(void *ctx, uint64_t origin, uint64_t rid, uint8_t type, struct buf *body)
 {
     struct port *p = ctx;
+    if (origin == CLIENT_ORIGIN) {
+        buf_release(&p->c->client_reply);
+        p->c->client_reply = buf_take(body);
+        p->c->client_type = type;
+        return;
+    }
     struct played_frame *f = frame_new(p, origin, rid, type, body);
     f->reply = true;
     enqueue(p->c, f);
@@ -306,6 +313,7 @@ void played_cluster_free(struct played_cluster *c)
     }
     timers_release(&c->timers);
     ring_unref(c->ring);
+    buf_release(&c->client_reply);
     free(c);
 }
 
@@ -349,6 +357,21 @@ static void kept_add(struct buf *b)
     size_t at = n_kept++ % (sizeof(kept) / sizeof(kept[0]));
     buf_release(&kept[at]);
     kept[at] = buf_take(b);
+}
+
+void played_tell(struct played_cluster *c, uint32_t at, uint8_t type, struct buf *body)
+{
+    struct net_events ev = engine_events(c->nodes[at].engine);
+    ev.receive_request(ev.ctx, CLIENT_ORIGIN, 0, 1, type, buf_slice(body));
+    buf_release(body);
+}
+
+void played_ask(struct played_cluster *c, uint32_t at, uint8_t type, struct buf *body)
+{
+    c->client_type = 0;
+    played_tell(c, at, type, body);
+    while (c->client_type == 0 && step(c, c->now_us + 20000000))
+        ;
 }
 
 DEFINE_CALL(put)

@@ -30,7 +30,9 @@ struct played_cluster {
     uint64_t now_us, wall_offset_ns, random;
     struct played_frame *first, **last;
     struct engine_config cfg;
-    uint64_t frames; /* delivered so far, between different nodes */
+    uint64_t frames;         /* delivered so far, between different nodes */
+    struct buf client_reply; /* the last one to played_ask */
+    uint8_t client_type;
 };
 
 /* n_nodes engines; n, r, w of the cluster. All are started and serving on return. */
@@ -50,6 +52,11 @@ struct put_reply played_put(struct played_cluster *c, uint32_t at, const struct 
 struct get_reply played_get(struct played_cluster *c, uint32_t at, const struct get_request *q);
 struct list_reply played_list(struct played_cluster *c, uint32_t at, const struct list_request *q);
 struct sync_reply played_sync(struct played_cluster *c, uint32_t at, const struct sync_request *q);
+
+/* One frame as a client sends it, and its reply into client_reply; body is taken. */
+void played_ask(struct played_cluster *c, uint32_t at, uint8_t type, struct buf *body);
+/* The same without waiting: for frames without a reply. */
+void played_tell(struct played_cluster *c, uint32_t at, uint8_t type, struct buf *body);
 
 /* Short forms. Each asserts nothing; status is the reply's. */
 int played_write(struct played_cluster *c, uint32_t at, const char *key, const char *value,

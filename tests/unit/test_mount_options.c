@@ -115,7 +115,7 @@ static void test_options_of_ours(void **state)
     struct parsed p = good("-f -o allow_other,uid=1000,gid=7,umask=022 -o conflicts=hide,"
                            "resolve=explicit,durability=quorum,deadline=500ms,attr_timeout=0.25,"
                            "entry_timeout=2m,log=/var/log/d,log_level=warn,drain=3,staging=1G"
-                           ",r=1,w=3,rename_limit=50 a:1 /mnt");
+                           ",r=1,w=3,rename_limit=50,coordinate=server a:1 /mnt");
     assert_true(p.o.foreground);
     assert_true(p.o.allow_other);
     assert_true(p.o.fs.map_uid && p.o.fs.map_gid && p.o.fs.map_umask);
@@ -135,6 +135,7 @@ static void test_options_of_ours(void **state)
     assert_int_equal(p.o.fs.r, 1);
     assert_int_equal(p.o.fs.rename_limit, 50);
     assert_int_equal(p.o.fs.w, 3);
+    assert_true(p.o.nodes_coordinate);
     mount_options_release(&p.o);
 }
 
@@ -167,6 +168,7 @@ static void test_mistakes_in_options_are_named(void **state)
     refused("a:1 /mnt -o w=17", "from 1 to 16");
     refused("a:1 /mnt -o r=many", "from 1 to 16");
     refused("a:1 /mnt -o recovered=", "the path of a folder");
+    refused("a:1 /mnt -o coordinate=me", "client or server");
 }
 
 static void test_a_node_of_ones_own(void **state)
