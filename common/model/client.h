@@ -22,6 +22,9 @@ struct client_config {
     /* Gets too are coordinated by the node that is asked. Otherwise the client asks the replicas by
      * itself, and a node where that does not do. */
     bool nodes_coordinate;
+    /* Whatever it is, any member is asked, as through a balancer of load that knows no ring: to
+     * compare with (Dynamo, Table 2). */
+    bool any_member;
     /* An operation that found nobody to talk to so many rounds over ends with
      * DYN_ERR_UNREACHABLE before its deadline; 0: never. */
     uint32_t rounds_max;

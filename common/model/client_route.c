@@ -117,6 +117,19 @@ uint32_t client_route_reads(struct client_op *op, uint64_t *nodes, uint32_t cap,
     return count;
 }
 
+/* 0: none is up that was not tried; then the order of the list is as good as any. */
+static uint64_t any_member(struct client_op *op)
+{
+    const struct ring *ring = op->client->ring;
+    uint32_t n = ring_member_count(ring), from = below(op->client, n);
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t node = ring_member_at(ring, (from + i) % n)->node;
+        if (!tried(op, node) && detector_up(op->client->detector, node))
+            return node;
+    }
+    return 0;
+}
+
 uint64_t client_route(struct client_op *op)
 {
     const struct ring *ring = op->client->ring;
@@ -126,6 +139,9 @@ uint64_t client_route(struct client_op *op)
 
     if (op->n_tried == CLIENT_TRIED_MAX)
         return 0;
+    uint64_t any = op->client->cfg.any_member ? any_member(op) : 0;
+    if (any != 0)
+        return any;
     n = n < PRIMARIES_MAX ? n : PRIMARIES_MAX;
     uint64_t node =
         pick_primary(op, primaries, ring_preference_list(ring, partition, n, primaries, n));

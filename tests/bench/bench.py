@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures a cluster of three nodes beside others and beside the limits of the machine, in one run.
 
-    ./dev bench [http] [fs] [faults] [--quick] [--seconds S] [--files N] [--rounds N] [--json FILE]
+    ./dev bench [http] [coordination] [fs] [faults] [--quick] [--seconds S] [--files N] [--rounds N]
+                [--json FILE]
 
 http: puts and gets of 1 KiB over HTTP with one and with 32 clients, beside etcd with three members,
 Redis with two replicas, raw RocksDB and a server that only answers. fs: small files and a large one
-on a mount, beside the local disk, passthrough_ll, sshfs and GlusterFS with three replicas. faults: a
+on a mount, beside the local disk, passthrough_ll, sshfs and GlusterFS with three replicas.
+coordination: requests that the client coordinates, beside those that any of five nodes does. faults: a
 node killed, stopped and restarted under load, and idle ones. All of it runs on loopback, below one
 temporary folder, and ends with the run.
 
@@ -23,11 +25,13 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import bench_coordination  # noqa: E402
 import bench_faults  # noqa: E402
 import bench_fs  # noqa: E402
 import bench_kv  # noqa: E402
 
-PARTS = {"http": bench_kv.run, "fs": bench_fs.run, "faults": bench_faults.run}
+PARTS = {"http": bench_kv.run, "coordination": bench_coordination.run, "fs": bench_fs.run,
+         "faults": bench_faults.run}
 
 
 def parse():

@@ -5,10 +5,10 @@
  *
  *   load_client --to HOST:PORT[,...] --clients 32 --seconds 5 --puts 50 --size 1024 --keys 10000
  *
- * --puts is the share of puts in percent; with --server, nodes coordinate the gets. Prints "begun",
- * and at the end one line of JSON: figures of gets and of puts, and for each slice of --slice
- * milliseconds [operations ended, errors, longest in ms]; an operation that is still under way at
- * the end counts with the age that it has then. */
+ * --puts is the share of puts in percent; with --server, any node is asked to coordinate. Prints
+ * "begun", and at the end one line of JSON: figures of gets and of puts, and for each slice of
+ * --slice milliseconds [operations ended, errors, longest in ms]; an operation that is still under
+ * way at the end counts with the age that it has then. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +32,7 @@ struct options {
     double seconds;
     uint64_t requests; /* 0: until the time is over */
     enum durability durability;
-    bool nodes_coordinate;
+    bool server;
 };
 
 struct kind { /* gets, or puts */
@@ -223,7 +223,7 @@ static void parse(struct options *o, int argc, char **argv)
         else if (c == 'q')
             o->durability = DURABILITY_QUORUM;
         else if (c == 'v')
-            o->nodes_coordinate = true;
+            o->server = true;
         else
             for (char *save, *t = strtok_r(optarg, ",", &save);
                  t != NULL && o->n_targets < TARGETS_MAX; t = strtok_r(NULL, ",", &save))
@@ -265,7 +265,8 @@ int main(int argc, char **argv)
                                    .seeds = r->o.targets,
                                    .n_seeds = r->o.n_targets,
                                    .timeout_us = r->o.timeout_ms * 1000ull,
-                                   .nodes_coordinate = r->o.nodes_coordinate};
+                                   .nodes_coordinate = r->o.server,
+                                   .any_member = r->o.server};
     r->client = client_new(&config, &port, &time, &random, loop_timers(r->loop));
     struct net_events events = client_events(r->client);
     net_curl_set_events(net, &events);
