@@ -118,8 +118,7 @@ static void send_pieces(struct streaming *s)
     }
     http_request_on_gone(r, NULL, NULL);
     streaming_free(s);
-    http_stream_chunk(r, &bytes);
-    http_stream_end(r);
+    http_stream_last(r, &bytes);
 }
 
 int http_stream_file(const struct http_kv_config *cfg, struct http_request *r, int status,

@@ -542,6 +542,14 @@ void http_stream_abort(struct http_request *r)
     bufferevent_enable(r->conn->bev, EV_READ); /* so that evhttp sees it */
 }
 
+void http_stream_last(struct http_request *r, struct buf *bytes)
+{
+    struct evbuffer *out = to_evbuffer(bytes);
+    evhttp_send_reply_chunk(r->req, out);
+    evbuffer_free(out);
+    http_stream_end(r);
+}
+
 void http_stream_end(struct http_request *r)
 {
     assert(r->streaming);

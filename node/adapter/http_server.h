@@ -76,6 +76,9 @@ void http_stream_chunk(struct http_request *r, struct buf *bytes /* taken */);
 void http_stream_chunk_then(struct http_request *r, struct buf *bytes /* taken */,
                             void (*written)(void *arg), void *arg);
 void http_stream_end(struct http_request *r); /* frees r */
+/* The last piece and the end at once: of an answer with a length, which would be over for evhttp as
+ * soon as its last byte has left. */
+void http_stream_last(struct http_request *r, struct buf *bytes /* taken */);
 /* The rest of the answer cannot be had: the connection ends, and gone runs, perhaps later. */
 void http_stream_abort(struct http_request *r);
 
