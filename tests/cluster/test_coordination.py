@@ -71,7 +71,8 @@ def test_versions_apart_are_shown_and_settled_by_a_read_of_the_client_s(make_clu
     nodes[0].kill()
     nodes[1].restart()
     nodes[2].restart()
-    assert nodes[1].request("PUT", "/v1/kv/k", b"two").status in (200, 201, 204)
+    wait.until(lambda: nodes[1].request("PUT", "/v1/kv/k", b"two").status in (200, 201, 204), 20,
+               "a write of the other two, who have to find each other first")
     nodes[0].restart()
     done = cluster.dynactl("get", "--json", "--r", "3", "k", check=False)
     shown = json.loads(done.stdout)
