@@ -101,7 +101,7 @@ static struct client_outage *find(const struct client_op *op)
     return NULL;
 }
 
-static void end(struct client_outage *o)
+static void unlink_outage(struct client_outage *o)
 {
     struct client *c = o->client;
     list_remove(&o->link);
@@ -109,8 +109,20 @@ static void end(struct client_outage *o)
     timer_cancel(c->timers, &o->timer);
     if (o->probe != 0)
         client_op_cancel(c, o->probe);
+}
+
+static void outage_free(struct client_outage *o)
+{
     buf_release(&o->key);
     free(o);
+}
+
+/* Those that it has held go on: it is named, and so must not be freed, until they have. */
+static void end(struct client_outage *o)
+{
+    unlink_outage(o);
+    client_ops_release_held(o->client, o);
+    outage_free(o);
 }
 
 static void on_probed(void *arg, const struct get_reply *reply)
@@ -131,7 +143,6 @@ static void on_probed(void *arg, const struct get_reply *reply)
         return;
     }
     end(o);
-    client_ops_release_held(c, o);
 }
 
 static void probe(struct client_outage *o)
@@ -196,7 +207,6 @@ void client_outage_over(const struct client_op *op)
         if (o->n_nodes == n && memcmp(o->nodes, nodes, n * sizeof(*nodes)) == 0 &&
             concerns(o, op)) {
             end(o);
-            client_ops_release_held(c, o);
         }
     }
 }
@@ -248,11 +258,15 @@ void client_outages_clear(struct client *c)
     {
         struct client_outage *o = container_of(it, struct client_outage, link);
         end(o);
-        client_ops_release_held(c, o);
     }
 }
 
 void client_outages_free(struct client *c)
 {
-    list_for_each_safe(it, tmp, &c->outages) end(container_of(it, struct client_outage, link));
+    list_for_each_safe(it, tmp, &c->outages)
+    {
+        struct client_outage *o = container_of(it, struct client_outage, link);
+        unlink_outage(o);
+        outage_free(o);
+    }
 }

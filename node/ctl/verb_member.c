@@ -218,7 +218,7 @@ static int run_out(struct ctl *c)
 
 static int run_weight(struct ctl *c)
 {
-    uint64_t weight;
+    uint64_t weight = 0;
     int status = parse_weight(c, c->args.words[1], &weight);
     return status != CTL_OK ? status : run_about(c, "weight", NULL, weight);
 }
