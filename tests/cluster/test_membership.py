@@ -199,6 +199,8 @@ def test_a_plan_is_known_to_every_node_and_http_does_the_same(make_cluster):
         return [m["weight"] for m in members if m["node"] == node] == [50]
 
     wait.until(weighed, 10, "the change being known everywhere")
+    wait.until(lambda: not json.loads(a.request("GET", "/v1/cluster/plan").body)["staged"], 10,
+               "gossip carrying that nothing is staged any more")
     assert a.request("DELETE", "/v1/cluster/plan").status == 404
     assert a.request("POST", "/v1/cluster/plan", b"{").status == 400
     assert a.request("PUT", "/v1/cluster/plan", b"{}").status == 405

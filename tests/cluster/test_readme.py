@@ -28,6 +28,7 @@ def run_alone(script):
 
 
 @pytest.mark.plain  # the demo is of the plain build
+@pytest.mark.limit(150)
 def test_the_examples_print_what_readme_says():
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
         pytest.skip("needs root and /dev/fuse")
