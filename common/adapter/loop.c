@@ -129,8 +129,8 @@ void loop_free(struct loop *l)
     if (l->alarm_fd >= 0)
         close(l->alarm_fd);
     if (l->base != NULL) {
-        /* What libevent has put off (the end of a bufferevent, a deferred callback) holds memory that
-         * event_base_free does not give back. */
+        /* What libevent has put off (the end of a bufferevent, a deferred callback) holds memory
+         * that event_base_free does not give back. */
         event_base_loop(l->base, EVLOOP_NONBLOCK);
         event_base_free(l->base);
     }
