@@ -27,6 +27,8 @@ def sees_down(node, other):
 def test_one_of_three_is_down(make_cluster, n, r, w, writes, reads):
     cluster = make_cluster(3, options=["--n", str(n), "--r", str(r), "--w", str(w)])
     a, b, dead = cluster.nodes
+    # A node that started first has found the others silent, until its next probe.
+    wait.until(lambda: not sees_down(a, b) and not sees_down(a, dead), 5, "all being seen up")
     assert a.request("PUT", "/v1/kv/before", b"1").status == 204
     dead.kill()
     written = a.request("PUT", "/v1/kv/after", b"2")
