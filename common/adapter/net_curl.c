@@ -118,17 +118,6 @@ static struct socket_watch **watch_of(struct net_curl *n, curl_socket_t fd)
     return &n->watches[i];
 }
 
-static struct socket_watch *watch_add(struct net_curl *n, curl_socket_t fd, bool kept)
-{
-    struct socket_watch *s = mem_new(struct socket_watch);
-    s->net = n;
-    s->fd = fd;
-    s->kept = kept;
-    s->watch = loop_watch_new(n->loop, fd, 0, socket_ready, s);
-    *watch_of(n, fd) = s;
-    return s;
-}
-
 static void watch_drop(struct net_curl *n, curl_socket_t fd)
 {
     struct socket_watch **at = watch_of(n, fd);
@@ -137,6 +126,20 @@ static void watch_drop(struct net_curl *n, curl_socket_t fd)
     loop_watch_free((*at)->watch);
     free(*at);
     *at = NULL;
+}
+
+/* In place of one that is left: a socket whose connect fails at once (no route, say) libcurl closes
+ * without a word. */
+static struct socket_watch *watch_add(struct net_curl *n, curl_socket_t fd, bool kept)
+{
+    struct socket_watch *s = mem_new(struct socket_watch);
+    watch_drop(n, fd);
+    s->net = n;
+    s->fd = fd;
+    s->kept = kept;
+    s->watch = loop_watch_new(n->loop, fd, 0, socket_ready, s);
+    *watch_of(n, fd) = s;
+    return s;
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socketp)

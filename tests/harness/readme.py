@@ -57,7 +57,7 @@ def outcomes(listed, output):
 
 # What differs from run to run.
 VARYING = [
-    (r"\b[0-9a-f]{16}\.[0-9a-f]+\.[0-9a-f]+\.\d+", "DOT"),
+    (r"\b[0-9a-f]{8,16}\.[0-9a-f]+\.[0-9a-f]+\.\d+", "DOT"),
     (r"\b[0-9a-f]{7,}\b", "HEX"),
     (r"[\w-]{30,}", "TOKEN"),
     (r"\b\w{3}, \d+ \w{3} \d{4} [\d:]+ GMT", "DATE"),
