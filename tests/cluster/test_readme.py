@@ -11,9 +11,11 @@ import pytest
 
 from harness import readme, tree
 
-# The tree moves to /mnt, for it may itself lie below /tmp.
+# The tree moves to /mnt, for it may itself lie below /tmp. Mounts of other tests are let go: the copy of
+# one in this namespace would keep it, and so its dynamount, alive.
 ALONE = """
-ip link set lo up && mount --make-rprivate / && mount --bind "$1" /mnt &&
+ip link set lo up && mount --make-rprivate / &&
+{ umount -l -a -t fuse.dynamount || true; } && mount --bind "$1" /mnt &&
 mount -t tmpfs tmpfs /tmp && cd /mnt && exec bash
 """
 

@@ -94,7 +94,8 @@ def test_who_waits_when_the_nodes_come_back_is_served(three_nodes, tmp_path):
     mnt = three_nodes.mount(tmp_path / "mnt", options=["deadline=20s"]).point
     shell.run(mnt, "echo 1 > f")
     with held(three_nodes.nodes[1:]):
-        writer = subprocess.Popen(["bash", "-c", "echo 2 > f; cat f"], cwd=mnt,
+        # bash goes there itself: Popen would wait for a child that cannot even enter the mount.
+        writer = subprocess.Popen(["bash", "-c", 'cd "$1" && echo 2 > f && cat f', "writer", mnt],
                                   stdout=subprocess.PIPE, text=True)
         with pytest.raises(subprocess.TimeoutExpired):
             writer.wait(2)

@@ -169,6 +169,7 @@ def test_a_folder_that_cannot_hold_the_data_is_explained(local, prepare, complai
 # that an ordinary user can reach, which those of a test run are not.
 ORDINARY_USER = r"""
 set -e
+umount -l -a -t fuse.dynamount || true # copies of other mounts would keep their dynamounts alive
 mount -t tmpfs none /mnt
 mknod -m 666 /mnt/fuse c 10 229
 mount --bind /mnt/fuse /dev/fuse
