@@ -15,8 +15,9 @@ def run(folder, script, seconds=40):
 
 
 def attempt(folder, script, seconds=40):
-    """The same, where it may fail. Returns the CompletedProcess."""
-    return subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=folder, env=MODELESS,
+    """The same, where it may fail, to enter FOLDER too. Returns the CompletedProcess."""
+    return subprocess.run(["bash", "-euo", "pipefail", "-c", f'cd -- "$1"; shift\n{script}', "bash",
+                           folder], env=MODELESS,
                           capture_output=True, encoding="utf-8", errors="surrogateescape",
                           timeout=seconds, check=False)
 
