@@ -150,6 +150,36 @@ const struct sibling *object_newest(const struct object *o)
     return best;
 }
 
+const struct sibling *object_newest_covered(const struct object *o, const struct cover *cover,
+                                            enum sibling_type type)
+{
+    const struct sibling *best = NULL;
+    for (uint32_t i = 0; i < o->n; i++) {
+        const struct sibling *s = &o->siblings[i];
+        if (sibling_live(s) && s->type == type && cover_has(cover, &s->dot) &&
+            (best == NULL || sibling_order(s, best) > 0))
+            best = s;
+    }
+    return best;
+}
+
+void attrs_inherit(struct attrs *a, const struct sibling *before, bool mode, bool uid, bool gid)
+{
+    if (before == NULL)
+        return;
+    const struct attrs *from = &before->attrs;
+    bool unset = from->mode == 0 && from->ino == 0 && from->ctime_ns == 0; /* never given any */
+    if (mode && !unset)
+        a->mode = from->mode;
+    if (uid)
+        a->uid = from->uid;
+    if (gid)
+        a->gid = from->gid;
+    a->ino = from->ino;
+    blob_unref(a->xattrs);
+    a->xattrs = blob_ref(from->xattrs);
+}
+
 const struct sibling *object_find(const struct object *o, const struct dot *d)
 {
     uint32_t i = lower_bound(o, d);

@@ -142,6 +142,12 @@ bool cover_has(const struct cover *c, const struct dot *d); /* in the clock or a
 /* True when the object has seen all that the cover names: only then may a put be applied to it
  * alone (E6). */
 bool cover_within(const struct cover *c, const struct object *o);
+/* The newest live one of that type that the cover names; NULL. */
+const struct sibling *object_newest_covered(const struct object *o, const struct cover *cover,
+                                            enum sibling_type type);
+/* What a write that says nothing of them takes over from the version that it replaces (NULL is
+ * fine): inode number and extended attributes, and mode, uid and gid where asked for. */
+void attrs_inherit(struct attrs *a, const struct sibling *before, bool mode, bool uid, bool gid);
 
 /* Applies one write at its coordinator: drops covered siblings, joins the cover's clock, advances
  * by the new sibling's dot, adds the new sibling (taken: moved out of *new_sibling), collapses. It

@@ -125,6 +125,8 @@ struct get_request {
     /* contexts the answer must dominate (session guarantee, E22); borrowed */
     const struct slice *at_least;
     uint32_t n_at_least;
+    uint64_t value_max; /* values of more bytes are left out of the answer, to be asked for by their
+                           dots; 0: none is */
 };
 
 struct get_reply {
@@ -150,6 +152,11 @@ enum put_flag {
                              left (rm name.conflict.N) */
     PUT_IMPLICIT = 32, /* a directory owed to its entries (E16): no-op where a live directory is */
     PUT_MANIFEST = 64, /* the value is a manifest (manifest.h): the file's bytes lie in chunks */
+    PUT_KEEP_ATTRS = 128, /* mode, owner, extended attributes and inode number are those of the
+                             newest version that it replaces, if one is of the same type... */
+    PUT_OWN_MODE = 256,   /* ... but this is as given */
+    PUT_OWN_UID = 512,
+    PUT_OWN_GID = 1024,
 };
 
 struct put_request {

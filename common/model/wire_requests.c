@@ -12,7 +12,7 @@
 
 #define PUT_FLAGS_ALL                                                                              \
     (PUT_CURRENT | PUT_IF_ABSENT | PUT_KEEP_VALUE | PUT_INHERIT_TIME | PUT_DROP_ONLY |             \
-     PUT_IMPLICIT | PUT_MANIFEST)
+     PUT_IMPLICIT | PUT_MANIFEST | PUT_KEEP_ATTRS | PUT_OWN_MODE | PUT_OWN_UID | PUT_OWN_GID)
 
 /* The root directory is a key for requests, though not for puts from outside (the engine's rule).
  */
@@ -44,6 +44,8 @@ void get_request_encode(const struct get_request *q, struct buf *out)
     buf_put_u8(out, (uint8_t)q->want);
     put_optional_dot(&q->value_dot, out);
     wire_put_contexts(q->at_least, q->n_at_least, out);
+    if (q->value_max != 0)
+        buf_put_varint(out, q->value_max);
 }
 
 int get_request_decode(struct slice body, struct get_request *q)
@@ -63,6 +65,8 @@ int get_request_decode(struct slice body, struct get_request *q)
     read_optional_dot(&r, &got.value_dot);
     wire_read_contexts(&r, &contexts, &got.n_at_least);
     got.at_least = contexts;
+    if (reader_ok(&r) && reader_left(&r) > 0)
+        got.value_max = read_varint(&r);
     err = reader_ok(&r) ? check_key(got.key) : DYN_ERR_PROTOCOL;
     if (err != DYN_OK) {
         get_request_release(&got);

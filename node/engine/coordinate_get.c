@@ -137,6 +137,7 @@ void coordinate_get(struct request *r)
                               .quorum = r->quorum,
                               .values = choices[q->want],
                               .value_dot = q->value_dot,
+                              .value_max = q->value_max,
                               .dir_info = q->want != GET_PRESENT,
                               .present = q->want == GET_PRESENT,
                               .at_least = &at_least,

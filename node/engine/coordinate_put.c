@@ -410,6 +410,10 @@ static int add_sibling(struct put_op *op, struct object *o, struct epoch *mark,
         return err;
     *mark = new_mark;
     s.attrs.xattrs = blob_ref(q->attrs.xattrs);
+    if (q->flags & PUT_KEEP_ATTRS)
+        attrs_inherit(&s.attrs, object_newest_covered(o, cover, q->type),
+                      !(q->flags & PUT_OWN_MODE), !(q->flags & PUT_OWN_UID),
+                      !(q->flags & PUT_OWN_GID));
     s.time_ns = order_time(op, o, cover);
     uint32_t live_before = object_live_count(o);
     struct sibling written = s; /* blobs stay referenced by op and the request */

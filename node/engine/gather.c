@@ -306,6 +306,8 @@ static void on_fetched(struct value_fetch *f, int err)
 
 static bool wants(const struct gather *g, const struct sibling *s)
 {
+    if (g->p.value_max != 0 && sibling_value_len(s) > g->p.value_max)
+        return false;
     switch (g->p.values) {
     case VALUE_ALL:
         return true;
@@ -508,6 +510,7 @@ static void ask_self(struct gather *g, struct ask *a)
                                     .load = load_for(g, true),
                                     .dots = &g->p.value_dot,
                                     .n_dots = g->p.values == VALUE_DOT,
+                                    .value_max = g->p.value_max,
                                     .dir_info = g->p.dir_info,
                                     .done = on_read,
                                     .arg = a};
@@ -539,7 +542,8 @@ static void ask(struct gather *g, uint64_t node, bool primary)
                          .dir_info = g->p.dir_info,
                          .key = g->p.key,
                          .dots = &g->p.value_dot,
-                         .n_dots = g->p.values == VALUE_DOT};
+                         .n_dots = g->p.values == VALUE_DOT,
+                         .value_max = g->p.value_max};
     struct buf body = BUF_EMPTY;
     peer_get_encode(&m, &body);
     a->call.done = on_reply;

@@ -24,6 +24,7 @@ struct gather_params {
     struct quorum quorum;
     enum value_choice values;
     struct dot value_dot;
+    uint64_t value_max; /* values of more bytes are left out of the result; 0: none is */
     bool dir_info;
     bool present;           /* GET_PRESENT: a copy without a live version is no answer */
     struct cover *at_least; /* taken; NULL: nothing */

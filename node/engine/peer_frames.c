@@ -170,6 +170,7 @@ static void serve_get(struct serving *s)
                                     .load = s->get.load,
                                     .dots = s->get.dots,
                                     .n_dots = s->get.n_dots,
+                                    .value_max = s->get.value_max,
                                     .entry = s->get.entry,
                                     .dir_info = s->get.dir_info,
                                     .done = on_get,

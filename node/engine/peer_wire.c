@@ -180,6 +180,8 @@ void peer_get_encode(const struct peer_get *m, struct buf *out)
     buf_put_u8(out, (uint8_t)((m->entry ? GET_ENTRY : 0) | (m->dir_info ? GET_DIR_INFO : 0)));
     buf_put_bytes(out, m->key);
     put_dots(out, m->dots, m->n_dots);
+    if (m->value_max != 0)
+        buf_put_varint(out, m->value_max);
 }
 
 int peer_get_decode(struct slice body, struct peer_get *m)
@@ -194,6 +196,8 @@ int peer_get_decode(struct slice body, struct peer_get *m)
     t.dir_info = flags & GET_DIR_INFO;
     read_key(&r, &t.key);
     read_dots(&r, &t.dots, &t.n_dots);
+    if (reader_ok(&r) && reader_left(&r) > 0)
+        t.value_max = read_varint(&r);
     if (load > LOAD_DOTS || (t.entry && t.key.len == 0))
         reader_fail(&r);
     int err = closed(&r);

@@ -42,6 +42,7 @@ struct peer_get {
     struct slice key;
     struct dot *dots;
     uint32_t n_dots;
+    uint64_t value_max; /* larger values are left out; 0: none is */
 };
 void peer_get_encode(const struct peer_get *m, struct buf *out);
 int peer_get_decode(struct slice body, struct peer_get *m);

@@ -87,6 +87,7 @@ struct replica_read { /* caller-owned; must stay put until done */
     enum load load;
     const struct dot *dots; /* LOAD_DOTS: value dots; borrowed */
     uint32_t n_dots;
+    uint64_t value_max; /* values of more bytes stay unloaded; 0: none does */
     bool entry;    /* read the entry's row instead: what this node holds of it as a replica of the
                       parent */
     bool dir_info; /* also what lies under the key as a directory */

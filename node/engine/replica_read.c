@@ -105,6 +105,8 @@ static bool wanted(const struct replica_read *r, const struct sibling *s)
     if (!sibling_live(s) || s->size == 0 || s->value != NULL ||
         row_state_lacks(&r->state, &s->value_dot))
         return false;
+    if (r->value_max != 0 && sibling_value_len(s) > r->value_max)
+        return false;
     if (r->loaded > 0 && r->loaded + sibling_value_len(s) > r->e->cfg.frame_values_max)
         return false;
     if (r->load == LOAD_ALL)
