@@ -51,6 +51,7 @@ struct node {
     struct engine *engine;
     struct net_events engine_events;
     struct http_metrics metrics;
+    struct http_uploads uploads;
     struct http_api api;
     struct timer halt_timer;
     uint64_t warned_us, warnings_held; /* of keys with many versions */
@@ -251,12 +252,14 @@ static void open_engine(struct node *n)
 static void open_api(struct node *n)
 {
     n->api.batches = n->batches;
+    http_uploads_init(&n->uploads);
     n->api.kv = (struct http_kv_config){
         .kv = engine_kv(n->engine),
         .time = loop_time(n->loop),
         .random = loop_random(),
         .n = ring_n(n->ring),
         .metrics = &n->metrics,
+        .uploads = &n->uploads,
     };
     n->api.status = (struct http_status){
         .engine = n->engine,

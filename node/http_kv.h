@@ -8,12 +8,20 @@
 #include "http_metrics.h"
 #include "port/kv.h"
 
+/* What a node's uploads share: each sends a few chunks at a time, all together not too many. */
+struct http_uploads {
+    uint32_t sending;    /* chunks on their way */
+    struct list waiting; /* struct http_upload.waiting: with a full chunk and no place for it */
+};
+void http_uploads_init(struct http_uploads *all); /* http_upload.c */
+
 struct http_kv_config {
     struct kv_port kv;
     struct time_port time;
     struct random_port random;
     uint32_t n;                   /* the cluster's */
     struct http_metrics *metrics; /* borrowed */
+    struct http_uploads *uploads; /* borrowed */
 };
 
 /* cfg: borrowed while requests last. rest: the path after /v1/kv/ or /v1/dir/, percent-encoded. */

@@ -6,6 +6,9 @@
 
 #include "http_kv.h"
 
+/* What it keeps in memory. */
+#define HTTP_STREAM_ROOM (5ull << 20)
+
 /* Answers with bytes from..to-1 of what the manifest names; headers were set. What cannot be had
  * ends the connection, for the status has left by then. manifest is borrowed during the call;
  * DYN_ERR_CORRUPT: it is none, and nothing was answered. */

@@ -235,7 +235,8 @@ static int read_limits(struct config *cfg, struct node_config *c, char **message
         (err = config_get_bool(cfg, "sloppy", &e->sloppy, message)) != DYN_OK ||
         (err = us64(cfg, "request_timeout", &e->request_timeout_us, message)) != DYN_OK ||
         (err = us64(cfg, "replica_timeout", &e->replica_timeout_us, message)) != DYN_OK ||
-        (err = config_get_size(cfg, "value_max", 1, 32 * MIB, &e->value_max, message)) != DYN_OK ||
+        (err = config_get_size(cfg, "value_max", MIB, 32 * MIB, &e->value_max, message)) !=
+            DYN_OK ||
         (err = config_get_size(cfg, "hints_max", 0, UINT64_MAX / 2, &e->hints_max_bytes,
                                message)) != DYN_OK ||
         (err = us64_or_0(cfg, "background_target", &e->background_target_us, message)) != DYN_OK ||
@@ -251,6 +252,8 @@ static int read_limits(struct config *cfg, struct node_config *c, char **message
         (err = ms32(cfg, "write_timeout", &h->write_timeout_ms, message)) != DYN_OK ||
         (err = u32(cfg, "body_rate", 0, 1u << 30, &h->body_rate, message)) != DYN_OK ||
         (err = config_get_size(cfg, "bodies_max", 80 * MIB, UINT64_MAX / 2, &h->bodies_max,
+                               message)) != DYN_OK ||
+        (err = config_get_size(cfg, "answers_max", 32 * MIB, UINT64_MAX / 2, &h->answers_max,
                                message)) != DYN_OK ||
         (err = config_get_size(cfg, "cache_size", MIB, UINT64_MAX / 2, &s->cache_bytes, message)) !=
             DYN_OK ||

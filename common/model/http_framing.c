@@ -56,6 +56,11 @@ bool http_framing_open(const struct http_framing *f)
     return f->state != REFUSED && (f->state != LINE_METHOD || f->head_len != 0);
 }
 
+bool http_framing_in_data(const struct http_framing *f)
+{
+    return f->state == BODY || f->state == CHUNK_DATA;
+}
+
 bool http_framing_in_head(const struct http_framing *f)
 {
     return f->state < HEAD_READ;

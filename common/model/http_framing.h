@@ -82,6 +82,7 @@ enum http_framing_event http_framing_feed(struct http_framing *f, struct slice i
 /* Inside a message: a byte of it was read, and its end was not. */
 bool http_framing_open(const struct http_framing *f);
 bool http_framing_in_head(const struct http_framing *f);
+bool http_framing_in_data(const struct http_framing *f); /* the next `left` bytes are the body's */
 
 int http_framing_status(enum http_framing_error e);          /* 400 and the like */
 const char *http_framing_message(enum http_framing_error e); /* a sentence without a full stop */

@@ -8,6 +8,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "adapter/loop.h"
@@ -95,11 +96,43 @@ static void refuse(struct http_gate *g, enum http_framing_error e)
     evbuffer_add(bufferevent_get_input(g->bev), refusal, sizeof(refusal) - 1);
 }
 
+static bool streams(const struct http_gate *g)
+{
+    const struct http_framing *f = &g->framing;
+    return f->method_len == 3 && memcmp(f->method, "PUT", 3) == 0 &&
+           strncmp(f->target, "/v1/kv/", 7) == 0 &&
+           (f->has_coding || f->length > g->all->cfg->body_max);
+}
+
+/* What evhttp gets in place of the head: the same without a body. */
+static void pass_head(struct http_gate *g, struct evbuffer *input, struct evbuffer *head)
+{
+    static const char *const left_out[] = {"content-length:", "transfer-encoding:", "expect:"};
+    const char *at = (const char *)evbuffer_pullup(head, -1);
+    const char *end = at + evbuffer_get_length(head);
+    while (at < end) {
+        const char *next = (const char *)memchr(at, '\n', (size_t)(end - at)) + 1;
+        bool keep = next - at > 2;
+        for (size_t i = 0; i < sizeof(left_out) / sizeof(left_out[0]); i++)
+            keep &= strncasecmp(at, left_out[i], strlen(left_out[i])) != 0;
+        if (keep)
+            evbuffer_add(input, at, (size_t)(next - at));
+        at = next;
+    }
+    evbuffer_add(input, "Content-Length: 0\r\n\r\n", 21);
+    g->passed++;
+}
+
 /* The end of a head: limits that depend on what is asked for. */
 static enum http_framing_error head_read(struct http_gate *g, bool body_follows)
 {
     const struct http_gate_config *cfg = g->all->cfg;
     struct http_framing *f = &g->framing;
+    if (streams(g)) {
+        f->limits.body_max = HTTP_STREAM_MAX;
+        g->streaming = true;
+        return f->length > HTTP_STREAM_MAX ? HTTP_BODY_TOO_LARGE : HTTP_CLEAN;
+    }
     f->limits.body_max = is_batch(f) ? cfg->batch_max : cfg->body_max;
     g->body_us = g->grace_us = g->window_us = loop_now_us();
     g->grace_read = g->window_read = g->rate = 0;
@@ -151,7 +184,7 @@ static void scan_bytes(struct http_gate *g, struct scan *s, struct slice in, boo
         } else if (in_body && !make_room(g)) {
             s->error = HTTP_BODIES_TOO_MANY;
         }
-    } while (s->error == HTTP_CLEAN && (in.len > 0 || e == HTTP_HEAD));
+    } while (s->error == HTTP_CLEAN && !g->streaming && (in.len > 0 || e == HTTP_HEAD));
 }
 
 static void scan_input(struct http_gate *g, struct scan *s, struct evbuffer *input, size_t from)
@@ -159,11 +192,11 @@ static void scan_input(struct http_gate *g, struct scan *s, struct evbuffer *inp
     size_t left = evbuffer_get_length(input) - from;
     struct evbuffer_ptr at;
     evbuffer_ptr_set(input, &at, from, EVBUFFER_PTR_SET);
-    while (left > 0 && s->error == HTTP_CLEAN) {
+    while (left > 0 && s->error == HTTP_CLEAN && !g->streaming) {
         struct evbuffer_iovec v[VECTORS];
         int n = evbuffer_peek(input, (ev_ssize_t)left, &at, v, VECTORS);
         n = n < VECTORS ? n : VECTORS;
-        for (int i = 0; i < n && left > 0 && s->error == HTTP_CLEAN; i++) {
+        for (int i = 0; i < n && left > 0 && s->error == HTTP_CLEAN && !g->streaming; i++) {
             size_t len = v[i].iov_len < left ? v[i].iov_len : left;
             left -= len;
             scan_bytes(g, s, slice_of(v[i].iov_base, len), left > 0);
@@ -173,11 +206,30 @@ static void scan_input(struct http_gate *g, struct scan *s, struct evbuffer *inp
     }
 }
 
+/* Messages before it, its head, and then what is not for evhttp. */
+static void sort_streaming(struct http_gate *g, const struct scan *s, struct evbuffer *input,
+                           size_t old)
+{
+    struct evbuffer *fresh = evbuffer_new();
+    take_tail(input, old, fresh);
+    evbuffer_remove_buffer(fresh, g->hold, s->clean);
+    if (s->clean > 0)
+        evbuffer_add_buffer(input, g->hold);
+    evbuffer_remove_buffer(fresh, g->hold, s->at - s->clean);
+    pass_head(g, input, g->hold);
+    evbuffer_drain(g->hold, evbuffer_get_length(g->hold));
+    g->early = fresh;
+}
+
 /* Sorts the input after its first `old` bytes: what is clean stays, behind what was held. */
 static void sort_input(struct http_gate *g, struct evbuffer *input, size_t old)
 {
     struct scan s = {0};
     scan_input(g, &s, input, old);
+    if (g->streaming && s.error == HTTP_CLEAN) {
+        sort_streaming(g, &s, input, old);
+        return;
+    }
     size_t fresh = evbuffer_get_length(input) - old;
     if (s.clean == fresh && evbuffer_get_length(g->hold) == 0)
         return;
@@ -236,8 +288,9 @@ static void input_changed(struct evbuffer *input, const struct evbuffer_cb_info 
     if (info->n_added == 0 || g->busy)
         return;
     g->busy = true;
-    if (g->refused != HTTP_CLEAN || g->gave_way) {
-        take_tail(input, info->orig_size, NULL);
+    if (g->refused != HTTP_CLEAN || g->gave_way || g->streaming) {
+        bool drops = g->refused != HTTP_CLEAN || g->early == NULL;
+        take_tail(input, info->orig_size, drops ? NULL : g->early);
     } else {
         sort_input(g, input, info->orig_size);
         read_direct(g, input);
@@ -260,6 +313,9 @@ void http_gate_release(struct http_gate *g)
     settle_body(g);
     evbuffer_free(g->hold);
     g->hold = NULL;
+    if (g->early != NULL)
+        evbuffer_free(g->early);
+    g->early = NULL;
 }
 
 static void refuse_late(struct http_gate *g, enum http_framing_error e)

@@ -20,6 +20,8 @@
 struct bufferevent;
 struct evbuffer;
 
+#define HTTP_STREAM_MAX (1ull << 51) /* bytes of a body that is not held */
+
 struct http_gate_config {
     struct http_limits limits; /* body_max: the larger of the next two */
     uint64_t body_max;         /* bytes of a body */
@@ -58,6 +60,11 @@ struct http_gate {
     uint64_t answered;                     /* ... whose answers have left; counted by the server */
     enum http_framing_error refused;       /* nothing after this is read */
     bool busy;                             /* the gate itself is changing the input */
+    /* A PUT of a key whose body is too large to be held, or of unknown size: evhttp has seen its
+     * head with no body, and the server reads that (http_body.c). Early bytes came with the head,
+     * or while an earlier message was being answered. It is the connection's last message. */
+    bool streaming;
+    struct evbuffer *early;
 };
 
 void http_gate_init(struct http_gate *g, struct http_gates *all, struct bufferevent *bev);

@@ -11,80 +11,31 @@
 #include "adapter/http_server.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/http.h>
 #include <event2/listener.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "adapter/http_body.h"
 #include "adapter/http_gate.h"
+#include "adapter/http_listen.h"
 #include "adapter/http_reason.h"
+#include "adapter/http_server_private.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "base/mem.h"
 
-#define ROUND_US 250000u   /* between looks at deadlines */
-#define LINGER_US 2000000u /* of a refused connection */
-#define BACKLOG 1024
-#define READ_WINDOW_US 1000000u /* over which a reader's speed is looked at */
+#define ROUND_US 250000u          /* between looks at deadlines */
+#define LINGER_US 2000000u        /* of a refused connection */
+#define STREAM_HOLDS (6ull << 20) /* what a body that streams may keep in memory: its chunks */
+#define READ_WINDOW_US 1000000u   /* over which a reader's speed is looked at */
 #define READ_SLOW_RATE                                                                             \
     (64u << 10)         /* who takes less, bytes a second, is cut off when memory is short */
 #define PUSH_MAX 65536u /* answers up to this are written at once */
 #define COPY_MAX 4096u  /* answers up to this are copied, larger ones are referenced */
-
-struct http_conn {
-    struct list link;
-    struct http_server *server;
-    struct http_gate gate;
-    struct bufferevent *bev; /* referenced */
-    struct http_request *active;
-    uint64_t handled;                        /* requests handed over by evhttp */
-    uint64_t linger_us;                      /* evhttp is done with it, it is freed then */
-    bool ended;                              /* evhttp is done with it */
-    bool plain;                              /* what is answered may go straight to the socket */
-    uint64_t output;                         /* bytes of answers that wait for the reader */
-    uint64_t taken, window_taken, window_us; /* how fast he takes them */
-};
-
-struct http_request {
-    struct http_conn *conn; /* NULL: gone */
-    struct evhttp_request *req;
-    struct evkeyvalq *headers;
-    void (*gone)(void *arg);
-    void *gone_arg;
-    uint64_t started_us;
-    bool streaming;
-    void (*written)(void *arg); /* of the last piece */
-    void *written_arg;
-};
-
-struct http_server {
-    struct loop *loop;
-    struct evhttp *http;
-    struct evhttp_bound_socket *bound;
-    struct http_server_config cfg;
-    struct http_gate_config gate_cfg;
-    struct http_gates gates;
-    void (*handle)(void *arg, struct http_request *r);
-    void *arg;
-    struct list conns;
-    struct http_conn **by_fd;
-    size_t n_by_fd;
-    struct timer round;
-    struct http_server_stats stats;
-    uint16_t port;
-    uint64_t output;    /* of all connections */
-    bool full;          /* not accepting: too many connections or descriptors */
-    time_t date_second; /* of date */
-    char date[32];
-};
 
 void http_server_config_defaults(struct http_server_config *c)
 {
@@ -96,6 +47,7 @@ void http_server_config_defaults(struct http_server_config *c)
         .batch_max = 66u << 20,
         .bodies_max = 256u << 20,
         .answers_max = 256u << 20,
+        .room_timeout_ms = 10000,
         .head_timeout_ms = 10000,
         .idle_timeout_ms = 60000,
         .body_grace_ms = 10000,
@@ -166,6 +118,7 @@ static void connection_free(struct http_conn *c)
     http_gate_release(&c->gate);
     evbuffer_remove_cb(bufferevent_get_output(c->bev), output_changed, c);
     s->output -= c->output;
+    http_room_release(c);
     bufferevent_decref(c->bev); /* closes, once evhttp has let go too */
     list_remove(&c->link);
     s->stats.connections--;
@@ -198,6 +151,8 @@ static struct http_conn *connection_of(struct http_server *s, struct bufferevent
  * us) or frees it right after this. */
 static void request_lost(struct http_request *r)
 {
+    http_body_end(r);
+    http_room_forget(r);
     r->conn = NULL;
     if (evhttp_request_get_connection(r->req) == NULL)
         evhttp_request_free(r->req);
@@ -240,7 +195,8 @@ static bool reads_too_slowly(struct http_conn *c, uint64_t now)
     uint64_t rate = (c->taken - c->window_taken) * 1000000u / window;
     c->window_us = now;
     c->window_taken = c->taken;
-    return rate < READ_SLOW_RATE && c->server->output > c->server->cfg.answers_max / 2;
+    const struct http_server *s = c->server;
+    return rate < READ_SLOW_RATE && (s->output > s->cfg.answers_max / 2 || s->n_room > 0);
 }
 
 static void connection_check(struct http_conn *c, uint64_t now)
@@ -252,6 +208,19 @@ static void connection_check(struct http_conn *c, uint64_t now)
     }
     if (reads_too_slowly(c, now)) {
         bufferevent_trigger_event(c->bev, BEV_EVENT_WRITING | BEV_EVENT_TIMEOUT, 0);
+        return;
+    }
+    if (c->active != NULL &&
+        http_body_too_slow(c->active->body, now, c->server->cfg.body_grace_ms * 1000ull,
+                           c->server->cfg.body_rate)) {
+        http_body_bad(c->active, HTTP_BODY_TOO_SLOW);
+        return;
+    }
+    if (c->active != NULL && http_room_waited_too_long(c->active, now)) {
+        struct http_request *r = c->active;
+        http_room_forget(r);
+        http_request_take_back(r);
+        http_reply_overload(r, "too many answers wait for their readers, try again later");
         return;
     }
     if (c->gate.passed != c->gate.answered)
@@ -287,6 +256,7 @@ static void answered(struct evhttp_request *req, void *arg)
     (void)req;
     c->gate.answered++;
     c->gate.since_us = loop_now_us();
+    http_room_release(c);
 }
 
 static void handle_request(struct evhttp_request *req, void *arg)
@@ -300,35 +270,32 @@ static void handle_request(struct evhttp_request *req, void *arg)
     r->req = req;
     r->headers = evhttp_request_get_output_headers(req);
     r->started_us = loop_now_us();
+    list_init(&r->in_room);
     c->active = r;
     c->handled++;
     evhttp_connection_set_closecb(evcon, connection_closed, c);
     if (c->handled > c->gate.passed) { /* the gate's own */
-        enum http_framing_error e = c->gate.refused;
-        assert(e != HTTP_CLEAN);
+        assert(c->gate.refused != HTTP_CLEAN);
         s->stats.refused++;
-        int status = http_framing_status(e);
-        const char *code = status == 413   ? dyn_err_code(DYN_ERR_TOO_LARGE)
-                           : status == 408 ? dyn_err_code(DYN_ERR_TIMEOUT)
-                           : status == 503 ? dyn_err_code(DYN_ERR_OVERLOAD)
-                                           : "bad_http";
-        char *limit = e == HTTP_BODY_TOO_LARGE
-                          ? mem_printf("%s of %llu bytes", http_framing_message(e),
-                                       (unsigned long long)c->gate.framing.limits.body_max)
-                          : NULL;
         http_reply_close(r);
-        http_reply_error(r, status, code, limit != NULL ? limit : http_framing_message(e));
-        free(limit);
+        http_reply_refusal(r, c->gate.refused, c->gate.framing.limits.body_max);
         return;
     }
     evhttp_request_set_on_complete_cb(req, answered, c);
     if (s->output > s->cfg.answers_max) {
         s->stats.refused++;
-        http_reply_error(r, 503, dyn_err_code(DYN_ERR_OVERLOAD),
-                         "too many answers wait for their readers, try again later");
+        http_reply_overload(r, "too many answers wait for their readers, try again later");
         return;
     }
     s->stats.requests++;
+    r->streams = c->gate.streaming && c->handled == c->gate.passed;
+    if (r->streams)
+        bufferevent_disable(c->bev, EV_READ);
+    if (r->streams && (s->bodies + 1) * STREAM_HOLDS > s->cfg.bodies_max) {
+        s->stats.refused++;
+        http_reply_overload(r, http_framing_message(HTTP_BODIES_TOO_MANY));
+        return;
+    }
     s->handle(s->arg, r);
 }
 
@@ -434,6 +401,7 @@ static void push(struct http_conn *c)
 static void request_done(struct http_request *r)
 {
     r->conn->active = NULL;
+    http_body_end(r);
     free(r);
 }
 
@@ -462,10 +430,23 @@ static void add_date(struct http_request *r)
     evhttp_add_header(r->headers, "Date", s->date);
 }
 
+/* After a body that evhttp has not seen there is no next message; what of it still comes is read,
+ * or the reset would overtake the answer. */
+static void end_with_answer(struct http_request *r)
+{
+    if (!r->streams)
+        return;
+    evhttp_remove_header(r->headers, "Connection");
+    http_reply_close(r);
+    if (!r->body_ended)
+        r->conn->gate.refused = HTTP_BODY_TOO_LARGE;
+}
+
 void http_reply(struct http_request *r, int status, const char *type, struct buf *body)
 {
     assert(!r->streaming);
     add_date(r);
+    end_with_answer(r);
     if (type != NULL)
         evhttp_add_header(r->headers, "Content-Type", type);
     if (http_request_method(r) == HTTP_HEADERS) {
@@ -560,45 +541,6 @@ void http_stream_end(struct http_request *r)
 
 /* ---- the server ---- */
 
-static int bind_address(const char *address, int *out, uint16_t *port, char **message)
-{
-    const char *colon = strrchr(address, ':');
-    struct addrinfo *found = NULL;
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-    if (colon == NULL || colon == address) {
-        *message = mem_printf("'%s' is not host:port", address);
-        return DYN_ERR_INVALID;
-    }
-    bool bracket = address[0] == '[' && colon[-1] == ']';
-    char *host = mem_strndup(address + bracket, (size_t)(colon - address) - 2u * bracket);
-    int rc = getaddrinfo(host, colon + 1, &hints, &found);
-    free(host);
-    if (rc != 0) {
-        *message = mem_printf("'%s': %s", address, gai_strerror(rc));
-        return DYN_ERR_INVALID;
-    }
-    const int on = 1;
-    struct sockaddr_storage got;
-    socklen_t len = sizeof(got);
-    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-              /* accepted sockets inherit it; without it small answers wait for the peer's ACK */
-              setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&
-              bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0 &&
-              getsockname(fd, (struct sockaddr *)&got, &len) == 0;
-    freeaddrinfo(found);
-    if (!ok) {
-        *message = mem_printf("cannot listen on %s: %s", address, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return DYN_ERR_IO;
-    }
-    *port = ntohs(got.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&got)->sin6_port
-                                            : ((struct sockaddr_in *)&got)->sin_port);
-    *out = fd;
-    return DYN_OK;
-}
-
 /* Out of descriptors, most likely: accepting on would spin. The next round tries again. */
 static void accept_failed(struct evconnlistener *l, void *arg)
 {
@@ -613,7 +555,7 @@ static void gate_config(struct http_server *s)
         .limits = {.head_max = c->head_max,
                    .headers_max = c->headers_max,
                    /* the gate knows only at the end of a head which limit holds */
-                   .body_max = c->body_max > c->batch_max ? c->body_max : c->batch_max},
+                   .body_max = HTTP_STREAM_MAX},
         .body_max = c->body_max,
         .batch_max = c->batch_max,
         .bodies_max = c->bodies_max,
@@ -631,7 +573,7 @@ int http_server_new(struct loop *l, const struct http_server_config *cfg,
 {
     int fd;
     uint16_t port;
-    int err = bind_address(cfg->listen, &fd, &port, message);
+    int err = http_listen(cfg->listen, &fd, &port, message);
     if (err != DYN_OK)
         return err;
     struct http_server *s = mem_new(struct http_server);
@@ -642,6 +584,7 @@ int http_server_new(struct loop *l, const struct http_server_config *cfg,
     s->handle = handle;
     s->arg = arg;
     list_init(&s->conns);
+    list_init(&s->room);
     gate_config(s);
     s->http = evhttp_new(loop_base(l));
     struct evconnlistener *ear =
@@ -674,6 +617,8 @@ void http_server_free(struct http_server *s)
         return;
     timer_cancel(loop_timers(s->loop), &s->round);
     s->bound = NULL;
+    while (!list_empty(&s->room)) /* what becomes free now is for nobody */
+        http_room_forget(container_of(list_first(&s->room), struct http_request, in_room));
     evhttp_free(s->http); /* its connections tell us that they close */
     while (!list_empty(&s->conns))
         connection_free(container_of(list_first(&s->conns), struct http_conn, link));
@@ -691,4 +636,6 @@ void http_server_stats(const struct http_server *s, struct http_server_stats *ou
     *out = s->stats;
     out->bytes_in_bodies = s->gates.bodies;
     out->bytes_in_answers = s->output;
+    out->bytes_reserved = s->reserved;
+    out->waiting_for_room = s->n_room;
 }

@@ -17,7 +17,10 @@ struct http_server_config {
     uint64_t body_max;        /* bytes; default 1 MiB */
     uint64_t batch_max;       /* bytes, for /internal/ and /v1/batch; default 66 MiB */
     uint64_t bodies_max;      /* bytes held of all bodies being received; default 256 MiB */
-    uint64_t answers_max;     /* ... of all answers that their readers have yet to take; 256 MiB */
+    /* ... of all answers that their readers have yet to take, and of those that room was asked for
+     * (http_request_reserve); 256 MiB each */
+    uint64_t answers_max;
+    uint32_t room_timeout_ms; /* a request waits for so long for room, then: 503; default 10 s */
     uint32_t head_timeout_ms; /* default 10 s */
     uint32_t idle_timeout_ms; /* default 60 s */
     uint32_t body_grace_ms;   /* default 10 s */
@@ -46,6 +49,7 @@ void http_server_stop_listening(struct http_server *s); /* for a drain */
 
 struct http_server_stats {
     uint64_t connections, accepted, requests, refused, bytes_in_bodies, bytes_in_answers;
+    uint64_t bytes_reserved, waiting_for_room;
 };
 void http_server_stats(const struct http_server *s, struct http_server_stats *out);
 
@@ -55,6 +59,22 @@ struct slice http_request_query(const struct http_request *r); /* without '?'; m
 const char *http_request_header(const struct http_request *r, const char *name); /* NULL: absent */
 struct slice http_request_body(struct http_request *r); /* borrowed while the request lives */
 uint64_t http_request_started_us(const struct http_request *r);
+
+/* A PUT whose body is not held whole: http_request_body is empty, and whoever wants the body asks
+ * for it. An answer before its end ends the connection. */
+bool http_request_streams(const struct http_request *r);
+/* bytes(arg) runs for each piece, also inside this call, with end for the last, which may be empty.
+ * A body that is malformed, breaks off or stands still ends the connection, and gone runs. */
+void http_request_read(struct http_request *r,
+                       void (*bytes)(void *arg, struct slice piece, bool end), void *arg);
+void http_request_pause(struct http_request *r, bool paused); /* no pieces until it is resumed */
+
+/* Before so many bytes are collected for an answer. true: there is room. false: granted(arg) runs
+ * when there is, unless the request goes first, or waits for too long and is answered with 503
+ * (then gone runs). Asked for again, it takes the place of what was asked for before. The room is
+ * given back when the answer has left, or with the connection. */
+bool http_request_reserve(struct http_request *r, uint64_t bytes, void (*granted)(void *arg),
+                          void *arg);
 
 /* gone(arg) runs once if the connection ends before the answer is complete; r is not valid any more
  * then. Whoever keeps r across turns must set it. */

@@ -128,17 +128,21 @@ def test_a_head_over_its_limit_is_431(node):
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
-def test_a_value_over_its_limit_is_413_and_one_at_it_is_stored(node):
+def test_a_file_over_the_limit_of_a_value_goes_into_chunks(node):
     node.stop()
     node.configure(value_max="1M")
     node.start()
-    largest = os.urandom(1 << 20)
-    assert node.request("PUT", "/v1/kv/large", largest).status == 204
-    assert node.request("GET", "/v1/kv/large").body == largest
-    answer = raw(node, HEAD + b"Content-Length: 1048577\r\n\r\n", shut=False)
+    for size in [1 << 20, (1 << 20) + 1, 3_000_000]:
+        body = os.urandom(size)
+        assert node.request("PUT", "/v1/kv/large", body, {"If-Match": "*"}).status == 204
+        assert node.request("GET", "/v1/kv/large").body == body
+
+
+def test_a_body_that_no_file_can_hold_is_413(node):
+    answer = raw(node, HEAD + b"Content-Length: 2251799813685249\r\n\r\n", shut=False)
     assert answer.startswith(b"HTTP/1.1 413 ")
     error = json.loads(answer.partition(b"\r\n\r\n")[2])
-    assert error["error"] == "too_large" and "1048576 bytes" in error["message"]
+    assert error["error"] == "too_large" and "2251799813685248 bytes" in error["message"]
     assert node.request("GET", "/v1/kv/framed").status == 404
 
 

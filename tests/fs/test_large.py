@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Large files on a real mount: in and out again, edited, renamed, sparse, and with bounded memory."""
 
+import http.client
 import os
 import re
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -98,6 +100,45 @@ def test_a_large_file_is_the_same_for_everybody(mnt, three_nodes, source):
     assert three_nodes.dynactl("get", "made here").stdout == data
     three_nodes.dynactl("put", "made there", path)
     assert (mnt / "made there").read_bytes() == data
+
+
+def put(cluster, key, body, **headers):
+    address, _, port = cluster.nodes[0].address.rpartition(":")
+    connection = http.client.HTTPConnection(address, int(port), timeout=60)
+    connection.request("PUT", f"/v1/kv/{key}", body=body, headers=headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+@pytest.mark.limit(120)
+def test_a_large_body_of_a_put_streams(mnt, three_nodes, source):
+    path = source(20 * MIB + 11)
+    data = path.read_bytes()
+    pieces = (data[at:at + 300000] for at in range(0, len(data), 300000))
+    assert put(three_nodes, "sized", data)[0] == 204
+    assert put(three_nodes, "chunked", pieces)[0] == 204
+    assert put(three_nodes, "small", iter([b"a", b"bc"]))[0] == 204
+    assert (mnt / "sized").read_bytes() == data and (mnt / "chunked").read_bytes() == data
+    assert (mnt / "small").read_bytes() == b"abc"
+    assert put(three_nodes, "sized", data, **{"If-None-Match": "*"})[0] == 412
+    status, message = put(three_nodes, "dir", data, **{"Dynamount-Type": "directory"})
+    assert status == 400 and b"a body" in message
+
+
+def test_a_large_body_that_breaks_off_is_no_version(mnt, three_nodes, source):
+    data = source(12 * MIB).read_bytes()
+    address, _, port = three_nodes.nodes[0].address.rpartition(":")
+    for head in [f"Content-Length: {len(data)}", "Transfer-Encoding: chunked"]:
+        with socket.create_connection((address, int(port)), timeout=20) as line:
+            line.sendall(f"PUT /v1/kv/broken HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode())
+            if "chunked" in head:
+                line.sendall(b"200000\r\n" + data[:MIB] + b"x" * MIB + b"nonsense")
+            else:
+                line.sendall(data[:10 * MIB])
+                line.shutdown(socket.SHUT_WR)
+            assert line.recv(100)[:12] in [b"", b"HTTP/1.1 400"]
+    assert os.listdir(mnt) == []
+    (mnt / "after").write_bytes(b"fine")
 
 
 def test_a_range_of_a_value(mnt, three_nodes, source):

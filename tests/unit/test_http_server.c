@@ -33,8 +33,41 @@ static void gone(void *arg)
     f->held = NULL;
 }
 
-/* GET /hold waits for the test, /big answers 8 MiB, /pieces six bytes in two pieces, everything
- * else says what it got. */
+static void answer_big(struct http_request *r)
+{
+    struct buf out = BUF_EMPTY;
+    buf_reserve(&out, 8u << 20);
+    out.len = 8u << 20;
+    memset(out.data, 'x', out.len);
+    http_reply(r, 200, "text/plain", &out);
+}
+
+static void room_granted(void *arg)
+{
+    struct http_request *r = arg;
+    http_request_on_gone(r, NULL, NULL);
+    answer_big(r);
+}
+
+static void take_piece(void *arg, struct slice piece, bool end)
+{
+    struct fixture *f = arg;
+    struct buf out = BUF_EMPTY;
+    f->body_len += piece.len;
+    for (size_t i = 0; i < piece.len; i++)
+        f->body_sum += piece.data[i];
+    if (!end)
+        return;
+    struct http_request *r = f->held;
+    f->held = NULL;
+    http_request_on_gone(r, NULL, NULL);
+    buf_printf(&out, "<streamed %zu>", f->body_len);
+    http_reply(r, 200, "text/plain", &out);
+}
+
+/* GET /hold waits for the test, /big answers 8 MiB, /room the same when there is room, /pieces six
+ * bytes in two pieces; a PUT that streams is taken piece by piece, and everything else says what it
+ * got. */
 static void handle(void *arg, struct http_request *r)
 {
     struct fixture *f = arg;
@@ -51,6 +84,18 @@ static void handle(void *arg, struct http_request *r)
         http_request_on_gone(r, gone, f);
         return;
     }
+    if (slice_equal(path, slice_str("/room"))) {
+        http_request_on_gone(r, gone, f);
+        if (http_request_reserve(r, 8u << 20, room_granted, r))
+            room_granted(r);
+        return;
+    }
+    if (http_request_streams(r)) {
+        f->held = r;
+        http_request_on_gone(r, gone, f);
+        http_request_read(r, take_piece, f);
+        return;
+    }
     if (slice_equal(path, slice_str("/pieces"))) {
         http_reply_header(r, "Content-Length", "6");
         http_stream_start(r, 200, "text/plain");
@@ -62,12 +107,10 @@ static void handle(void *arg, struct http_request *r)
         return;
     }
     if (slice_equal(path, slice_str("/big"))) {
-        buf_reserve(&out, 8u << 20);
-        out.len = 8u << 20;
-        memset(out.data, 'x', out.len);
-    } else {
-        buf_printf(&out, "<%.*s %zu>", (int)path.len, (const char *)path.data, body.len);
+        answer_big(r);
+        return;
     }
+    buf_printf(&out, "<%.*s %zu>", (int)path.len, (const char *)path.data, body.len);
     http_reply(r, 200, "text/plain", &out);
 }
 
@@ -83,7 +126,7 @@ static void dial(struct fixture *f)
     f->eof = false;
 }
 
-static int start(void **state, uint32_t body_grace_ms)
+static int start(void **state, uint32_t body_grace_ms, uint64_t bodies_max)
 {
     struct fixture *f = mem_new(struct fixture);
     struct http_server_config cfg;
@@ -94,11 +137,12 @@ static int start(void **state, uint32_t body_grace_ms)
     cfg.listen = "127.0.0.1:0";
     cfg.head_max = 1000;
     cfg.body_max = 100000;
-    cfg.bodies_max = 400000;
+    cfg.bodies_max = bodies_max;
     cfg.answers_max = 12u << 20;
     cfg.batch_max = 300000;
     cfg.connections_max = 3;
     cfg.head_timeout_ms = 300;
+    cfg.room_timeout_ms = 500;
     cfg.idle_timeout_ms = 900;
     cfg.body_grace_ms = body_grace_ms;
     assert_int_equal(http_server_new(f->loop, &cfg, handle, f, &f->http, &message), DYN_OK);
@@ -109,12 +153,17 @@ static int start(void **state, uint32_t body_grace_ms)
 
 static int setup(void **state)
 {
-    return start(state, 300);
+    return start(state, 300, 400000);
 }
 
 static int setup_patient(void **state)
 {
-    return start(state, 20000);
+    return start(state, 20000, 400000);
+}
+
+static int setup_streams(void **state)
+{
+    return start(state, 300, 13u << 20); /* two bodies */
 }
 
 static int teardown(void **state)
@@ -316,6 +365,111 @@ static void test_who_stands_still_gives_way(void **state)
     hear_end(f);
 }
 
+static void test_a_streamed_body_comes_whole_behind_a_request_that_waits(void **state)
+{
+    struct fixture *f = *state;
+    static char body[150000];
+    struct buf out = BUF_EMPTY;
+    unsigned sum = 0;
+    for (size_t i = 0; i < sizeof(body); i++)
+        sum += (uint8_t)(body[i] = (char)(i * 7));
+    say(f, "GET /hold" H "\r\nPUT /v1/kv/k" H "Content-Length: 150000\r\n\r\nXYZ");
+    sum += 'X' + 'Y' + 'Z';
+    for (int i = 0; i < 10; i++) { /* comes while the first is not answered */
+        assert_int_equal(send(f->fd, body + 1000 * i, 1000, MSG_NOSIGNAL), 1000);
+        loop_turn(f->loop, 1000);
+    }
+    struct http_request *first = f->held;
+    f->held = NULL;
+    http_request_on_gone(first, NULL, NULL);
+    http_reply(first, 200, NULL, &out);
+    for (int i = 0; i < 5; i++)
+        loop_turn(f->loop, 1000);
+    say_n(f, body + 10000, sizeof(body) - 10000 - 3);
+    for (size_t i = sizeof(body) - 3; i < sizeof(body); i++)
+        sum -= (uint8_t)body[i];
+    hear(f, "<streamed 150000>");
+    assert_int_equal(f->body_sum, sum);
+    assert_non_null(strstr(f->in, "Connection: close"));
+    hear_end(f);
+}
+
+static void test_a_body_without_a_length_streams_and_is_asked_for(void **state)
+{
+    struct fixture *f = *state;
+    say(f, "PUT /v1/kv/k" H "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n");
+    hear(f, "100 Continue");
+    for (const char *at = "3\r\nabc\r\n5\r\ndefgh\r\n0\r\n\r\n"; *at != 0; at++) {
+        say_n(f, at, 1);
+        loop_turn(f->loop, 100);
+    }
+    hear(f, "<streamed 8>");
+    hear_end(f);
+}
+
+static void test_a_streamed_body_that_breaks_a_rule_or_stands_still_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    say(f, "PUT /v1/kv/k" H "Transfer-Encoding: chunked\r\n\r\n3\r\nabcX");
+    hear(f, "400 Bad Request");
+    hear_end(f);
+    assert_int_equal(f->gone, 1);
+    dial(f);
+    say(f, "PUT /v1/kv/k" H "Content-Length: 200000\r\n\r\nabc");
+    hear(f, "408 Request Timeout");
+    hear_end(f);
+    assert_int_equal(f->gone, 2);
+}
+
+static void test_streamed_bodies_are_limited_in_number(void **state)
+{
+    struct fixture *f = *state;
+    int others[2];
+    for (int i = 0; i < 2; i++) {
+        f->held = NULL; /* the test looks at none of them */
+        say(f, "PUT /v1/kv/k" H "Content-Length: 200000\r\n\r\nabc");
+        loop_turn(f->loop, 1000);
+        others[i] = f->fd;
+        f->fd = -1;
+        dial(f);
+    }
+    say(f, "PUT /v1/kv/k" H "Content-Length: 200000\r\n\r\nabc");
+    hear(f, "503 Service Unavailable");
+    hear(f, "Retry-After: 1");
+    hear_end(f);
+    close(others[0]);
+    close(others[1]);
+}
+
+static void test_large_answers_wait_for_room_and_not_for_ever(void **state)
+{
+    struct fixture *f = *state;
+    struct http_server_stats s;
+    int first = f->fd;
+    f->fd = -1;
+    dial(f);
+    int second = f->fd;
+    f->fd = first;
+    say(f, "GET /room" H "\r\n"); /* 8 of 12 MiB, and nobody reads */
+    f->fd = second;
+    say(f, "GET /room" H "\r\n");
+    for (int i = 0; i < 3; i++)
+        loop_turn(f->loop, 1000);
+    http_server_stats(f->http, &s);
+    assert_int_equal(s.bytes_reserved, 8u << 20);
+    assert_int_equal(s.waiting_for_room, 1);
+    hear(f, "503 Service Unavailable");
+    assert_non_null(strstr(f->in, "Retry-After: 1"));
+    assert_int_equal(f->gone, 1);
+    f->len = 0;
+    say(f, "GET /room" H "\r\n");
+    loop_turn(f->loop, 1000);
+    close(first); /* its room goes to who waits */
+    hear(f, "200 OK");
+    http_server_stats(f->http, &s);
+    assert_int_equal(s.waiting_for_room, 0);
+}
+
 static void test_answers_that_nobody_reads_are_limited(void **state)
 {
     struct fixture *f = *state;
@@ -484,6 +638,7 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN); /* as every program with sockets */
 #define HTTP_TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+#define STREAM_TEST(t) cmocka_unit_test_setup_teardown(t, setup_streams, teardown)
     const struct CMUnitTest tests[] = {
         HTTP_TEST(test_pipelined_requests_are_answered_in_order_though_the_first_waits),
         HTTP_TEST(test_a_refusal_comes_after_the_answers_before_it_as_json_and_closes),
@@ -493,6 +648,11 @@ int main(void)
         HTTP_TEST(test_all_bodies_together_are_limited),
         HTTP_TEST(test_bodies_that_are_only_announced_keep_nobody_out),
         cmocka_unit_test_setup_teardown(test_who_stands_still_gives_way, setup_patient, teardown),
+        STREAM_TEST(test_a_streamed_body_comes_whole_behind_a_request_that_waits),
+        STREAM_TEST(test_a_body_without_a_length_streams_and_is_asked_for),
+        STREAM_TEST(test_a_streamed_body_that_breaks_a_rule_or_stands_still_is_refused),
+        STREAM_TEST(test_streamed_bodies_are_limited_in_number),
+        HTTP_TEST(test_large_answers_wait_for_room_and_not_for_ever),
         HTTP_TEST(test_answers_that_nobody_reads_are_limited),
         HTTP_TEST(test_a_client_that_waits_for_100_continue_gets_it),
         HTTP_TEST(test_slow_heads_and_bodies_get_408_and_idle_connections_end),
