@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* read, write, flush, release, fsync, readlink: what happens through a handle. Writes only stage;
- * flush and fsync publish and say how it went. */
+/* read, write, flush, release, readlink: what happens through a handle. Writes only stage; flush
+ * publishes and says how it went (fsync: ops_sync.c). */
 #include <errno.h>
 #include <fcntl.h>
 
@@ -241,48 +241,4 @@ void fs_release(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
     else
         open_release(handle_of(fh));
     op_end(fs, op, 0);
-}
-
-struct syncing {
-    struct task t;
-    struct inode *inode; /* held */
-};
-
-static void release_sync(struct task *t)
-{
-    inode_drop(container_of(t, struct syncing, t)->inode);
-}
-
-static void on_sync(struct task *t, const struct sync_reply *p)
-{
-    struct syncing *s = container_of(t, struct syncing, t);
-    if (p->status == DYN_OK)
-        s->inode->durable_dot = s->inode->s.dot;
-    task_end(t, fs_errno(p->status));
-}
-
-void fs_fsync(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
-{
-    (void)fh;
-    struct inode *i = inode_find(fs, node);
-    op->fs = fs;
-    op->state = NULL;
-    if (i == NULL || i->unlinked) {
-        op_end(fs, op, 0);
-    } else if (inode_dirty(i) || i->pub != NULL) {
-        publish(i, DURABILITY_QUORUM, published, op);
-    } else if (dot_is_none(&i->s.dot) || dot_equal(&i->durable_dot, &i->s.dot)) {
-        op_end(fs, op, 0);
-    } else { /* F13: a clean file is synced too */
-        struct syncing *s = task_new(fs, op, sizeof(*s), release_sync);
-        s->inode = inode_hold(i);
-        task_sync(&s->t, seen_key(i->seen), &i->s.dot, on_sync);
-    }
-}
-
-void fs_fsyncdir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
-{
-    /* Creates and deletes waited for W acknowledgements of their entries; what can be asked to be
-     * on disk is the directory's own object. */
-    fs_fsync(fs, op, node, fh);
 }

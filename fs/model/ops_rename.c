@@ -38,6 +38,7 @@ struct renaming {
     struct owed_wait paid;
     struct origin origin;
     struct blob *sent;
+    bool durable; /* what fsync has promised of the old name holds for the new one */
     struct large_copy copy;
     bool copied; /* large: copy.manifest is what to put */
     uint64_t gen;
@@ -167,6 +168,10 @@ static void on_put(struct task *t, const struct put_reply *p)
     cover_join_dots(&r->drop, &r->inode->dots);
     owed_add_unfound(r->to.seen, &r->cover, &p->object);
     take_name(r, p);
+    if (r->durable) {
+        r->inode->durable_dot = r->inode->s.dot;
+        seen_synced(r->to.seen, &p->dot);
+    }
     if (within_key(r) || r->drop.n == 0) {
         inode_touch_dir(t->fs, key_parent(seen_key(r->from.seen)));
         task_end(t, 0);
@@ -217,6 +222,9 @@ static void put_target(struct renaming *r)
     q.attrs.ctime_ns = r->ctime_ns;
     q.attrs.ino = i->st_ino;
     memset(q.attrs.xattrs_hash, 0, DIGEST_LEN);
+    r->durable = !dot_is_none(&i->s.dot) && dot_equal(&i->durable_dot, &i->s.dot);
+    if (r->durable)
+        q.opt.durability = DURABILITY_QUORUM;
     if (r->flags & NOREPLACE)
         q.flags |= PUT_IF_ABSENT;
     if (within_key(r) && !inode_dirty(i)) {

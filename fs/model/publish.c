@@ -274,8 +274,10 @@ static void on_put(struct task *t, const struct put_reply *r)
     i->fs->counters.published++;
     publish_took(i, r, &p->origin, p->sent, p->gen);
     owed_add_unfound(i->seen, &p->cover, &r->object);
-    if (p->durability == DURABILITY_QUORUM)
+    if (p->durability == DURABILITY_QUORUM) {
         i->durable_dot = i->s.dot;
+        seen_synced(i->seen, &r->dot);
+    }
     finish(p, 0);
 }
 

@@ -73,6 +73,8 @@ struct seen *seen_get(struct fs *fs, struct slice key)
     list_init(&s->idle);
     list_init(&s->recents);
     list_init(&s->in_recents);
+    list_init(&s->unsynced);
+    list_init(&s->in_unsynced);
     list_init(&s->inodes);
     list_init(&s->waiting);
     table_insert(&fs->seens, &s->node, table_hash(&fs->seens, key));
@@ -101,6 +103,37 @@ static void remember_written(struct seen *s)
     list_append(&s->dir->recents, &s->in_recents);
 }
 
+static void forget_unsynced(struct seen *s)
+{
+    struct seen *dir = s->sync_dir;
+    s->sync_dir = NULL;
+    list_remove(&s->in_unsynced);
+    seen_unref(dir);
+}
+
+static void remember_unsynced(struct seen *s, const struct dot *d)
+{
+    if (dot_is_none(d) || s->key.len == 0 || s->fs->cfg.durability == DURABILITY_QUORUM)
+        return;
+    s->unsynced_dot = *d;
+    if (s->sync_dir != NULL)
+        return;
+    s->sync_dir = seen_get(s->fs, key_parent(seen_key(s)));
+    list_append(&s->sync_dir->unsynced, &s->in_unsynced);
+}
+
+void seen_synced(struct seen *s, const struct dot *d)
+{
+    if (s->sync_dir != NULL && dot_equal(&s->unsynced_dot, d))
+        forget_unsynced(s);
+}
+
+struct seen *seen_unsynced(struct seen *dir, struct seen *after)
+{
+    struct list *l = after == NULL ? dir->unsynced.next : after->in_unsynced.next;
+    return l == &dir->unsynced ? NULL : container_of(l, struct seen, in_unsynced);
+}
+
 struct seen *seen_recent(struct seen *dir, struct seen *after)
 {
     struct list *l = after == NULL ? dir->recents.next : after->in_recents.next;
@@ -119,7 +152,9 @@ static void seen_free(struct seen *s)
 {
     if (s->dir != NULL)
         forget_written(s);
-    assert(list_empty(&s->recents));
+    if (s->sync_dir != NULL)
+        forget_unsynced(s);
+    assert(list_empty(&s->recents) && list_empty(&s->unsynced));
     assert(list_empty(&s->inodes) && list_empty(&s->waiting) && !s->locked);
     for (uint32_t i = 0; i < s->n; i++) {
         projection_drop(s, &s->known[i]);
@@ -165,6 +200,8 @@ void seen_free_all(struct fs *fs)
         struct seen *s = container_of(n, struct seen, node);
         if (s->dir != NULL)
             forget_written(s);
+        if (s->sync_dir != NULL)
+            forget_unsynced(s);
     }
     for (struct table_node *n; (n = table_any(&fs->seens)) != NULL;) {
         struct seen *s = container_of(n, struct seen, node);
@@ -359,6 +396,7 @@ void seen_put(struct seen *s, const struct put_reply *p)
     take_token(s, p->token);
     take_replicas(s, p->replicas, p->n_replicas);
     remember_written(s);
+    remember_unsynced(s, &p->dot);
 }
 
 void seen_listed(struct seen *s, const struct object *entry)

@@ -59,6 +59,11 @@ struct seen {
     struct list in_recents; /* dir->recents */
     uint64_t written_us;
     uint64_t listed_by; /* the cursor that has it last (ops_dir.c) */
+    /* Names whose last change by this mount nobody has asked to be on disk, by their directory. */
+    struct list unsynced;    /* of a directory: those in it */
+    struct seen *sync_dir;   /* of such a name; referenced */
+    struct list in_unsynced; /* sync_dir->unsynced */
+    struct dot unsynced_dot;
 
     struct list inodes;
     bool locked;
@@ -88,6 +93,10 @@ void seen_hide(struct seen *s, const struct dot *d); /* no longer shown: its num
 /* The next name in the directory, after `after` or from the first, that this mount has written
  * lately and takes for alive; NULL. Borrowed. */
 struct seen *seen_recent(struct seen *dir, struct seen *after);
+/* The next name in the directory that fsyncdir has to ask about; `after` as above. */
+struct seen *seen_unsynced(struct seen *dir, struct seen *after);
+/* The change that made the dot is on disk at W replicas. */
+void seen_synced(struct seen *s, const struct dot *d);
 void seen_flag(struct seen *s, const struct cover *dots, uint8_t flags);
 /* Adds the dots of all known versions that carry one of the flags. */
 void seen_collect(const struct seen *s, uint8_t flags, struct cover *out);

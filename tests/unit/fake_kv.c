@@ -354,6 +354,8 @@ static uint64_t do_put(void *ctx, const struct put_request *q, kv_put_done done,
     k->puts++;
     k->bytes_put += q->value.len;
     k->last_put = *q;
+    if (q->opt.durability > k->most_durable)
+        k->most_durable = q->opt.durability;
     if (r->put.status == DYN_OK)
         r->put.status = k->refuse_puts;
     if (r->put.status != DYN_OK)

@@ -44,6 +44,7 @@ struct fake_kv {
     uint32_t demanded; /* contexts that gets named as the least to be known */
     uint64_t bytes_put;
     struct put_request last_put; /* scalars only */
+    uint8_t most_durable;        /* of the puts, enum durability */
     enum get_want last_want;
 };
 

@@ -51,6 +51,8 @@ struct mount *mount_new(struct fake_kv *k, uint64_t id, void (*change)(struct fs
 
 void mount_free(struct mount *m)
 {
+    if (m == NULL)
+        return;
     fs_free(m->fs);
     free(m);
 }

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fsync and fsyncdir. Neither is ever a no-op (F13): what was published at close lies in the page
+ * caches of W nodes, and whoever syncs asks for more than that. A directory is synced after the
+ * names in it that this mount has changed: who renames a file into place and syncs its folder may
+ * then count on the name.
+ *
+ *   fsync:    dirty -> PUBLISH at quorum;  clean -> SYNC of the version shown
+ *   fsyncdir: SYNC of each changed name, several at a time -> SYNC of the directory's own object
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "model/inode.h"
+#include "model/publish.h"
+
+#define SYNCS_AT_ONCE 16u
+
+/* ---- fsync ------------------------------------------------------------------------------- */
+
+struct syncing {
+    struct task t;
+    struct inode *inode; /* held */
+    struct dot dot;
+};
+
+static void release_sync(struct task *t)
+{
+    inode_drop(container_of(t, struct syncing, t)->inode);
+}
+
+static void on_sync(struct task *t, const struct sync_reply *p)
+{
+    struct syncing *s = container_of(t, struct syncing, t);
+    if (p->status == DYN_OK) {
+        s->inode->durable_dot = s->dot;
+        seen_synced(s->inode->seen, &s->dot);
+    }
+    task_end(t, fs_errno(p->status));
+}
+
+static void published(void *arg, int err)
+{
+    struct fs_op *op = arg;
+    op_end(op->fs, op, err);
+}
+
+static bool on_disk(const struct inode *i)
+{
+    return dot_is_none(&i->s.dot) || dot_equal(&i->durable_dot, &i->s.dot);
+}
+
+void fs_fsync(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
+{
+    (void)fh;
+    struct inode *i = inode_find(fs, node);
+    op->fs = fs;
+    op->state = NULL;
+    if (i == NULL || i->unlinked) {
+        op_end(fs, op, 0);
+    } else if (inode_dirty(i) || i->pub != NULL) {
+        publish(i, DURABILITY_QUORUM, published, op);
+    } else if (on_disk(i)) {
+        op_end(fs, op, 0);
+    } else {
+        struct syncing *s = task_new(fs, op, sizeof(*s), release_sync);
+        s->inode = inode_hold(i);
+        s->dot = i->s.dot;
+        task_sync(&s->t, seen_key(i->seen), &s->dot, on_sync);
+    }
+}
+
+/* ---- fsyncdir ---------------------------------------------------------------------------- */
+
+struct dir_syncing {
+    struct task t;
+    uint64_t node, fh;
+    struct seen **names; /* referenced, until each is asked about */
+    size_t n, next, running;
+    int err;
+};
+
+struct name_syncing {
+    struct task t;
+    struct dir_syncing *all;
+    struct seen *name; /* referenced */
+    struct dot dot;
+};
+
+static void go_on(struct dir_syncing *d);
+
+static void release_dir(struct task *t)
+{
+    struct dir_syncing *d = container_of(t, struct dir_syncing, t);
+    while (d->next < d->n)
+        seen_unref(d->names[d->next++]);
+    free(d->names);
+}
+
+static void release_name(struct task *t)
+{
+    seen_unref(container_of(t, struct name_syncing, t)->name);
+}
+
+static void on_name(struct task *t, const struct sync_reply *p)
+{
+    struct name_syncing *s = container_of(t, struct name_syncing, t);
+    struct dir_syncing *d = s->all;
+    if (p->status == DYN_OK)
+        seen_synced(s->name, &s->dot);
+    else if (d->err == 0)
+        d->err = fs_errno(p->status);
+    task_end(t, 0);
+    d->running--;
+    go_on(d);
+}
+
+/* Now the directory's own object. */
+static void end_dir(struct dir_syncing *d)
+{
+    struct fs *fs = d->t.fs;
+    struct fs_op *op = d->t.op;
+    uint64_t node = d->node, fh = d->fh;
+    if (d->err != 0) {
+        task_end(&d->t, d->err);
+        return;
+    }
+    d->t.op = NULL;
+    task_end(&d->t, 0);
+    fs_fsync(fs, op, node, fh);
+}
+
+static void go_on(struct dir_syncing *d)
+{
+    while (d->next < d->n && d->running < SYNCS_AT_ONCE && d->err == 0) {
+        struct name_syncing *s = task_new(d->t.fs, NULL, sizeof(*s), release_name);
+        s->all = d;
+        s->name = d->names[d->next++];
+        s->dot = s->name->unsynced_dot;
+        d->running++;
+        task_sync(&s->t, seen_key(s->name), &s->dot, on_name);
+    }
+    if (d->running == 0)
+        end_dir(d);
+}
+
+void fs_fsyncdir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
+{
+    struct inode *dir = inode_find(fs, node);
+    size_t cap = 0;
+    if (dir == NULL || seen_unsynced(dir->seen, NULL) == NULL) {
+        fs_fsync(fs, op, node, fh);
+        return;
+    }
+    struct dir_syncing *d = task_new(fs, op, sizeof(*d), release_dir);
+    d->node = node;
+    d->fh = fh;
+    for (struct seen *s = NULL; (s = seen_unsynced(dir->seen, s)) != NULL;) {
+        if (d->n == cap) {
+            cap = cap == 0 ? 16 : cap * 2;
+            d->names = mem_reallocarray(d->names, cap, sizeof(*d->names));
+        }
+        d->names[d->n++] = seen_ref(s);
+    }
+    go_on(d);
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fsync of directories, and what fsync has promised of a file that is renamed (F13). The way to
+ * replace a file that must survive a power cut is: write another, fsync it, rename it, fsync the
+ * directory. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "fs_world.h"
+#include "unit.h"
+
+static int fsyncdir(struct mount *m, const char *path)
+{
+    struct call c;
+    uint64_t node = *path == 0 ? FS_ROOT : do_lookup(m, path);
+    call_init(m, &c);
+    fs_fsyncdir(m->fs, &c.op, node, 0);
+    return call_wait(m, &c);
+}
+
+/* fsyncdir, and how many objects it asked about. */
+static uint32_t syncs_of(struct world *t, const char *path)
+{
+    t->k.syncs = 0;
+    assert_int_equal(fsyncdir(t->a, path), 0);
+    return t->k.syncs;
+}
+
+static void write_synced(struct mount *m, const char *path, const char *text)
+{
+    assert_int_equal(do_open(m, path, O_WRONLY | O_CREAT), 0);
+    uint64_t node = m->node, fh = m->fh;
+    do_write(m, node, fh, 0, text);
+    assert_int_equal(do_fsync(m, node, fh), 0);
+    assert_int_equal(do_close(m, node, fh), 0);
+}
+
+static void test_f13_fsyncdir_asks_about_each_name_that_this_mount_has_changed(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "d/gone", "x", false);
+    fake_kv_write(&t->k, "d/untouched", "x", false);
+    assert_int_equal(sh_mkdir(t->a, "e"), 0);
+    assert_int_equal(sh_echo(t->a, "1", "d/new"), 0);
+    assert_int_equal(sh_rm(t->a, "d/gone"), 0);
+    assert_int_equal(sh_mkdir(t->a, "d/sub"), 0);
+    assert_int_equal(sh_echo(t->a, "1", "e/old"), 0);
+    assert_int_equal(sh_mv(t->a, "e/old", "d/moved"), 0);
+    assert_int_equal(syncs_of(t, "d"), 4); /* d itself is only implied: it has no object */
+    assert_int_equal(syncs_of(t, "d"), 0);
+    assert_int_equal(syncs_of(t, "e"), 2); /* the name that went, and e itself */
+    assert_int_equal(syncs_of(t, ""), 0);  /* e was asked about already */
+}
+
+static void test_f13_what_fsync_has_done_is_not_asked_again(void **state)
+{
+    struct world *t = *state;
+    fake_kv_mkdir(&t->k, "d");
+    assert_int_equal(syncs_of(t, "d"), 1); /* its own object */
+    write_synced(t->a, "d/f", "1");
+    assert_int_equal(syncs_of(t, "d"), 0);
+    assert_int_equal(sh_echo(t->a, "2", "d/f"), 0);
+    assert_int_equal(syncs_of(t, "d"), 1);
+}
+
+static void test_f13_a_failure_is_told_and_asked_about_again(void **state)
+{
+    struct world *t = *state;
+    fake_kv_mkdir(&t->k, "d");
+    assert_int_equal(syncs_of(t, "d"), 1); /* its own object */
+    assert_int_equal(sh_echo(t->a, "1", "d/f"), 0);
+    do_lookup(t->a, "d");
+    t->k.refuse = DYN_ERR_NO_QUORUM;
+    struct call c;
+    call_init(t->a, &c);
+    fs_fsyncdir(t->a->fs, &c.op, t->a->node, 0);
+    assert_int_equal(call_wait(t->a, &c), ETIMEDOUT);
+    t->k.refuse = DYN_OK;
+    assert_int_equal(syncs_of(t, "d"), 1);
+    assert_int_equal(syncs_of(t, "d"), 0);
+}
+
+static void test_f13_many_names_are_synced_by_one_call(void **state)
+{
+    struct world *t = *state;
+    char name[32];
+    fake_kv_mkdir(&t->k, "d");
+    assert_int_equal(syncs_of(t, "d"), 1); /* its own object */
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof(name), "d/f%d", i);
+        assert_int_equal(sh_echo(t->a, "1", name), 0);
+    }
+    assert_int_equal(syncs_of(t, "d"), 100);
+    assert_int_equal(syncs_of(t, "d"), 0);
+}
+
+static void test_f13_a_renamed_file_stays_as_durable_as_fsync_has_made_it(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_echo(t->a, "old", "f"), 0);
+    write_synced(t->a, "f.new", "new");
+    assert_int_equal(sh_mv(t->a, "f.new", "f"), 0);
+    assert_true(fake_kv_holds(&t->k, "f", "new"));
+    assert_int_equal(do_open(t->a, "f", O_RDONLY), 0);
+    t->k.syncs = 0;
+    assert_int_equal(do_fsync(t->a, t->a->node, t->a->fh), 0);
+    assert_int_equal(t->k.syncs, 0);
+    do_close(t->a, t->a->node, t->a->fh);
+}
+
+static void test_a_rename_syncs_nothing_that_nobody_asked_for(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_echo(t->a, "new", "f.new"), 0);
+    t->k.most_durable = 0;
+    assert_int_equal(sh_mv(t->a, "f.new", "f"), 0);
+    assert_int_equal(t->k.most_durable, DURABILITY_BUFFERED);
+    write_synced(t->a, "g.new", "new");
+    assert_int_equal(sh_mv(t->a, "g.new", "g"), 0);
+    assert_int_equal(t->k.most_durable, DURABILITY_QUORUM);
+}
+
+static void test_the_filesystem_can_end_while_a_directory_is_synced(void **state)
+{
+    struct world *t = *state;
+    char name[32];
+    fake_kv_mkdir(&t->k, "d");
+    for (int i = 0; i < 40; i++) {
+        snprintf(name, sizeof(name), "d/f%d", i);
+        assert_int_equal(sh_echo(t->a, "1", name), 0);
+    }
+    do_lookup(t->a, "d");
+    struct call c;
+    call_init(t->a, &c);
+    t->k.hold = true;
+    fs_fsyncdir(t->a->fs, &c.op, t->a->node, 0);
+    mount_free(t->a);
+    t->a = NULL;
+    assert_true(c.done);
+    assert_int_equal(c.op.err, ENOTCONN);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
+    const struct CMUnitTest tests[] = {
+        T(test_f13_fsyncdir_asks_about_each_name_that_this_mount_has_changed),
+        T(test_f13_what_fsync_has_done_is_not_asked_again),
+        T(test_f13_a_failure_is_told_and_asked_about_again),
+        T(test_f13_many_names_are_synced_by_one_call),
+        T(test_f13_a_renamed_file_stays_as_durable_as_fsync_has_made_it),
+        T(test_a_rename_syncs_nothing_that_nobody_asked_for),
+        T(test_the_filesystem_can_end_while_a_directory_is_synced),
+    };
+    return cmocka_run_group_tests_name("fs_sync", tests, NULL, NULL);
+}
