@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "fs_world.h"
+#include "model/core.h"
 #include "unit.h"
 
 static void fill_dir(struct world *t, const char *dir, int n)
@@ -42,6 +43,34 @@ static void test_a_listing_of_2000_files_is_a_few_requests(void **state)
         assert_int_not_equal(do_lookup(t->a, path), 0);
     }
     assert_int_equal(t->k.gets, 0);
+}
+
+static void forget(struct mount *m, uint64_t node)
+{
+    fs_forget(m->fs, node, 1);
+}
+
+/* find, and programs that try names that are not there: the kernel forgets in the end, and what the
+ * mount remembers of keys by itself has a bound. */
+static void test_many_lookups_leave_bounded_memory(void **state)
+{
+    struct world *t = *state;
+    char path[32];
+    fake_kv_mkdir(&t->k, "d");
+    fill_dir(t, "d", 2000);
+    uint64_t dir = do_lookup(t->a, "d");
+    for (int i = 0; i < 40000; i++) {
+        snprintf(path, sizeof(path), "%s%04d", i % 50 == 0 ? "f" : "none",
+                 i % 50 == 0 ? i / 50 : i);
+        struct call c;
+        call_init(t->a, &c);
+        fs_lookup(t->a->fs, &c.op, dir, slice_str(path));
+        if (call_wait(t->a, &c) == 0)
+            forget(t->a, c.op.entry.node);
+    }
+    assert_in_range(t->a->fs->seens.n, 1, 20100);
+    assert_in_range(t->a->fs->inodes.n, 1, 10);
+    assert_in_range(t->a->fs->memory, 0, 0);
 }
 
 static void test_f29_a_walk_by_name_fetches_the_listing(void **state)
@@ -297,6 +326,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
     const struct CMUnitTest tests[] = {
         T(test_a_listing_of_2000_files_is_a_few_requests),
+        T(test_many_lookups_leave_bounded_memory),
         T(test_f29_a_walk_by_name_fetches_the_listing),
         T(test_f29_a_create_changes_the_mtime_of_its_directory),
         T(test_f29_a_time_that_was_set_stands_until_an_entry_changes),
