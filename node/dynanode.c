@@ -191,7 +191,11 @@ static int open_store(struct node *n, char **message)
         log_error("store", "%s: at least %llu synced writes are missing from the log", n->cfg.data,
                   (unsigned long long)store_rocksdb_lost(n->store));
     if (!store_rocksdb_was_clean(n->store))
-        log_warn("store", "%s: the last run did not end cleanly", n->cfg.data);
+        log_warn("store", "%s: the last run did not end cleanly%s", n->cfg.data,
+                 store_rocksdb_lost_tail(n->store)
+                     ? ", and the machine was started again since: this node's copies count in no "
+                       "read until they have been compared with those of others"
+                     : "");
     return check_born(n, message);
 }
 
@@ -273,6 +277,20 @@ static void open_api(struct node *n)
     };
 }
 
+/* The engine has noted by now whether the disk may have lost what it had not synced. */
+static bool note_tail(struct node *n)
+{
+    char *message = NULL;
+    int err = store_rocksdb_tail_noted(n->store, &message);
+    if (err == DYN_OK)
+        return true;
+    log_error("store", "%s: %s", n->cfg.data, message != NULL ? message : dyn_err_message(err));
+    free(message);
+    n->exit_code = EXIT_DISK;
+    loop_stop(n->loop);
+    return false;
+}
+
 static void engine_ready(void *arg, int err)
 {
     struct node *n = arg;
@@ -293,6 +311,8 @@ static void engine_ready(void *arg, int err)
         loop_stop(n->loop);
         return;
     }
+    if (!note_tail(n))
+        return;
     n->api.ready = true;
     if (ring_contact(engine_ring(n->engine), n->cfg.node) == NULL)
         log_info("dynanode",
@@ -408,7 +428,7 @@ static void ring_found(void *arg, struct ring *ring)
     open_network(n);
     open_engine(n);
     open_api(n);
-    engine_start(n->engine, store_rocksdb_was_clean(n->store), engine_ready, n);
+    engine_start(n->engine, store_rocksdb_lost_tail(n->store), engine_ready, n);
 }
 
 static int node_open(struct node *n, char **message)

@@ -278,6 +278,7 @@ static void show_transfers(struct op *op)
     json_add_u64(j, "bytes_since_start", moves.bytes_since_start);
     json_add_u64(j, "rows_since_start", moves.rows_since_start);
     json_add_bool(j, "disk_is_old", moves.disk_is_old);
+    json_add_u64(j, "voteless", moves.voteless);
     struct json *list = json_add_array(j, "transfers");
     uint32_t n = engine_transfers(op->s->engine, t, TRANSFERS_SHOWN);
     for (uint32_t i = 0; i < n; i++) {

@@ -194,6 +194,7 @@ void http_status_cluster(const struct http_status *s, struct buf *out)
     json_add_u64(m, "moving", moves.moving);
     json_add_u64(m, "filling_here", moves.filling_here);
     json_add_u64(m, "leaving_here", moves.leaving_here);
+    json_add_u64(m, "voteless", moves.voteless);
     add_latencies(j, s->engine);
     add_hints(j, s->engine);
     struct json *d = json_add_object(j, "disk");
@@ -337,6 +338,11 @@ void http_status_metrics(const struct http_status *s, struct buf *out)
            moves.filling_here);
     metric(out, "partitions_leaving_here", "gauge", "Partitions that leave this node.",
            moves.leaving_here);
+    metric(
+        out, "partitions_voteless", "gauge",
+        "Partitions whose copies here count in no read yet: the disk was older than what this node "
+        "has acknowledged.",
+        moves.voteless);
     metrics_background(s->engine, out);
     metric(out, "disk_used_bytes", "gauge", "Bytes of the store's files.", disk.bytes_used);
     metric(out, "disk_free_bytes", "gauge", "Free bytes of the store's disk.", disk.bytes_free);

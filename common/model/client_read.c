@@ -299,7 +299,7 @@ static void take_reply(struct client_read *r, struct ask *a, struct direct_reply
         r->dir_mtime_ns = reply->dir_mtime_ns;
     buf_clear(&a->token);
     buf_put_slice(&a->token, reply->token);
-    read_quorum_add(&r->quorum, a->call.node, true, &reply->object);
+    read_quorum_add(&r->quorum, a->call.node, true, true, &reply->object);
 }
 
 static void on_reply(struct rpc_call *call, int err, struct slice body)

@@ -21,7 +21,7 @@ void read_quorum_release(struct read_quorum *q)
         object_release(&q->copies[i].object);
     object_release(&q->merged);
     cover_release(&q->at_least);
-    q->n = 0;
+    q->n = q->n_votes = 0;
 }
 
 bool read_quorum_answered(const struct read_quorum *q, uint64_t node)
@@ -32,7 +32,8 @@ bool read_quorum_answered(const struct read_quorum *q, uint64_t node)
     return false;
 }
 
-void read_quorum_add(struct read_quorum *q, uint64_t node, bool primary, struct object *object)
+void read_quorum_add(struct read_quorum *q, uint64_t node, bool primary, bool votes,
+                     struct object *object)
 {
     if (q->n == READ_QUORUM_NODES || read_quorum_answered(q, node)) {
         object_release(object);
@@ -40,13 +41,23 @@ void read_quorum_add(struct read_quorum *q, uint64_t node, bool primary, struct 
         return;
     }
     object_join(&q->merged, object);
-    q->copies[q->n++] = (struct read_copy){node, primary, *object};
+    q->copies[q->n++] = (struct read_copy){node, primary, votes, *object};
+    q->n_votes += votes;
     *object = OBJECT_EMPTY;
+}
+
+static bool enough(const struct read_quorum *q)
+{
+    uint32_t primaries = 0;
+    for (uint32_t i = 0; i < q->n; i++)
+        primaries += q->copies[i].primary;
+    return q->n_votes >= q->r || (q->all != 0 && primaries >= q->all) ||
+           (q->last_resort && q->n >= q->r);
 }
 
 bool read_quorum_complete(const struct read_quorum *q)
 {
-    return q->n >= q->r && cover_within(&q->at_least, &q->merged);
+    return enough(q) && cover_within(&q->at_least, &q->merged);
 }
 
 static const struct read_copy *copy_of(const struct read_quorum *q, uint64_t node)

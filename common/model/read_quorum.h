@@ -13,13 +13,16 @@
 struct read_copy {
     uint64_t node;
     bool primary;
+    bool votes; /* else it is merged and repaired, and does not count (E13) */
     struct object object;
 };
 
 struct read_quorum {
     uint32_t r;
     struct read_copy copies[READ_QUORUM_NODES];
-    uint32_t n;
+    uint32_t n, n_votes;
+    uint32_t all; /* this many primaries are all there are: their merge is final; 0: not known */
+    bool last_resort; /* a sloppy read has asked everybody: copies without a vote count as well */
     struct object merged;  /* with whatever values came along */
     struct cover at_least; /* what an answer must have seen (E22); taken by read_quorum_init */
 };
@@ -28,9 +31,10 @@ void read_quorum_init(struct read_quorum *q, uint32_t r,
                       struct cover *at_least /* taken; NULL: nothing */);
 void read_quorum_release(struct read_quorum *q);
 /* One node's copy (taken). Ignored when that node has answered before. */
-void read_quorum_add(struct read_quorum *q, uint64_t node, bool primary, struct object *object);
+void read_quorum_add(struct read_quorum *q, uint64_t node, bool primary, bool votes,
+                     struct object *object);
 bool read_quorum_answered(const struct read_quorum *q, uint64_t node);
-/* R have answered, and together they have seen what the reader has. */
+/* R who vote have answered, or all there are; and together they have seen what the reader has. */
 bool read_quorum_complete(const struct read_quorum *q);
 /* Did this node's copy equal the merge? (It held all that is known.) */
 bool read_quorum_current(const struct read_quorum *q, uint64_t node);

@@ -70,12 +70,15 @@ bool rumours_join_boots(struct rumours *into, const struct rumours *other,
     bool news = false;
     for (uint32_t i = 0; i < other->n_boots; i++) {
         const struct boot *theirs = &other->boots[i], *ours = rumours_boot(into, theirs->node);
-        if (ours != NULL && !is_later(theirs, ours))
+        bool rival = ours != NULL && theirs->count == ours->count &&
+                     theirs->incarnation != ours->incarnation;
+        if (ours != NULL && !rival && !is_later(theirs, ours))
             continue;
         news = true;
         if (told != NULL)
             told(arg, theirs);
-        rumours_set_boot(into, theirs);
+        const struct boot neither = {theirs->node, theirs->count + 1, 0};
+        rumours_set_boot(into, rival ? &neither : theirs);
     }
     return news;
 }
@@ -94,7 +97,7 @@ bool rumours_join_plan(struct rumours *into, const struct rumours *other)
 
 /* ---- digests ------------------------------------------------------------------------------ */
 
-static void put_boots(const struct rumours *r, struct buf *out)
+void rumours_boots_encode(const struct rumours *r, struct buf *out)
 {
     buf_put_varint(out, r->n_boots);
     for (uint32_t i = 0; i < r->n_boots; i++) {
@@ -110,7 +113,7 @@ void rumours_digest(const struct rumours *r, struct rumours_digest *out)
     *out = (struct rumours_digest){.history = history_epoch(&r->history),
                                    .plan_stamp = r->plan_stamp,
                                    .plan_node = r->plan_node};
-    put_boots(r, &bytes);
+    rumours_boots_encode(r, &bytes);
     digest_sha256(buf_slice(&bytes), out->boots);
     buf_release(&bytes);
 }
@@ -149,13 +152,13 @@ void rumours_encode(const struct rumours *r, struct buf *out)
     history_encode(&r->history, &history);
     buf_put_bytes(out, buf_slice(&history));
     buf_release(&history);
-    put_boots(r, out);
+    rumours_boots_encode(r, out);
     buf_put_varint(out, r->plan_stamp);
     buf_put_u64(out, r->plan_node);
     buf_put_bytes(out, buf_slice(&r->plan));
 }
 
-static void read_boots(struct reader *reader, struct rumours *r)
+void rumours_boots_decode(struct reader *reader, struct rumours *r)
 {
     uint64_t n = read_varint(reader), last = 0;
     if (n > BOOTS_MAX)
@@ -184,7 +187,7 @@ void rumours_decode(struct reader *reader, struct rumours *out)
         if (!reader_done(&inner))
             reader_fail(reader);
     }
-    read_boots(reader, &got);
+    rumours_boots_decode(reader, &got);
     got.plan_stamp = read_varint(reader);
     got.plan_node = read_u64(reader);
     struct slice plan = read_bytes(reader);

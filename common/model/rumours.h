@@ -43,9 +43,15 @@ void rumours_encode(const struct rumours *r, struct buf *out);
 /* out: initialized, replaced; fails the reader on any broken rule. */
 void rumours_decode(struct reader *reader, struct rumours *out);
 
+/* The starts alone, for a row on disk; decode takes each that is later than what is known. */
+void rumours_boots_encode(const struct rumours *r, struct buf *out);
+void rumours_boots_decode(struct reader *reader, struct rumours *into);
+
 /* The later of both; false when nothing is new. */
 bool rumours_join_plan(struct rumours *into, const struct rumours *other);
-/* For each start that is news: told(arg, boot), before it is taken. NULL: nobody is told. */
+/* For each start that is news: told(arg, boot), before it is taken. NULL: nobody is told. Two
+ * starts of one number, of an old disk and the one it was copied from (E2), become one of the next
+ * number with incarnation 0: so whoever lives hears of it, whatever way the two met. */
 bool rumours_join_boots(struct rumours *into, const struct rumours *other,
                         void (*told)(void *arg, const struct boot *boot), void *arg);
 void rumours_set_boot(struct rumours *r, const struct boot *boot); /* if it is the later one */

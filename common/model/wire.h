@@ -287,7 +287,7 @@ int behind_decode(struct slice body, struct behind *q);
  *    "members": [{"node": "16 hex", "address": "host:port", "zone": "a" or absent, "weight": 100,
  *                 "tokens": 86, "up": true, "rtt_us": 300, "down_us": 0, "hints": 0}],
  *    "stats": {fields of struct engine_stats by their names}, "disk": {"used": 1, "free": 2},
- *    "moves": {"moving": 0, "filling_here": 0, "leaving_here": 0}}
+ *    "moves": {"moving": 0, "filling_here": 0, "leaving_here": 0, "voteless": 0}}
  * up, rtt_us, down_us and hints are as seen and held by the answering node. Readers ignore what
  * they do not know, and do without what is missing. */
 

@@ -1,15 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See store_identity.h. Three rows: the format (a number; a store of a lower one is migrated at
+/* See store_identity.h. Four rows: the format (a number; a store of a lower one is migrated at
  * open, of a higher one refused), the identity (cluster and node), and the mark of a clean stop,
- * which lives from the end of a run to the start of the next. */
+ * which lives from the end of a run to the start of the next; and which start of the machine the
+ * last run began under and in which folder, for a process that dies leaves the page cache, while a
+ * machine that dies, and a copy that was made of a live store, do not. */
 #include "adapter/store_identity.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 
 #define FORMAT 1u
 
-static const char row_format[] = "format", row_identity[] = "identity", row_clean[] = "clean";
+static const char row_format[] = "format", row_identity[] = "identity", row_clean[] = "clean",
+                  row_boot[] = "boot";
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
 /* Copies a row out; DYN_ERR_NOT_FOUND leaves out empty. */
 static int read_row(struct rocks *r, const char *name, struct buf *out)
@@ -106,6 +113,48 @@ static int take_clean_mark(struct rocks *r, struct store_identity *id, char **me
     return write_synced(r, message);
 }
 
+/* This start of the machine, and this folder: a copy of it is another one. Empty where the system
+ * does not say. */
+static void put_boot(const char *path, struct buf *out)
+{
+    char boot[64];
+    struct stat st;
+    FILE *f = fopen(BOOT_ID, "re");
+    if (f == NULL)
+        return;
+    if (fgets(boot, sizeof(boot), f) != NULL && stat(path, &st) == 0) {
+        buf_put_str(out, boot);
+        buf_put_u64(out, (uint64_t)st.st_dev);
+        buf_put_u64(out, (uint64_t)st.st_ino);
+    }
+    fclose(f);
+}
+
+/* Not the same is the careful answer. */
+static int compare_boot(struct rocks *r, const char *path, struct store_identity *id,
+                        char **message)
+{
+    struct buf row = BUF_EMPTY, now = BUF_EMPTY;
+    put_boot(path, &now);
+    int err = read_row(r, row_boot, &row);
+    id->same_boot = now.len > 0 && err == DYN_OK && slice_equal(buf_slice(&row), buf_slice(&now));
+    buf_release(&row);
+    buf_release(&now);
+    if (err == DYN_OK || err == DYN_ERR_NOT_FOUND)
+        return DYN_OK;
+    *message = mem_strdup("cannot read under which start of the machine the last run was");
+    return err;
+}
+
+int store_identity_mark_boot(struct rocks *r, const char *path, char **message)
+{
+    struct buf now = BUF_EMPTY;
+    put_boot(path, &now);
+    rocks_batch_put(r, ROCKS_OWN, slice_str(row_boot), buf_slice(&now));
+    buf_release(&now);
+    return write_synced(r, message);
+}
+
 int store_identity_open(struct rocks *r, const char *path, uint64_t cluster, uint64_t node,
                         struct store_identity *out, char **message)
 {
@@ -115,6 +164,8 @@ int store_identity_open(struct rocks *r, const char *path, uint64_t cluster, uin
         err = check_identity(r, path, cluster, node, &id, message);
     if (err == DYN_OK)
         err = take_clean_mark(r, &id, message);
+    if (err == DYN_OK)
+        err = compare_boot(r, path, &id, message);
     if (err == DYN_OK)
         *out = id;
     return err;

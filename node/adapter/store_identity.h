@@ -11,6 +11,7 @@ struct store_identity {
     uint64_t cluster, node; /* 0: none yet */
     bool created;           /* there was nothing in the store */
     bool clean;             /* the last run ended cleanly, or there was none */
+    bool same_boot;         /* the last run was under this start of the machine, in this folder */
 };
 
 /* Reads and checks; a new store is given its format. cluster, node: what it must be, 0: anything;
@@ -18,6 +19,9 @@ struct store_identity {
  * away. All that it wrote is synced when it returns. Errors as store_rocksdb_open. */
 int store_identity_open(struct rocks *r, const char *path, uint64_t cluster, uint64_t node,
                         struct store_identity *out, char **message);
+/* Notes under which start of the machine this run is; once whoever needs same_boot has noted it,
+ * for it is not said again. */
+int store_identity_mark_boot(struct rocks *r, const char *path, char **message);
 int store_identity_adopt(struct rocks *r, uint64_t cluster, uint64_t node, char **message);
 /* The mark of a clean stop: the last thing that is written. */
 int store_identity_mark_clean(struct rocks *r, char **message);

@@ -45,7 +45,7 @@ struct store_memory {
     uint64_t written, durable; /* batches handed over so far, and how many of them are synced */
     struct waiting *queue;
     uint32_t queue_len, queue_cap;
-    bool deferred, clean, fail_next, stopped;
+    bool deferred, clean, lost_tail, fail_next, stopped;
     int read_error;
     uint64_t capacity;
     struct spoiled *spoiled;
@@ -493,6 +493,7 @@ void store_memory_write_back(struct store_memory *m)
 void store_memory_crash(struct store_memory *m, uint32_t keep)
 {
     assert(keep <= m->log_len);
+    m->lost_tail |= keep < m->log_len;
     forget_waiting(m);
     log_advance(m, &m->synced, keep);
     log_drop(m);
@@ -508,6 +509,12 @@ void store_memory_stop(struct store_memory *m)
     forget_waiting(m);
     sync_until(m, m->written);
     m->clean = true;
+    m->lost_tail = false;
+}
+
+bool store_memory_lost_tail(const struct store_memory *m)
+{
+    return m->lost_tail;
 }
 
 bool store_memory_was_clean(struct store_memory *m)

@@ -60,6 +60,8 @@ void store_memory_stop(struct store_memory *m);
 /* Did the last run end by store_memory_stop() (or is the store new)? Forgets the mark, as a start
  * does. */
 bool store_memory_was_clean(struct store_memory *m);
+/* Did the last crash take unsynced batches along? */
+bool store_memory_lost_tail(const struct store_memory *m);
 
 /* The whole synced disk at one moment, for the restored-backup and cloned-machine faults. */
 struct store_memory_image;

@@ -381,6 +381,7 @@ static int open_parts(struct store_rocksdb *s, const struct store_rocksdb_config
         err = rocks_open(&rocks, &s->db, message);
     if (err == DYN_OK) {
         uint64_t recovered = rocks_sequence(s->db);
+        s->folder = mem_strdup(config->path);
         s->disk = store_disk_new(config->path, config->ballast_bytes, config->reserve_bytes);
         if (store_disk_marked(s->disk) > recovered)
             s->lost = store_disk_marked(s->disk) - recovered;
@@ -393,6 +394,7 @@ static int open_parts(struct store_rocksdb *s, const struct store_rocksdb_config
 
 static void free_parts(struct store_rocksdb *s)
 {
+    free(s->folder);
     rocks_close(s->db);
     store_disk_free(s->disk);
     store_cache_free(s->rows);
@@ -459,6 +461,21 @@ bool store_rocksdb_was_created(const struct store_rocksdb *s)
 bool store_rocksdb_was_clean(const struct store_rocksdb *s)
 {
     return s->identity.clean && s->lost == 0;
+}
+
+bool store_rocksdb_lost_tail(const struct store_rocksdb *s)
+{
+    return s->lost > 0 || (!s->identity.clean && !s->identity.same_boot);
+}
+
+int store_rocksdb_tail_noted(struct store_rocksdb *s, char **message)
+{
+    if (s->identity.same_boot)
+        return DYN_OK;
+    store_rocksdb_turn_write(s); /* what is under way goes first, by itself */
+    int err = store_identity_mark_boot(s->db, s->folder, message);
+    s->identity.same_boot = err == DYN_OK;
+    return err;
 }
 
 uint64_t store_rocksdb_lost(const struct store_rocksdb *s)

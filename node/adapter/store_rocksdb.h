@@ -49,6 +49,11 @@ bool store_rocksdb_was_created(const struct store_rocksdb *s); /* there was noth
 /* It ended by store_rocksdb_close() (or there was none). Otherwise its unsynced tail may be
  * missing and the node must not vote before it has exchanged (HAZARDS E13). */
 bool store_rocksdb_was_clean(const struct store_rocksdb *s);
+/* What was acknowledged before it was synced may be gone: the machine went down with the last run,
+ * or the log is damaged. A process that was killed loses nothing, for the kernel has its writes. */
+bool store_rocksdb_lost_tail(const struct store_rocksdb *s);
+/* That has been noted: the next run is not told of it again. Blocks, once in a run. */
+int store_rocksdb_tail_noted(struct store_rocksdb *s, char **message);
 /* Writes that were synced and are missing, at least: the log is bad in its middle. 0: none. */
 uint64_t store_rocksdb_lost(const struct store_rocksdb *s);
 

@@ -38,6 +38,7 @@ struct check_job {
 };
 
 struct store_rocksdb {
+    char *folder;
     struct store_host host;
     struct store_disk *disk;
     struct store_lanes *lanes;

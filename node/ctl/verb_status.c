@@ -82,6 +82,15 @@ static void put_leaving(const struct json *told, struct buf *out)
         buf_put_str(out, "  (has left: it may be stopped)");
 }
 
+/* Its disk is older than what it has acknowledged, or may be (after a start, for a moment). */
+static void put_voteless(const struct json *told, struct buf *out)
+{
+    uint64_t partitions = told == NULL ? 0 : survey_number(json_get(told, "moves"), "voteless");
+    if (partitions > 0)
+        buf_printf(out, "  (catching up: counts in no read of %" PRIu64 " partitions yet)",
+                   partitions);
+}
+
 static void status_text(const struct survey *v, struct buf *out)
 {
     uint32_t up = 0, members = ring_member_count(v->ring);
@@ -116,6 +125,7 @@ static void status_text(const struct survey *v, struct buf *out)
             buf_printf(out, "  (%s)", dyn_err_message(v->errs[i]));
         if (i >= members)
             put_leaving(v->told[i], out);
+        put_voteless(v->told[i], out);
         buf_put_u8(out, '\n');
     }
 }

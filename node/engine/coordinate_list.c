@@ -50,7 +50,8 @@ struct list_op {
     struct list_ask asks[PAGES_MAX];
     uint32_t n_asks, n_active;
     struct page pages[PAGES_MAX];
-    uint32_t n_pages;
+    uint32_t n_pages, n_votes, voters;
+    bool last_resort;    /* copies without a vote count as well (catchup.h) */
     uint64_t refused_by; /* somebody whose ring is another one; 0: nobody */
     struct view_wait learn;
     uint32_t learned;
@@ -243,7 +244,7 @@ static void release_pages(struct list_op *op)
         peer_list_reply_release(&op->pages[i].reply);
         buf_release(&op->pages[i].body);
     }
-    op->n_pages = 0;
+    op->n_pages = op->n_votes = 0;
 }
 
 static void op_free(struct list_op *op)
@@ -275,7 +276,7 @@ static void answer(struct list_op *op, int status)
 {
     struct request *r = op->r;
     struct list_reply reply = {.status = status,
-                               .answered = (uint8_t)op->n_pages,
+                               .answered = (uint8_t)(status == DYN_OK ? op->n_pages : op->n_votes),
                                .needed = (uint8_t)r->quorum.r,
                                .ring = *ring_epoch(op->e->ring)};
     if (status == DYN_OK)
@@ -314,13 +315,25 @@ static bool learns(struct list_op *op)
     return true;
 }
 
+/* Of R who vote, or of all there are: then the merge is final (E13). */
+static bool enough(const struct list_op *op)
+{
+    uint32_t primaries = 0;
+    for (uint32_t i = 0; i < op->n_pages; i++)
+        primaries += op->pages[i].primary;
+    return op->n_votes >= op->r->quorum.r || (op->voters != 0 && primaries >= op->voters) ||
+           (op->last_resort && op->n_pages >= op->r->quorum.r);
+}
+
 static void check(struct list_op *op)
 {
     if (op->starting || timer_is_set(&op->first_check) || op->learn.active)
         return;
+    if (op->r != NULL && op->n_active == 0 && op->refused_by == 0)
+        op->last_resort = op->r->quorum.sloppy;
     if (op->r == NULL)
         op_free_when_idle(op);
-    else if (op->n_pages >= op->r->quorum.r)
+    else if (enough(op))
         answer(op, DYN_OK);
     else if (op->n_active == 0 && !learns(op))
         answer(op, DYN_ERR_NO_QUORUM);
@@ -356,6 +369,12 @@ static void ask_standin(struct list_op *op)
     op->starting = was_starting;
 }
 
+static void count_page(struct list_op *op)
+{
+    op->n_votes += !op->pages[op->n_pages].reply.voteless;
+    op->n_pages++;
+}
+
 static void take_page(struct list_ask *a, int err, struct slice body)
 {
     struct list_op *op = a->op;
@@ -375,7 +394,7 @@ static void take_page(struct list_ask *a, int err, struct slice body)
     if (err == DYN_ERR_REFUSED)
         op->refused_by = a->node;
     else if (err == DYN_OK)
-        op->n_pages++;
+        count_page(op);
     else if (!a->covered)
         ask_standin(op);
     check(op);
@@ -444,12 +463,12 @@ static void ask_owners(struct list_op *op)
     struct request *r = op->r;
     uint32_t p = ring_partition_of(e->ring, r->q.list.dir);
     op->n_nodes = ring_preference_list(e->ring, p, r->quorum.n, op->nodes, LIST_NODES);
-    uint32_t voters = op->next_standin = ring_voters(e->ring, p, r->quorum.n);
+    uint32_t voters = op->voters = op->next_standin = ring_voters(e->ring, p, r->quorum.n);
     op->starting = true;
     for (uint32_t i = 0; i < voters; i++)
         ask(op, op->nodes[i], true);
     op->starting = false;
-    if (op->n_pages >= r->quorum.r || op->n_active == 0)
+    if (enough(op) || op->n_active == 0)
         timer_set(e->ports.timers, &op->first_check, engine_now(e));
 }
 

@@ -27,6 +27,7 @@ struct transfers;
 struct view;
 struct slices;
 struct exchanges;
+struct catchup;
 struct scrub;
 
 struct engine {
@@ -47,6 +48,7 @@ struct engine {
     struct trees *trees;
     struct slices *slices;
     struct exchanges *exchanges;
+    struct catchup *catchup;
     struct scrub *scrub;
 
     /* membership */
@@ -66,7 +68,8 @@ struct engine {
 
     /* life */
     bool serving, stopping;
-    int failed; /* the store's error, after which nothing is minted or stored */
+    bool lost_tail; /* by this start: see catchup.h */
+    int failed;     /* the store's error, after which nothing is minted or stored */
     void (*ready)(void *arg, int err);
     void *ready_arg;
     void (*drained)(void *arg);
@@ -132,6 +135,8 @@ void engine_note_silence(struct engine *e, const struct rpc_call *call);
 
 /* This node must not go on: its host is told, once. why: static. */
 void engine_halt(struct engine *e, int err, const char *why);
+/* May this node's copy of the key (ROLE_OBJECT), or of its entry (ROLE_ENTRY), count towards R? */
+bool engine_votes(const struct engine *e, struct slice key, unsigned role);
 /* The network learns where everybody in the ring is. */
 void engine_tell_addresses(struct engine *e);
 /* Another ring is in use: who depends on it looks again. */

@@ -309,6 +309,7 @@ static void on_leaves_reply(struct rpc_call *call, int err, struct slice body)
         end(d, err);
         return;
     }
+    d->result.cut |= body.len >= TREE_LEAVES_REPLY_BYTES;
     d->stage = REPAIR;
     d->next_row = d->next_unknown = 0;
     fill(d);

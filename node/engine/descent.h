@@ -9,6 +9,7 @@
 struct descent_result {
     uint64_t differing, repaired, failed; /* rows */
     uint64_t skipped;                     /* too young to be missed */
+    bool cut;                             /* an answer was full: more may differ than was seen */
 };
 
 struct descent_params {
@@ -20,6 +21,12 @@ struct descent_params {
     void (*done)(void *arg, int err, const struct descent_result *result);
     void *arg;
 };
+
+/* Was all that differed found and repaired? */
+static inline bool descent_levelled(const struct descent_result *r)
+{
+    return r->failed == 0 && r->skipped == 0 && !r->cut;
+}
 
 struct descent;
 struct descent *descent_start(struct engine *e, const struct descent_params *p);

@@ -73,7 +73,7 @@ static void on_read(struct replica_read *r, int err)
     answer(r->arg, err);
 }
 
-/* Who fills the partition holds some of it and has no vote. */
+/* Who fills the partition, or catches up, holds some of it and has no vote. */
 static bool votes(const struct engine *e, struct slice key, uint32_t n)
 {
     uint64_t nodes[N_MAX];
@@ -82,7 +82,7 @@ static bool votes(const struct engine *e, struct slice key, uint32_t n)
     voters = ring_preference_list(e->ring, partition, n, nodes, voters);
     for (uint32_t i = 0; i < voters; i++)
         if (nodes[i] == e->cfg.node)
-            return true;
+            return engine_votes(e, key, ROLE_OBJECT);
     return false;
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/catchup.h"
 #include "engine/collect.h"
 #include "engine/commit.h"
 #include "engine/core.h"
@@ -286,6 +287,7 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->slices = slices_new(e);
     e->exchanges = exchanges_new(e);
     e->scrub = scrub_new(e);
+    e->catchup = catchup_new(e);
     list_init(&e->requests);
     list_init(&e->background);
     timer_init(&e->drain_timer, on_drain_timer, e);
@@ -379,7 +381,18 @@ static void on_commit_loaded(void *arg, int err)
         gossip_load(e->gossip, on_gossip_loaded, e);
 }
 
+static void on_catchup_loaded(void *arg, int err);
+
 static void on_gossip_loaded(void *arg, int err)
+{
+    struct engine *e = arg;
+    if (err != DYN_OK)
+        start_ended(e, err);
+    else
+        catchup_load(e->catchup, e->lost_tail, on_catchup_loaded, e);
+}
+
+static void on_catchup_loaded(void *arg, int err)
 {
     struct engine *e = arg;
     if (err != DYN_OK) {
@@ -400,10 +413,9 @@ static void on_view_loaded(void *arg, int err)
         commit_load(e->commit, on_commit_loaded, e);
 }
 
-void engine_start(struct engine *e, bool clean, void (*ready)(void *arg, int err), void *arg)
+void engine_start(struct engine *e, bool lost_tail, void (*ready)(void *arg, int err), void *arg)
 {
-    (void)clean; /* marks of an earlier start are never continued, so a dirty stop needs no other
-                    care here */
+    e->lost_tail = lost_tail;
     e->ready = ready;
     e->ready_arg = arg;
     e->boot = random_u64(&e->ports.random);
@@ -448,6 +460,7 @@ void engine_free(struct engine *e)
         b->abandon(b);
     }
     scrub_free(e->scrub);
+    catchup_free(e->catchup);
     exchanges_free(e->exchanges);
     slices_free(e->slices);
     trees_free(e->trees);
@@ -576,7 +589,8 @@ void engine_moves(const struct engine *e, struct engine_moves *out)
                                  .filled_since_start = e->stats.partitions_filled,
                                  .rows_since_start = e->stats.transfer_rows,
                                  .bytes_since_start = e->stats.transfer_bytes,
-                                 .disk_is_old = e->disk_is_old};
+                                 .disk_is_old = e->disk_is_old,
+                                 .voteless = catchup_voteless(e->catchup)};
     for (uint32_t p = 0; out->moving > 0 && p < ring_q(e->ring); p++) {
         const struct move *mv = ring_move(e->ring, p);
         if (mv == NULL)

@@ -91,8 +91,9 @@ struct engine;
 struct engine *engine_new(const struct engine_config *cfg, const struct engine_ports *ports,
                           struct ring *ring /* referenced */);
 /* Reads hints, debts and the epoch lease from the store, draws this start's epoch; ready(arg, err)
- * runs once, then requests are served. clean: the last stop was. */
-void engine_start(struct engine *e, bool clean, void (*ready)(void *arg, int err), void *arg);
+ * runs once, then requests are served. lost_tail: what was acknowledged before it was synced may be
+ * gone from the disk (E13). */
+void engine_start(struct engine *e, bool lost_tail, void (*ready)(void *arg, int err), void *arg);
 /* No new requests; drained(arg) runs when what is in flight has ended, at the latest after the
  * request timeout. */
 void engine_stop(struct engine *e, void (*drained)(void *arg), void *arg);
@@ -148,6 +149,7 @@ struct engine_moves {
     uint64_t filling_here, leaving_here;
     uint64_t filled_since_start, rows_since_start, bytes_since_start;
     bool disk_is_old;
+    uint32_t voteless; /* partitions whose copies here do not count towards R yet (E2, E13) */
 };
 void engine_moves(const struct engine *e, struct engine_moves *out);
 

@@ -13,12 +13,16 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/catchup.h"
 #include "engine/descent.h"
 #include "engine/exchange_wire.h"
 #include "engine/slices.h"
 #include "model/wire.h"
 
-#define SOON_US 2000000 /* after a start, or a peer's return: hints go first */
+#define SOON_US 2000000   /* after a start, or a peer's return: hints go first */
+#define CATCHUP_US 100000 /* between sessions while this node has no vote */
+#define AWAY_US 1000000   /* ... and a peer is down; its return hastens it */
+#define NEVER_US (UINT64_MAX / 4)
 #define LOADS_A_SLICE 32
 #define RETRY_SHARE 4 /* a session that failed is repeated that many times sooner */
 
@@ -41,6 +45,7 @@ struct session {
     struct tree_roots_reply differs;
     uint32_t next_differing;
     struct descent *descent;
+    uint32_t descending; /* the partition that it is about */
     int err;
 };
 
@@ -84,16 +89,23 @@ static struct peer_due *find_peer(const struct exchanges *x, uint64_t node)
     return NULL;
 }
 
+static uint64_t period_of(const struct exchanges *x)
+{
+    return x->e->cfg.exchange_us != 0 ? x->e->cfg.exchange_us : NEVER_US;
+}
+
 static void session_end(struct session *s)
 {
     struct exchanges *x = s->x;
     struct engine *e = x->e;
     struct peer_due *peer = find_peer(x, s->node);
-    uint64_t period = e->cfg.exchange_us;
+    uint64_t period = period_of(x);
     if (s->err == DYN_OK)
         e->stats.exchanges++;
     else
         period /= RETRY_SHARE;
+    if (catchup_session_ended(e->catchup, s->node))
+        period = CATCHUP_US;
     if (peer != NULL)
         peer->due_us = engine_now(e) + period - random_u64(&e->ports.random) % (period / 4 + 1);
     session_free(s);
@@ -107,8 +119,9 @@ static void next_descent(struct session *s);
 static void on_descended(void *arg, int err, const struct descent_result *result)
 {
     struct session *s = arg;
-    (void)result;
     s->descent = NULL;
+    if (err == DYN_OK && descent_levelled(result))
+        catchup_level(s->x->e->catchup, s->node, s->descending);
     if (err != DYN_OK) {
         s->err = err;
         session_end(s);
@@ -129,9 +142,25 @@ static void next_descent(struct session *s)
         }
         i = s->differs.differs[s->next_differing++];
     } while (i >= s->roots.count); /* not one of those that were sent */
-    const struct descent_params p = {
-        .node = s->node, .partition = s->roots.partition[i], .done = on_descended, .arg = s};
+    s->descending = s->roots.partition[i];
+    const struct descent_params p = {.node = s->node,
+                                     .partition = s->descending,
+                                     .young_too = catchup_under_way(e->catchup),
+                                     .done = on_descended,
+                                     .arg = s};
     s->descent = descent_start(e, &p);
+}
+
+/* Those that the peer did not name; what it names is in ascending order. */
+static void note_equal(struct session *s)
+{
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < s->roots.count; i++) {
+        if (k < s->differs.count && s->differs.differs[k] == i)
+            k++;
+        else
+            catchup_level(s->x->e->catchup, s->node, s->roots.partition[i]);
+    }
 }
 
 static void on_roots_reply(struct rpc_call *call, int err, struct slice body)
@@ -148,6 +177,7 @@ static void on_roots_reply(struct rpc_call *call, int err, struct slice body)
         return;
     }
     s->next_differing = 0;
+    note_equal(s);
     next_descent(s);
 }
 
@@ -263,21 +293,37 @@ static void session_start(struct exchanges *x, uint64_t node)
 
 /* ---- who is next ------------------------------------------------------------------------- */
 
-/* The ring may have changed: peers that are new are due soon, those that left are forgotten. */
+/* Known ones keep their turn, new ones are due soon. */
+static void add_peer(const struct exchanges *x, struct peer_due *peers, uint32_t *n, uint64_t node)
+{
+    struct engine *e = x->e;
+    const struct peer_due *known = find_peer(x, node);
+    if (node == e->cfg.node)
+        return;
+    for (uint32_t i = 0; i < *n; i++)
+        if (peers[i].node == node)
+            return;
+    if (known != NULL)
+        peers[(*n)++] = *known;
+    else
+        peers[(*n)++] = (struct peer_due){node, engine_now(e) + SOON_US +
+                                                    random_u64(&e->ports.random) % SOON_US};
+}
+
+/* The ring may have changed: those that left are forgotten, once they vote nowhere any more. */
 static void review_peers(struct exchanges *x)
 {
     struct engine *e = x->e;
-    uint32_t members = ring_member_count(e->ring), n = 0;
-    struct peer_due *peers = mem_reallocarray(NULL, members + 1, sizeof(*peers));
-    for (uint32_t i = 0; i < members; i++) {
-        uint64_t node = ring_member_at(e->ring, i)->node;
-        const struct peer_due *known = find_peer(x, node);
-        if (node == e->cfg.node)
-            continue;
-        peers[n++] = known != NULL
-                         ? *known
-                         : (struct peer_due){node, engine_now(e) + SOON_US +
-                                                       random_u64(&e->ports.random) % SOON_US};
+    uint32_t members = ring_member_count(e->ring), q = ring_q(e->ring), n = 0;
+    size_t cap = members + (ring_moving(e->ring) > 0 ? (size_t)q * MOVES_N_MAX : 0);
+    struct peer_due *peers = mem_reallocarray(NULL, cap + 1, sizeof(*peers));
+    for (uint32_t i = 0; i < members; i++)
+        add_peer(x, peers, &n, ring_member_at(e->ring, i)->node);
+    for (uint32_t p = 0; ring_moving(e->ring) > 0 && p < q; p++) {
+        const struct move *mv = ring_move(e->ring, p);
+        for (uint32_t i = 0; mv != NULL && i < mv->n_voters; i++)
+            if (!ring_banned(e->ring, mv->voters[i]))
+                add_peer(x, peers, &n, mv->voters[i]);
     }
     free(x->peers);
     x->peers = peers;
@@ -315,7 +361,8 @@ static void on_timer(struct timer *t, void *arg)
             session_start(x, first->node);
             return;
         }
-        first->due_us = engine_now(e) + e->cfg.exchange_us / RETRY_SHARE + 1;
+        bool waits = catchup_under_way(e->catchup);
+        first->due_us = engine_now(e) + (waits ? AWAY_US : period_of(x) / RETRY_SHARE);
     }
     arm(x);
 }
@@ -325,10 +372,20 @@ void exchanges_hasten(struct exchanges *x, uint64_t node)
     struct peer_due *peer = find_peer(x, node);
     struct engine *e = x->e;
     uint64_t soon = engine_now(e) + SOON_US + random_u64(&e->ports.random) % SOON_US;
-    if (peer == NULL || peer->due_us <= soon || e->cfg.exchange_us == 0)
+    bool wanted = e->cfg.exchange_us != 0 || catchup_under_way(e->catchup);
+    if (peer == NULL || peer->due_us <= soon || !wanted)
         return;
     peer->due_us = soon;
     arm(x);
+}
+
+void exchanges_hasten_all(struct exchanges *x)
+{
+    review_peers(x);
+    for (uint32_t i = 0; i < x->n_peers; i++)
+        x->peers[i].due_us = engine_now(x->e);
+    if (x->e->serving)
+        arm(x);
 }
 
 /* ---- life -------------------------------------------------------------------------------- */
@@ -352,8 +409,10 @@ void exchanges_free(struct exchanges *x)
 
 void exchanges_start(struct exchanges *x)
 {
-    if (x->e->cfg.exchange_us == 0)
-        return;
-    review_peers(x);
-    arm(x);
+    if (catchup_under_way(x->e->catchup)) {
+        exchanges_hasten_all(x);
+    } else if (x->e->cfg.exchange_us != 0) {
+        review_peers(x);
+        arm(x);
+    }
 }

@@ -12,5 +12,7 @@ void exchanges_free(struct exchanges *x);
 void exchanges_start(struct exchanges *x);
 /* The peer may have missed something: it is next. */
 void exchanges_hasten(struct exchanges *x, uint64_t node);
+/* This node may have lost something: all of them are next, at once (catchup.h). */
+void exchanges_hasten_all(struct exchanges *x);
 
 #endif

@@ -12,8 +12,6 @@
 #include "engine/leaf_rows.h"
 #include "model/wire.h"
 
-#define REPLY_BYTES (1u << 20) /* rows beyond are left for the next time */
-
 struct answer {
     struct background background; /* first */
     struct engine *e;
@@ -186,7 +184,7 @@ static void compare(struct answer *a)
         bool known = i < n && theirs[i].slot == own->slot;
         bool equal = known && theirs[i].hash == own->hash.a;
         i += known;
-        if (!equal && a->page.rows.len < REPLY_BYTES)
+        if (!equal && a->page.rows.len < TREE_LEAVES_REPLY_BYTES)
             tree_leaves_page_row(&a->page, own->kind, own->key, &own->object);
     }
     for (; i < n; i++)

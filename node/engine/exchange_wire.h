@@ -8,10 +8,11 @@
 #include "engine/tree.h"
 
 enum {
-    TREE_ROOTS_MAX = 1024, /* partitions in a message */
-    TREE_NODES_MAX = 64,   /* nodes in a message */
-    TREE_LEAVES_MAX = 16,  /* leaves in a message */
-    TREE_ROWS_MAX = 65536, /* rows in a message */
+    TREE_ROOTS_MAX = 1024,             /* partitions in a message */
+    TREE_NODES_MAX = 64,               /* nodes in a message */
+    TREE_LEAVES_MAX = 16,              /* leaves in a message */
+    TREE_LEAVES_REPLY_BYTES = 1 << 20, /* of rows in an answer; those beyond wait for the next */
+    TREE_ROWS_MAX = 65536,             /* rows in a message */
 };
 
 /* What all three requests open with: trees are comparable only under one ring and one N. */

@@ -163,7 +163,7 @@ static void answer(struct gather *g, int status)
 {
     uint64_t current[READ_QUORUM_NODES];
     struct gather_result result = {.status = status,
-                                   .answered = g->quorum.n,
+                                   .answered = status == DYN_OK ? g->quorum.n : g->quorum.n_votes,
                                    .needed = g->p.quorum.r,
                                    .object = &g->quorum.merged,
                                    .implicit_dir =
@@ -235,7 +235,7 @@ static void on_deadline(struct timer *t, void *arg)
     struct gather *g = arg;
     assert(g->state == ASKING || g->state == LEARNING || g->state == FETCHING);
     view_wait_cancel(&g->learn);
-    answer(g, g->quorum.n < g->p.quorum.r ? DYN_ERR_NO_QUORUM : DYN_ERR_TIMEOUT);
+    answer(g, g->quorum.n_votes < g->p.quorum.r ? DYN_ERR_NO_QUORUM : DYN_ERR_TIMEOUT);
 }
 
 /* ---- values ------------------------------------------------------------------------------ */
@@ -248,6 +248,7 @@ static void load_list(struct gather *g)
     g->n_list =
         ring_preference_list(ring, p, g->p.quorum.n, g->list, sizeof(g->list) / sizeof(g->list[0]));
     g->next_standin = g->voters = ring_voters(ring, p, g->p.quorum.n);
+    g->quorum.all = g->voters;
 }
 
 static void ask_again(struct gather *g)
@@ -377,7 +378,7 @@ static int why_incomplete(const struct gather *g)
         primaries += g->quorum.copies[i].primary;
     if (g->p.present && primaries == g->p.quorum.n)
         return DYN_ERR_NOT_FOUND;
-    return g->p.present || g->quorum.n < g->p.quorum.r ? DYN_ERR_NO_QUORUM : DYN_ERR_TIMEOUT;
+    return g->p.present || g->quorum.n_votes < g->p.quorum.r ? DYN_ERR_NO_QUORUM : DYN_ERR_TIMEOUT;
 }
 
 static void check(struct gather *g)
@@ -395,6 +396,8 @@ static void check(struct gather *g)
     /* R may have answered without having seen what the reader has (E22) */
     while (!complete(g) && g->n_active == 0 && g->refused_by == 0 && standins_left(g))
         ask_standin_quietly(g);
+    if (!complete(g) && g->n_active == 0 && g->refused_by == 0)
+        g->quorum.last_resort = g->p.quorum.sloppy;
     if (!complete(g)) {
         if (g->n_active == 0 && !learns(g))
             answer(g, why_incomplete(g));
@@ -444,14 +447,15 @@ static void ask_ended(struct ask *a, int err)
     check(g);
 }
 
-static void take_copy(struct ask *a, struct object *object, bool implicit_dir, int64_t mtime)
+static void take_copy(struct ask *a, struct object *object, bool votes, bool implicit_dir,
+                      int64_t mtime)
 {
     struct gather *g = a->g;
     if (implicit_dir)
         g->implicit_dir = true;
     if (mtime > g->dir_mtime_ns)
         g->dir_mtime_ns = mtime;
-    read_quorum_add(&g->quorum, a->node, a->primary, object);
+    read_quorum_add(&g->quorum, a->node, a->primary, votes, object);
 }
 
 static void on_reply(struct rpc_call *call, int err, struct slice body)
@@ -463,7 +467,7 @@ static void on_reply(struct rpc_call *call, int err, struct slice body)
     if (err == DYN_OK) {
         err = reply.status;
         if (err == DYN_OK)
-            take_copy(a, &reply.object, reply.implicit_dir, reply.dir_mtime_ns);
+            take_copy(a, &reply.object, !reply.voteless, reply.implicit_dir, reply.dir_mtime_ns);
         peer_get_reply_release(&reply);
     }
     ask_ended(a, err);
@@ -473,7 +477,8 @@ static void on_read(struct replica_read *r, int err)
 {
     struct ask *a = r->arg;
     if (err == DYN_OK)
-        take_copy(a, &r->object, r->implicit_dir, r->dir_mtime_ns);
+        take_copy(a, &r->object, engine_votes(a->g->e, a->g->p.key, ROLE_OBJECT), r->implicit_dir,
+                  r->dir_mtime_ns);
     replica_read_release(r);
     ask_ended(a, err);
 }

@@ -14,14 +14,17 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/catchup.h"
 #include "engine/peer_wire.h"
 #include "engine/view.h"
 
 #define STARTS_ROW "starts"
 #define PLAN_ROW "plan"
+#define BOOTS_ROW "boots"
 #define GOSSIP_TIMEOUT_US 2000000u
 #define CALLS_MAX 4u
-#define SEED_ROUNDS 10u /* one round in so many goes to a seed */
+#define SEED_ROUNDS 10u      /* one round in so many goes to a seed */
+#define UNCONFIRMED_SHARE 8u /* rounds are that many times quicker after a start */
 #define FORMAT 1
 
 struct chat {
@@ -169,6 +172,37 @@ static void on_starts(struct store_get *req, int err, struct slice value)
         g->loaded(g->loaded_arg, err);
 }
 
+/* The starts of others that this node has heard of: it may be the only one that knows. */
+static void on_boots(struct store_get *req, int err, struct slice value)
+{
+    struct gossip *g = req->arg;
+    struct engine *e = g->e;
+    if (err == DYN_OK) {
+        struct reader r = reader_of(value);
+        rumours_boots_decode(&r, &e->rumours);
+        err = reader_done(&r) ? DYN_OK : DYN_ERR_CORRUPT;
+    }
+    if (err != DYN_OK && err != DYN_ERR_NOT_FOUND) {
+        g->loaded(g->loaded_arg, err);
+        return;
+    }
+    g->get = (struct store_get){
+        .family = STORE_LOCAL, .key = slice_str(STARTS_ROW), .done = on_starts, .arg = g};
+    e->ports.store.get(e->ports.store.ctx, &g->get);
+}
+
+static void write_boots(struct gossip *g)
+{
+    struct store_port *store = &g->e->ports.store;
+    struct store_batch b = STORE_BATCH_EMPTY;
+    struct buf row = BUF_EMPTY;
+    rumours_boots_encode(&g->e->rumours, &row);
+    store_batch_put(&b, STORE_LOCAL, slice_str(BOOTS_ROW), buf_slice(&row));
+    (void)store->write(store->ctx, &b, STORE_BUFFERED, NULL); /* others most likely know as well */
+    store_batch_release(&b);
+    buf_release(&row);
+}
+
 static void on_plan(struct store_get *req, int err, struct slice value)
 {
     struct gossip *g = req->arg;
@@ -187,7 +221,7 @@ static void on_plan(struct store_get *req, int err, struct slice value)
         return;
     }
     g->get = (struct store_get){
-        .family = STORE_LOCAL, .key = slice_str(STARTS_ROW), .done = on_starts, .arg = g};
+        .family = STORE_LOCAL, .key = slice_str(BOOTS_ROW), .done = on_boots, .arg = g};
     e->ports.store.get(e->ports.store.ctx, &g->get);
 }
 
@@ -213,6 +247,8 @@ static void outlive(struct gossip *g)
 {
     struct engine *e = g->e;
     g->doubled = false;
+    if (!g->raised) /* noted before the count is: a crash must not leave the count alone */
+        catchup_begin(e->catchup);
     count_start(g, rumours_boot(&e->rumours, e->cfg.node)->count + 1);
     if (g->raised) {
         gossip_hurry(g);
@@ -279,11 +315,14 @@ void gossip_take(struct gossip *g, const struct rumours *theirs)
 {
     struct engine *e = g->e;
     g->digest_known = false;
-    rumours_join_boots(&e->rumours, theirs, hear_of_start, g);
+    if (rumours_join_boots(&e->rumours, theirs, hear_of_start, g))
+        write_boots(g);
     if (rumours_join_plan(&e->rumours, theirs))
         write_plan(g, NULL); /* others have it too: it need not be synced */
     if (g->doubled)
         outlive(g);
+    else
+        catchup_confirmed(e->catchup);
 }
 
 /* ---- rounds ------------------------------------------------------------------------------ */
@@ -382,6 +421,8 @@ static void on_tick(struct timer *t, void *arg)
     struct gossip *g = arg;
     struct engine *e = g->e;
     uint64_t every = e->cfg.gossip_us, peer = random_peer(g);
+    if (!catchup_is_confirmed(e->catchup))
+        every /= UNCONFIRMED_SHARE;
     timer_set(e->ports.timers, t,
               engine_now(e) + every - every / 8 + random_u64(&e->ports.random) % (every / 4 + 1));
     if (g->rounds++ % SEED_ROUNDS == 0 || peer == 0)
@@ -397,7 +438,8 @@ void gossip_start(struct gossip *g)
         e->ports.net.set_address(e->ports.net.ctx, 1 + i, e->cfg.seeds[i]);
     if (e->cfg.gossip_us != 0) {
         uint64_t first = random_u64(&e->ports.random) % (e->cfg.gossip_us + 1);
-        timer_set(e->ports.timers, &g->tick, engine_now(e) + first);
+        timer_set(e->ports.timers, &g->tick, engine_now(e) + first / UNCONFIRMED_SHARE);
+        gossip_hurry(g); /* until others have said how often it has started it has no vote */
     }
 }
 

@@ -130,11 +130,17 @@ static void serve_put(struct serving *s)
 
 /* ---- get --------------------------------------------------------------------------------- */
 
+static unsigned role_of(bool entry)
+{
+    return entry ? ROLE_ENTRY : ROLE_OBJECT;
+}
+
 static void reply_get(struct serving *s, int status)
 {
     struct peer_get_reply m = {.status = status};
     if (status == DYN_OK) {
         m.implicit_dir = s->read.implicit_dir;
+        m.voteless = !engine_votes(s->e, s->get.key, role_of(s->get.entry));
         m.dir_mtime_ns = s->read.dir_mtime_ns;
         m.object = s->read.object;
     }
@@ -148,11 +154,6 @@ static void reply_get(struct serving *s, int status)
 static void on_get(struct replica_read *r, int err)
 {
     reply_get(r->arg, err);
-}
-
-static unsigned role_of(bool entry)
-{
-    return entry ? ROLE_ENTRY : ROLE_OBJECT;
 }
 
 static void serve_get(struct serving *s)
@@ -197,7 +198,7 @@ static void serve_list(struct serving *s)
     if (err != DYN_OK) {
         struct peer_list_page page;
         peer_list_page_begin(&page);
-        peer_list_page_end(&page, err, false, 0);
+        peer_list_page_end(&page, &(struct peer_list_end){.status = err});
         on_page(s, &page.body);
         return;
     }

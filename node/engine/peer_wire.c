@@ -220,7 +220,7 @@ void peer_get_reply_encode(const struct peer_get_reply *m, struct buf *out)
 {
     begin(out);
     put_status(out, m->status);
-    buf_put_u8(out, m->implicit_dir);
+    buf_put_u8(out, (uint8_t)(m->implicit_dir | m->voteless << 1));
     buf_put_u64(out, (uint64_t)m->dir_mtime_ns);
     object_encode(&m->object, out);
     object_values_encode(&m->object, out);
@@ -231,7 +231,9 @@ int peer_get_reply_decode(struct slice body, struct peer_get_reply *m)
     struct reader r = open_body(body);
     struct peer_get_reply t = {.object = OBJECT_EMPTY};
     t.status = read_status(&r);
-    t.implicit_dir = read_u8(&r) != 0;
+    uint8_t flags = read_u8(&r);
+    t.implicit_dir = flags & 1;
+    t.voteless = flags & 2;
     t.dir_mtime_ns = (int64_t)read_u64(&r);
     object_decode(&r, &t.object);
     object_values_decode(&r, &t.object);
@@ -294,13 +296,13 @@ void peer_list_page_row(struct peer_list_page *p, struct slice name, const struc
     p->rows++;
 }
 
-void peer_list_page_end(struct peer_list_page *p, int status, bool more, int64_t dir_mtime_ns)
+void peer_list_page_end(struct peer_list_page *p, const struct peer_list_end *end)
 {
     struct buf head = BUF_EMPTY;
     begin(&head);
-    put_status(&head, status);
-    buf_put_u8(&head, more);
-    buf_put_u64(&head, (uint64_t)dir_mtime_ns);
+    put_status(&head, end->status);
+    buf_put_u8(&head, (uint8_t)(end->more | end->voteless << 1));
+    buf_put_u64(&head, (uint64_t)end->dir_mtime_ns);
     buf_put_u32(&head, p->rows);
     memcpy(p->body.data, head.data, PAGE_HEADER);
     buf_release(&head);
@@ -324,7 +326,9 @@ int peer_list_reply_decode(struct slice body, struct peer_list_reply *m)
     struct reader r = open_body(body);
     struct peer_list_reply t = {0};
     t.status = read_status(&r);
-    t.more = read_u8(&r) != 0;
+    uint8_t flags = read_u8(&r);
+    t.more = flags & 1;
+    t.voteless = flags & 2;
     t.dir_mtime_ns = (int64_t)read_u64(&r);
     uint32_t rows = read_u32(&r);
     if (rows > LIST_ROWS_MAX)

@@ -51,6 +51,7 @@ void peer_get_release(struct peer_get *m);
 struct peer_get_reply {
     int status;
     bool implicit_dir;
+    bool voteless; /* merged, but it does not count towards R (engine/catchup.h) */
     int64_t dir_mtime_ns;
     struct object object;
 };
@@ -75,11 +76,16 @@ struct peer_list_page {
 };
 void peer_list_page_begin(struct peer_list_page *p);
 void peer_list_page_row(struct peer_list_page *p, struct slice name, const struct object *entry);
-void peer_list_page_end(struct peer_list_page *p, int status, bool more, int64_t dir_mtime_ns);
+struct peer_list_end {
+    int status;
+    bool more, voteless; /* voteless: as in struct peer_get_reply */
+    int64_t dir_mtime_ns;
+};
+void peer_list_page_end(struct peer_list_page *p, const struct peer_list_end *end);
 
 struct peer_list_reply {
     int status;
-    bool more;
+    bool more, voteless;
     int64_t dir_mtime_ns;
     struct list_entry *entries; /* by name, strictly ascending */
     uint32_t n;

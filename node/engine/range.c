@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/catchup.h"
 #include "engine/peer_wire.h"
 #include "engine/view.h"
 
@@ -254,7 +255,7 @@ static int check_range(const struct giving *g)
         return DYN_ERR_INVALID;
     if (history_epoch_equal(&g->q.ring, ring_epoch(e->ring)) ||
         g->q.fence == ring_fence(e->ring, g->q.partition))
-        return DYN_OK;
+        return catchup_votes(e->catchup, g->q.partition) ? DYN_OK : DYN_ERR_OVERLOAD;
     return DYN_ERR_REFUSED;
 }
 

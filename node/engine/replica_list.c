@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/catchup.h"
 
 #define PAGE_BYTES_MAX (4u << 20)
 
@@ -18,6 +19,7 @@ struct list_read {
     struct store_get get;
     struct peer_list_page page;
     int64_t dir_mtime_ns;
+    bool voteless;
     bool bad; /* a row that this node cannot read: its page would hide a name */
     void (*done)(void *arg, struct buf *body);
     void *arg;
@@ -40,7 +42,9 @@ static void abandon(struct background *b)
 
 static void finish(struct list_read *l, int err, bool more)
 {
-    peer_list_page_end(&l->page, err, more, l->dir_mtime_ns);
+    const struct peer_list_end end = {
+        .status = err, .more = more, .voteless = l->voteless, .dir_mtime_ns = l->dir_mtime_ns};
+    peer_list_page_end(&l->page, &end);
     struct buf body = buf_take(&l->page.body);
     void (*done)(void *arg, struct buf *b) = l->done;
     void *arg = l->arg;
@@ -96,6 +100,7 @@ void replica_list(struct engine *e, struct slice dir, struct slice after, uint32
     l->e = e;
     l->done = done;
     l->arg = arg;
+    l->voteless = !catchup_votes(e->catchup, at.partition);
     background_add(e, &l->background, abandon);
     peer_list_page_begin(&l->page);
     row_entry_prefix(&at, dir, &l->prefix);

@@ -16,6 +16,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/catchup.h"
 #include "engine/debts.h"
 #include "engine/delivery.h"
 #include "model/key.h"
@@ -581,6 +582,12 @@ static bool owns(const struct ring *ring, uint32_t p, uint32_t n, uint64_t node)
     uint32_t voters = ring_voters(ring, p, n);
     ring_preference_list(ring, p, n, nodes, n);
     return in_row(nodes, voters, node) || in_row(other, ring_other_row(ring, p, n, other), node);
+}
+
+bool engine_votes(const struct engine *e, struct slice key, unsigned role)
+{
+    struct slice at = role == ROLE_ENTRY ? key_parent(key) : key;
+    return catchup_votes(e->catchup, ring_partition_of(e->ring, at));
 }
 
 unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, uint32_t n)

@@ -138,7 +138,7 @@ void sim_node_start(struct sim_node *node)
     node->engine = engine_new(&cfg, &ports, c->ring);
     struct net_events events = engine_events(node->engine);
     sim_net_attach(c->net, node->index, node->id, &events);
-    engine_start(node->engine, clean, node_ready, node);
+    engine_start(node->engine, sim_disk_lost_tail(node->disk), node_ready, node);
 }
 
 /* The process is gone, whatever it was doing. */

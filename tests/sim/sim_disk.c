@@ -91,6 +91,8 @@ void sim_disk_crash(struct sim_disk *d, enum sim_crash how)
         keep = sim_random_chance(&d->random, 600)
                    ? 0
                    : (uint32_t)sim_random_below(&d->random, (uint64_t)unsynced + 1);
+    if (how == CRASH_TAIL)
+        keep = 0;
     sim_event(d->world, "disk crash", d->index, unsynced, keep, slice_of(NULL, 0));
     sim_log(d->world, "disk  %u keeps %u of %u unsynced batches", d->index, keep, unsynced);
     timer_cancel(&d->world->timers, &d->timer);
@@ -104,6 +106,11 @@ void sim_disk_stop(struct sim_disk *d)
         ;
     timer_cancel(&d->world->timers, &d->timer);
     store_memory_stop(d->memory);
+}
+
+bool sim_disk_lost_tail(const struct sim_disk *d)
+{
+    return store_memory_lost_tail(d->memory);
 }
 
 bool sim_disk_clean(struct sim_disk *d)

@@ -11,6 +11,7 @@
 
 enum sim_crash {
     CRASH_KILL,  /* kill -9: what was handed over stays, also unsynced */
+    CRASH_TAIL,  /* the power goes, and all that no sync covers with it */
     CRASH_POWER, /* of what no sync covers, any beginning may stay, mostly nothing */
 };
 
@@ -27,8 +28,10 @@ struct store_port sim_disk_port(struct sim_disk *d);
 void sim_disk_pace(struct sim_disk *d, uint64_t up_to_us);
 /* Forgets what is in flight: no callback of before runs. What failed works again. */
 void sim_disk_crash(struct sim_disk *d, enum sim_crash how);
-void sim_disk_stop(struct sim_disk *d);            /* cleanly: all synced and marked */
-bool sim_disk_clean(struct sim_disk *d);           /* was the last stop? Asked once a start */
+void sim_disk_stop(struct sim_disk *d); /* cleanly: all synced and marked */
+bool sim_disk_clean(struct sim_disk *d);
+bool sim_disk_lost_tail(const struct sim_disk *d);
+/* the last crash took unsynced writes along */    /* was the last stop? Asked once a start */
 void sim_disk_break(struct sim_disk *d);           /* the next write fails, and all after it */
 void sim_disk_fill(struct sim_disk *d, bool full); /* no more than what is there now fits on it */
 /* Some value goes bad, if `may` agrees on its row. */

@@ -240,7 +240,7 @@ void played_restart(struct played_cluster *c, uint32_t index)
     n->engine = engine_new(&c->cfg, &p, c->ring);
     n->up = true;
     n->life++;
-    engine_start(n->engine, store_memory_was_clean(n->store), on_ready, &ready);
+    engine_start(n->engine, store_memory_lost_tail(n->store), on_ready, &ready);
     while (ready == 1 && step(c, c->now_us + 1000000))
         ;
     assert(ready == DYN_OK);
@@ -262,6 +262,18 @@ void played_replace_disk(struct played_cluster *c, uint32_t index)
     played_crash(c, index, true);
     store_memory_free(c->nodes[index].store);
     c->nodes[index].store = store_memory_new(&host);
+}
+
+/* All have heard how often they have started (engine/catchup.h). */
+static bool all_vote(const struct played_cluster *c)
+{
+    for (uint32_t i = 0; i < c->n; i++) {
+        struct engine_moves m;
+        engine_moves(c->nodes[i].engine, &m);
+        if (m.voteless > 0)
+            return false;
+    }
+    return true;
 }
 
 struct played_cluster *played_cluster_new(uint32_t n_nodes, uint32_t n, uint32_t r, uint32_t w)
@@ -297,6 +309,8 @@ struct played_cluster *played_cluster_new(uint32_t n_nodes, uint32_t n, uint32_t
         c->nodes[i].store = store_memory_new(&host);
         played_restart(c, i);
     }
+    while (!all_vote(c))
+        played_run(c, 10000);
     return c;
 }
 

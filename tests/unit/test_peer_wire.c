@@ -182,7 +182,8 @@ static void test_a_page_is_in_order_and_says_whether_there_is_more(void **state)
     peer_list_page_begin(&page);
     peer_list_page_row(&page, slice_str("a"), &o);
     peer_list_page_row(&page, slice_str("b"), &o);
-    peer_list_page_end(&page, DYN_OK, true, 77);
+    peer_list_page_end(&page,
+                       &(struct peer_list_end){.more = true, .voteless = true, .dir_mtime_ns = 77});
     assert_int_equal(peer_list_reply_decode(buf_slice(&page.body), &reply), DYN_OK);
     assert_int_equal(reply.n, 2);
     assert_true(reply.more);
@@ -193,7 +194,7 @@ static void test_a_page_is_in_order_and_says_whether_there_is_more(void **state)
     peer_list_page_begin(&page);
     peer_list_page_row(&page, slice_str("b"), &o);
     peer_list_page_row(&page, slice_str("a"), &o); /* a merge relies on the order */
-    peer_list_page_end(&page, DYN_OK, false, 0);
+    peer_list_page_end(&page, &(struct peer_list_end){.status = DYN_OK});
     assert_int_equal(decode_list_reply(buf_slice(&page.body)), DYN_ERR_PROTOCOL);
     buf_release(&page.body);
     object_release(&o);

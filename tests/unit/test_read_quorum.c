@@ -27,9 +27,9 @@ static void test_r_copies_complete_it_and_the_merge_holds_them_all(void **state)
     read_quorum_init(&q, 2, NULL);
     copy_with(&a, 1, 1, "one");
     copy_with(&b, 2, 1, "two");
-    read_quorum_add(&q, 10, true, &a);
+    read_quorum_add(&q, 10, true, true, &a);
     assert_false(read_quorum_complete(&q));
-    read_quorum_add(&q, 11, true, &b);
+    read_quorum_add(&q, 11, true, true, &b);
     assert_true(read_quorum_complete(&q));
     assert_int_equal(object_live_count(&q.merged), 2);
     assert_int_equal(read_quorum_stale(&q), 2);
@@ -44,8 +44,8 @@ static void test_a_node_counts_once(void **state)
     read_quorum_init(&q, 2, NULL);
     copy_with(&a, 1, 1, "one");
     copy_with(&again, 1, 1, "one");
-    read_quorum_add(&q, 10, true, &a);
-    read_quorum_add(&q, 10, true, &again);
+    read_quorum_add(&q, 10, true, true, &a);
+    read_quorum_add(&q, 10, true, true, &again);
     assert_true(read_quorum_answered(&q, 10));
     assert_false(read_quorum_complete(&q));
     read_quorum_release(&q);
@@ -61,10 +61,10 @@ static void test_copies_that_have_not_seen_what_the_reader_has_complete_nothing(
     clock_advance(&at_least.clock, &seen, 0);
     read_quorum_init(&q, 1, &at_least);
     copy_with(&a, 1, 1, "older");
-    read_quorum_add(&q, 10, true, &a);
+    read_quorum_add(&q, 10, true, true, &a);
     assert_false(read_quorum_complete(&q));
     copy_with(&b, 1, 2, "what the reader wrote");
-    read_quorum_add(&q, 11, true, &b);
+    read_quorum_add(&q, 11, true, true, &b);
     assert_true(read_quorum_complete(&q));
     read_quorum_release(&q);
 }
@@ -76,8 +76,8 @@ static void test_who_was_behind_is_told_from_who_was_not(void **state)
     struct object current, behind = OBJECT_EMPTY;
     read_quorum_init(&q, 2, NULL);
     copy_with(&current, 1, 1, "v");
-    read_quorum_add(&q, 10, true, &current);
-    read_quorum_add(&q, 11, true, &behind);
+    read_quorum_add(&q, 10, true, true, &current);
+    read_quorum_add(&q, 11, true, true, &behind);
     assert_true(read_quorum_current(&q, 10));
     assert_false(read_quorum_current(&q, 11));
     assert_int_equal(read_quorum_stale(&q), 1);
@@ -94,8 +94,8 @@ static void test_a_wanted_value_that_nobody_sent_is_missed(void **state)
     copy_with(&a, 1, 1, "old"); /* loaded */
     copy_with(&b, 2, 7, "new"); /* newest, not loaded */
     unload(&b);
-    read_quorum_add(&q, 10, true, &a);
-    read_quorum_add(&q, 11, true, &b);
+    read_quorum_add(&q, 10, true, true, &a);
+    read_quorum_add(&q, 11, true, true, &b);
     assert_int_equal(read_quorum_missing(&q, VALUE_NONE, NULL, &missing), DYN_ERR_NOT_FOUND);
     assert_int_equal(read_quorum_missing(&q, VALUE_NEWEST, NULL, &missing), DYN_OK);
     assert_true(dot_equal(&missing, &new));

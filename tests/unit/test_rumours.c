@@ -36,13 +36,19 @@ static void test_the_later_start_of_a_node_wins(void **state)
 static void test_two_processes_with_one_count_see_each_other(void **state)
 {
     (void)state;
-    struct rumours a = with_boot(7, 3, 100), b = with_boot(7, 3, 200);
+    struct rumours a = with_boot(7, 3, 100), b = with_boot(7, 3, 200), c = with_boot(7, 3, 100);
     struct boot told = {0};
     assert_true(rumours_join_boots(&a, &b, remember, &told));
     assert_int_equal(told.incarnation, 200);
-    assert_false(rumours_join_boots(&b, &a, NULL, NULL)); /* one of the two says it to both */
+    assert_int_equal(rumours_boot(&a, 7)->count, 4);          /* so neither is the last any more */
+    assert_true(rumours_join_boots(&b, &c, remember, &told)); /* and the other way round */
+    assert_int_equal(told.incarnation, 100);
+    assert_int_equal(rumours_boot(&b, 7)->count, 4);
+    assert_false(rumours_join_boots(&b, &a, NULL, NULL));
+    assert_false(rumours_join_boots(&b, &c, NULL, NULL));
     rumours_release(&a);
     rumours_release(&b);
+    rumours_release(&c);
 }
 
 static void test_the_later_plan_wins(void **state)

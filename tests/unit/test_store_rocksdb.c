@@ -136,8 +136,9 @@ static void test_a_clean_stop_is_known_by_the_next_start(void **state)
     subject_close(&s);
 }
 
-/* Runs a process that puts rows 0 to n - 1, each synced, and is killed with the store open. */
-static void put_and_die(struct subject *s, int n)
+/* Runs a process that puts rows 0 to n - 1, each synced, and is killed with the store open. noted:
+ * its engine has taken care of how the run before ended. */
+static void put_and_die(struct subject *s, int n, bool noted)
 {
     pid_t pid;
     int status;
@@ -149,6 +150,8 @@ static void put_and_die(struct subject *s, int n)
         char *message = NULL;
         if (reopen(s, 0, 0, &message) != DYN_OK)
             _exit(1);
+        if (noted && store_rocksdb_tail_noted(s->rocksdb, &message) != DYN_OK)
+            _exit(3);
         for (int i = 0; i < n; i++) {
             struct store_batch b = STORE_BATCH_EMPTY;
             char value[1000];
@@ -164,14 +167,26 @@ static void put_and_die(struct subject *s, int n)
     assert_true(WIFSIGNALED(status));
 }
 
+static void test_a_kill_takes_nothing_along_that_the_kernel_had(void **state)
+{
+    (void)state;
+    struct subject s;
+    put_and_die(&s, 3, true);
+    accept(&s, 0, 0);
+    assert_false(store_rocksdb_was_clean(s.rocksdb));
+    assert_false(store_rocksdb_lost_tail(s.rocksdb));
+    subject_close(&s);
+}
+
 static void test_after_a_kill_all_rows_are_there_and_the_stop_was_not_clean(void **state)
 {
     (void)state;
     struct subject s;
     struct buf value = BUF_EMPTY;
-    put_and_die(&s, 20);
+    put_and_die(&s, 20, false);
     accept(&s, 0, 0);
     assert_false(store_rocksdb_was_clean(s.rocksdb));
+    assert_true(store_rocksdb_lost_tail(s.rocksdb)); /* under which start that was is not noted */
     assert_true(store_rocksdb_lost(s.rocksdb) == 0);
     for (int i = 0; i < 20; i++)
         assert_int_equal(subject_get(&s, STORE_META, slice_of(&i, sizeof(i)), &value), DYN_OK);
@@ -212,7 +227,7 @@ static void test_synced_rows_behind_a_bad_record_of_the_log_are_missed(void **st
     struct subject s;
     struct buf value = BUF_EMPTY;
     int last = 19;
-    put_and_die(&s, 20);
+    put_and_die(&s, 20, true);
     damage_log(&s);
     accept(&s, 0, 0);
     assert_int_equal(subject_get(&s, STORE_META, slice_of(&last, sizeof(last)), &value),
@@ -349,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_a_newer_format_is_refused),
         cmocka_unit_test(test_a_store_in_use_is_refused),
         cmocka_unit_test(test_a_clean_stop_is_known_by_the_next_start),
+        cmocka_unit_test(test_a_kill_takes_nothing_along_that_the_kernel_had),
         cmocka_unit_test(test_after_a_kill_all_rows_are_there_and_the_stop_was_not_clean),
         cmocka_unit_test(test_synced_rows_behind_a_bad_record_of_the_log_are_missed),
         cmocka_unit_test(test_a_failed_write_stops_all_writing_but_not_reading),

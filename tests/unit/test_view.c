@@ -111,7 +111,7 @@ static void start(uint32_t members)
     };
     w.engine = engine_new(&cfg, &ports, ring);
     w.ready = 1;
-    engine_start(w.engine, true, on_ready, NULL);
+    engine_start(w.engine, false, on_ready, NULL);
     ring_unref(ring);
     history_release(&h);
 }
