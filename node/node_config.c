@@ -15,6 +15,7 @@
 #include "base/mem.h"
 
 #define SCRUB_MAX_MS (366 * 86400 * 1000ull)
+#define REAP_AFTER_MAX_MS (3660 * 86400 * 1000ull)
 #define SECRET_MIN 16
 #define SECRET_MAX 4096
 #define SEEDS_MAX 64
@@ -242,6 +243,10 @@ static int read_limits(struct config *cfg, struct node_config *c, char **message
         (err = us64_or_0(cfg, "background_target", &e->background_target_us, message)) != DYN_OK ||
         (err = us64_or_0(cfg, "exchange", &e->exchange_us, message)) != DYN_OK ||
         (err = us64_up_to(cfg, "scrub", SCRUB_MAX_MS, &e->scrub_us, message)) != DYN_OK ||
+        (err = us64_or_0(cfg, "reap", &e->reap_us, message)) != DYN_OK ||
+        (err = config_get_ms(cfg, "reap_after", 0, REAP_AFTER_MAX_MS, &e->reap_after_ms,
+                             message)) != DYN_OK ||
+        (err = us64(cfg, "message_life", &e->message_life_us, message)) != DYN_OK ||
         (err = u32(cfg, "clock_pairs", 1, 1000, &e->clock_pairs, message)) != DYN_OK ||
         (err = config_get_ms(cfg, "clock_age", 0, UINT64_MAX / 2, &e->clock_age_ms, message)) !=
             DYN_OK ||

@@ -55,6 +55,7 @@ struct list_op {
     uint64_t refused_by; /* somebody whose ring is another one; 0: nobody */
     struct view_wait learn;
     uint32_t learned;
+    uint64_t born_us; /* when the first was asked */
     bool starting, local_busy;
     struct timer deadline, patience, first_check;
 };
@@ -106,6 +107,7 @@ static void repair_entry(struct list_op *op, uint64_t node, struct slice name,
     p->delivery = (struct delivery){.e = op->e,
                                     .key = buf_slice(&p->key),
                                     .object = &p->object,
+                                    .born_us = op->born_us,
                                     .node = node,
                                     .roles = ROLE_ENTRY,
                                     .timeout_us = op->e->cfg.replica_timeout_us,
@@ -485,6 +487,7 @@ void coordinate_list(struct request *r)
     struct list_op *op = mem_new(struct list_op);
     op->e = e;
     op->r = r;
+    op->born_us = engine_now(e);
     op->limit = q->limit == 0 ? LIMIT_DEFAULT : q->limit > LIMIT_MAX ? LIMIT_MAX : q->limit;
     r->coordinator = op;
     r->coordinator_free = op_detach;

@@ -576,6 +576,7 @@ static void on_gathered(void *arg, const struct gather_result *result)
         .e = op->e,
         .key = op->key,
         .object = &op->gathered,
+        .born_us = result->born_us,
         .node = op->e->cfg.node,
         .roles = ROLE_OBJECT | engine_roles(op->e, op->e->cfg.node, op->key, op->r->quorum.n),
         .hint_for = op->is_standin ? first_primary(op->r) : 0,

@@ -19,6 +19,8 @@
 struct hint_ledger;
 struct debt_sweeper;
 struct collector;
+struct reaper;
+struct peer_times;
 struct settings_keeper;
 struct trees;
 struct commit;
@@ -41,6 +43,8 @@ struct engine {
     struct hint_ledger *hints;
     struct debt_sweeper *sweeper;
     struct collector *collector;
+    struct reaper *reaper;
+    struct peer_times *times;
     struct settings_keeper *settings;
     struct admission *admission;
     struct list settling; /* struct settling.link: keys whose conflict is being settled */

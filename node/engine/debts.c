@@ -165,6 +165,7 @@ static void on_object_read(void *arg, const struct gather_result *result)
     }
     struct replication_params p = {.key = it->key,
                                    .object = result->object,
+                                   .born_us = result->born_us,
                                    .roles = ROLE_ENTRY,
                                    .settled = on_entry_spread,
                                    .arg = it};

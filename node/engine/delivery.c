@@ -214,6 +214,7 @@ static void send(struct delivery *d)
                                           .hint_for = d->hint_for,
                                           .owe_entry = d->owe_entry,
                                           .cut = d->cut,
+                                          .born_us = d->born_us,
                                           .heal = d->heal,
                                           .sync = d->sync ? STORE_SYNCED : STORE_BUFFERED,
                                           .done = on_local,
@@ -228,6 +229,7 @@ static void send(struct delivery *d)
                          .hint_for = d->hint_for,
                          .sync = d->sync,
                          .owe_entry = d->owe_entry,
+                         .born = {d->e->boot, d->born_us},
                          .key = d->key,
                          .object = *object};
     if (d->cut != NULL)
@@ -242,6 +244,8 @@ static void send(struct delivery *d)
 void delivery_start(struct delivery *d)
 {
     assert(d->roles != 0);
+    if (d->born_us == 0)
+        d->born_us = engine_now(d->e);
     d->full = OBJECT_EMPTY;
     d->lacking = NULL;
     d->n_lacking = d->sent = 0;

@@ -16,6 +16,7 @@ struct delivery { /* caller-owned; must stay put until done */
     unsigned roles;
     uint64_t hint_for;
     const struct clock *cut; /* see struct replica_write; borrowed until done; may be NULL */
+    uint64_t born_us; /* when `object` was read, by this node's clock (E15); 0: it is new, now */
     bool sync, owe_entry;
     bool heal;                           /* to this node: also fetch what its row lacks already */
     uint64_t holders[READ_QUORUM_NODES]; /* who may have values that this node lacks */

@@ -52,6 +52,7 @@ struct descent {
     /* the rows to repair, in this node's memory */
     struct tree_leaves_reply reply;
     struct buf body; /* what the reply borrows from */
+    uint64_t asked_us;
     uint32_t next_row, next_unknown, n_active;
     struct repair repairs[IN_FLIGHT];
     bool busy[IN_FLIGHT], filling;
@@ -251,8 +252,12 @@ static const struct leaf_row *find_own(const struct descent *d, uint64_t slot)
 /* The next row that differs; false when there is none. */
 static bool next_difference(struct descent *d, struct repair *r)
 {
-    *r = (struct repair){
-        .e = d->e, .node = d->p.node, .young_too = d->p.young_too, .done = on_repaired, .arg = d};
+    *r = (struct repair){.e = d->e,
+                         .node = d->p.node,
+                         .born_us = d->asked_us,
+                         .young_too = d->p.young_too,
+                         .done = on_repaired,
+                         .arg = d};
     if (d->next_row < d->reply.count) {
         struct tree_difference *t = &d->reply.rows[d->next_row++];
         r->kind = t->kind;
@@ -334,6 +339,7 @@ static void ask_leaves(struct descent *d)
     tree_leaves_encode(&m, &body);
     tree_leaves_release(&m);
     d->stage = ASK_LEAVES;
+    d->asked_us = engine_now(d->e);
     ask(d, FRAME_TREE_LEAVES, &body, on_leaves_reply);
 }
 

@@ -20,7 +20,9 @@
 #include "engine/gossip.h"
 #include "engine/hints.h"
 #include "engine/peer_frames.h"
+#include "engine/peer_time.h"
 #include "engine/peer_wire.h"
+#include "engine/reap.h"
 #include "engine/request.h"
 #include "engine/scrub.h"
 #include "engine/slices.h"
@@ -55,6 +57,9 @@ void engine_config_defaults(struct engine_config *c)
         .collect_us = 60000000,
         .collect_lease_ms = UPLOAD_LEASE_S * 1000,
         .collect_grace_ms = UPLOAD_GRACE_S * 1000,
+        .reap_us = 10000000,
+        .reap_after_ms = 15ull * 60 * 1000,
+        .message_life_us = 60000000,
         .requests_max = 4096,
         .background_target_us = 50000,
         .clock_pairs = 10,
@@ -278,6 +283,8 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->hints = hints_new(e);
     e->sweeper = debts_new(e);
     e->collector = collector_new(e);
+    e->times = peer_times_new(e);
+    e->reaper = reaper_new(e);
     e->settings = settings_keeper_new(e);
     struct admission_config admission = admission_config_default();
     admission.target_us = cfg->background_target_us;
@@ -308,6 +315,7 @@ static void start_ended(struct engine *e, int err)
         scrub_start(e->scrub);
         debts_start(e->sweeper);
         collector_start(e->collector);
+        reaper_start(e->reaper);
         settings_keeper_start(e->settings);
         hints_drain(e->hints);
         gossip_start(e->gossip);
@@ -462,8 +470,10 @@ void engine_free(struct engine *e)
     scrub_free(e->scrub);
     catchup_free(e->catchup);
     exchanges_free(e->exchanges);
+    reaper_free(e->reaper);
     slices_free(e->slices);
     trees_free(e->trees);
+    peer_times_free(e->times);
     collector_free(e->collector);
     debts_free(e->sweeper);
     settings_keeper_free(e->settings);
@@ -575,6 +585,7 @@ void engine_stats(const struct engine *e, struct engine_stats *out)
     out->hints_now = hints_total(e->hints);
     out->hints_bytes = hints_bytes(e->hints);
     out->owed_now = debts_now(e->sweeper);
+    reaper_stats(e->reaper, out);
 }
 
 void engine_propose(struct engine *e, const struct member_event *change,

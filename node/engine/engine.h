@@ -44,6 +44,8 @@ enum engine_bug {
     BUG_PAGE_CUT,      /* E21: ends a merged page at the largest last name */
     BUG_UNFENCED_MOVE, /* E10: requests are served whatever ring they were made for */
     BUG_EARLY_FILL,    /* E13: a new owner votes before it has filled */
+    BUG_EARLY_REAP,    /* E15: tombstones go at once, whatever is under way or kept somewhere */
+    BUG_UNSYNCED_VOTE, /* E11: votes for reaping are given from the page cache */
 };
 
 /* What the engine asks of the program around it. All may be NULL. */
@@ -74,9 +76,13 @@ struct engine_config {
     uint64_t owed_sweep_us;     /* how often debts are looked at: 1 s */
     uint64_t collect_us;        /* between rounds that look for chunks nobody names: 60 s */
     uint64_t collect_lease_ms, collect_grace_ms; /* UPLOAD_LEASE_S, UPLOAD_GRACE_S */
-    uint32_t requests_max; /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
-    uint32_t clock_pairs;  /* clocks longer than this are truncated at puts (E4) */
-    uint64_t clock_age_ms; /* of their pairs that are at least this old */
+    uint64_t reap_us;         /* between rounds that reap tombstones: 10 s; 0: none */
+    uint64_t reap_after_ms;   /* a tombstone stays at least so long: 15 min, for mounts remember
+                                 what they have seen for 10 (E22) */
+    uint64_t message_life_us; /* what was read longer ago makes no new row (E15): 60 s */
+    uint32_t requests_max;    /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
+    uint32_t clock_pairs;     /* clocks longer than this are truncated at puts (E4) */
+    uint64_t clock_age_ms;    /* of their pairs that are at least this old */
     uint64_t background_target_us; /* of the foreground's p99, see admission.h; 0: no control */
     uint64_t gossip_us;            /* one round in about so long: 1 s; 0: none */
     const char *const *seeds; /* addresses, borrowed: asked now and then, so that two halves of a
@@ -128,6 +134,11 @@ struct engine_stats {
     uint64_t gossip_sent, gossip_exchanges;
     uint64_t partitions_filled, transfer_rows, transfer_bytes;
     uint64_t direct_gets, told_behind; /* for clients that coordinate by themselves */
+    /* Reaping. Gauges of the last round first: those here, and of those that this node leads. */
+    uint64_t tombstones, tombstones_young, tombstones_prepared;
+    uint64_t reap_blocked_away, reap_blocked_hints, reap_blocked_copies, reap_blocked_moving,
+        reap_blocked_differ;
+    uint64_t reap_prepared, reap_cancelled, reaped, reaped_entries, reap_too_old;
 };
 void engine_stats(const struct engine *e, struct engine_stats *out);
 

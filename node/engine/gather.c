@@ -53,6 +53,7 @@ struct gather {
     struct ask asks[READ_QUORUM_NODES];
     uint32_t n_asks, n_active;
     uint32_t round;
+    uint64_t born_us; /* when the copies at hand were asked for */
     bool implicit_dir, values_asked;
     bool starting; /* no answer may be given now: the caller is not done with g */
     bool fetching;
@@ -140,6 +141,7 @@ static void repair(struct gather *g)
         *d = (struct delivery){.e = e,
                                .key = g->p.key,
                                .object = &g->repair_object,
+                               .born_us = g->born_us,
                                .node = c->node,
                                .roles =
                                    ROLE_OBJECT | engine_roles(e, c->node, g->p.key, g->p.quorum.n),
@@ -169,6 +171,7 @@ static void answer(struct gather *g, int status)
                                    .implicit_dir =
                                        g->implicit_dir && !object_live(&g->quorum.merged),
                                    .dir_mtime_ns = g->dir_mtime_ns,
+                                   .born_us = g->born_us,
                                    .current = current};
     for (uint32_t i = 0; i < g->quorum.n; i++)
         if (read_quorum_current(&g->quorum, g->quorum.copies[i].node))
@@ -560,6 +563,7 @@ static void ask_primaries(struct gather *g)
 {
     struct engine *e = g->e;
     timer_set(e->ports.timers, &g->patience, engine_now(e) + e->cfg.replica_timeout_us);
+    g->born_us = engine_now(e);
     g->starting = true;
     for (uint32_t i = 0; i < g->voters; i++)
         ask(g, g->list[i], true);

@@ -15,6 +15,7 @@ struct gather_result { /* borrowed during done */
     const struct object *object;
     bool implicit_dir;
     int64_t dir_mtime_ns;
+    uint64_t born_us; /* since when it was read: what is told to others is no younger (E15) */
     const uint64_t *current; /* nodes whose copy equals the merge */
     uint32_t n_current;
 };

@@ -500,6 +500,7 @@ static void deliver(struct drain_item *it)
                           .object = &it->read.object,
                           .node = node,
                           .roles = roles,
+                          .born_us = it->began_us,
                           .sync = true, /* E11 */
                           .owe_entry = !replication_same_nodes(e, it->key, ring_n(e->ring)),
                           .timeout_us = e->cfg.replica_timeout_us,

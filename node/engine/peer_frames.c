@@ -14,17 +14,20 @@
 #include "engine/exchange_serve.h"
 #include "engine/gossip.h"
 #include "engine/hints.h"
+#include "engine/peer_time.h"
 #include "engine/range.h"
+#include "engine/reap.h"
 #include "engine/replica_list.h"
 #include "engine/view.h"
 
 struct serving {                  /* one frame being served */
     struct background background; /* first */
     struct engine *e;
-    uint64_t origin, rid;
+    uint64_t origin, from, rid;
     uint8_t type;
     uint64_t began_us;
-    struct buf body; /* what the decoded message borrows from */
+    struct peer_time_wait ageing; /* how old the message is, is being found out */
+    struct buf body;              /* what the decoded message borrows from */
     struct peer_put put;
     struct peer_get get;
     struct dot sync_dot;
@@ -37,6 +40,7 @@ struct serving {                  /* one frame being served */
 static void serving_free(struct serving *s)
 {
     background_end(s->e, &s->background);
+    peer_times_forget(&s->ageing);
     if (s->writing)
         replica_write_release(&s->write);
     if (s->reading)
@@ -100,9 +104,41 @@ static void on_put(struct replica_write *w, int err)
     reply_put(w->arg, err);
 }
 
+static void write_put(struct serving *s, uint64_t born_us)
+{
+    s->write = (struct replica_write){.e = s->e,
+                                      .key = s->put.key,
+                                      .roles = s->put.roles,
+                                      .incoming = &s->put.object,
+                                      .hint_for = s->put.hint_for,
+                                      .owe_entry = s->put.owe_entry,
+                                      .cut = &s->put.cut,
+                                      .born_us = born_us,
+                                      .sync = s->put.sync ? STORE_SYNCED : STORE_BUFFERED,
+                                      .done = on_put,
+                                      .arg = s};
+    s->writing = true;
+    replica_write_start(&s->write);
+}
+
+static void on_age(struct peer_time_wait *w, int err)
+{
+    struct serving *s = w->arg;
+    uint64_t born_us = 0;
+    if (err == DYN_OK && !peer_times_at(s->e->times, s->from, &s->put.born, &born_us))
+        err = DYN_ERR_STALE; /* it is from before the sender's last start */
+    if (err == DYN_OK)
+        err = check_ring(s, &s->put.ring, s->put.fence, s->put.key, s->put.roles);
+    if (err == DYN_OK)
+        write_put(s, born_us);
+    else
+        reply_put(s, err);
+}
+
 static void serve_put(struct serving *s)
 {
     struct engine *e = s->e;
+    uint64_t born_us;
     int err = peer_put_decode(buf_slice(&s->body), &s->put);
     if (err == DYN_OK)
         err = check_ring(s, &s->put.ring, s->put.fence, s->put.key, s->put.roles);
@@ -114,18 +150,16 @@ static void serve_put(struct serving *s)
         reply_put(s, err);
         return;
     }
-    s->write = (struct replica_write){.e = e,
-                                      .key = s->put.key,
-                                      .roles = s->put.roles,
-                                      .incoming = &s->put.object,
-                                      .hint_for = s->put.hint_for,
-                                      .owe_entry = s->put.owe_entry,
-                                      .cut = &s->put.cut,
-                                      .sync = s->put.sync ? STORE_SYNCED : STORE_BUFFERED,
-                                      .done = on_put,
-                                      .arg = s};
-    s->writing = true;
-    replica_write_start(&s->write);
+    if (peer_times_at(e->times, s->from, &s->put.born, &born_us)) {
+        write_put(s, born_us);
+        return;
+    }
+    if (ring_contact(e->ring, s->from) == NULL) {
+        reply_put(s, DYN_ERR_REFUSED); /* it has joined by a history that we have not heard of */
+        return;
+    }
+    s->ageing = (struct peer_time_wait){.done = on_age, .arg = s};
+    peer_times_ask(e->times, s->from, &s->ageing);
 }
 
 /* ---- get --------------------------------------------------------------------------------- */
@@ -215,6 +249,17 @@ static void reply_status(struct serving *s, int status)
     serving_free(s);
 }
 
+static void reply_pong(struct serving *s)
+{
+    struct engine *e = s->e;
+    const struct peer_pong m = {.status = e->serving ? DYN_OK : DYN_ERR_STOPPED,
+                                .now = {e->boot, engine_now(e)}};
+    struct buf body = BUF_EMPTY;
+    peer_pong_encode(&m, &body);
+    reply(e, s->origin, s->rid, s->type, &body);
+    serving_free(s);
+}
+
 static void on_synced(struct store_write *req, int err)
 {
     reply_status(req->arg, err);
@@ -294,6 +339,7 @@ void peer_frame(struct engine *e, uint64_t origin, uint64_t from, uint64_t rid, 
     struct serving *s = mem_new(struct serving);
     s->e = e;
     s->origin = origin;
+    s->from = from;
     s->rid = rid;
     s->type = type;
     s->began_us = engine_now(e);
@@ -331,7 +377,12 @@ void peer_frame(struct engine *e, uint64_t origin, uint64_t from, uint64_t rid, 
         serving_free(s);
         return;
     case FRAME_PING:
-        reply_status(s, e->serving ? DYN_OK : DYN_ERR_STOPPED);
+        reply_pong(s);
+        return;
+    case FRAME_REAP:
+    case FRAME_REAP_CLEAR:
+        reap_serve(e, origin, rid, type, body);
+        serving_free(s);
         return;
     default:
         reply_status(s, DYN_ERR_UNSUPPORTED);

@@ -43,6 +43,18 @@ static void read_ring(struct reader *r, struct history_epoch *e, uint64_t *fence
     *fence = read_u64(r);
 }
 
+static void put_moment(struct buf *out, const struct moment *m)
+{
+    buf_put_u64(out, m->boot);
+    buf_put_u64(out, m->us);
+}
+
+static void read_moment(struct reader *r, struct moment *m)
+{
+    m->boot = read_u64(r);
+    m->us = read_u64(r);
+}
+
 static void put_status(struct buf *out, int status)
 {
     buf_put_u32(out, (uint32_t)status);
@@ -94,6 +106,7 @@ void peer_put_encode(const struct peer_put *m, struct buf *out)
     buf_put_u8(out, (uint8_t)m->roles);
     buf_put_u64(out, m->hint_for);
     buf_put_u8(out, (uint8_t)((m->sync ? PUT_SYNC : 0) | (m->owe_entry ? PUT_OWE : 0)));
+    put_moment(out, &m->born);
     buf_put_bytes(out, m->key);
     object_encode(&m->object, out);
     object_values_encode(&m->object, out);
@@ -110,6 +123,7 @@ int peer_put_decode(struct slice body, struct peer_put *m)
     uint8_t flags = read_u8(&r);
     t.sync = flags & PUT_SYNC;
     t.owe_entry = flags & PUT_OWE;
+    read_moment(&r, &t.born);
     read_key(&r, &t.key);
     if (t.roles == 0 || (t.roles & ~(unsigned)(ROLE_OBJECT | ROLE_ENTRY)) != 0 ||
         ((t.roles & ROLE_ENTRY) && t.key.len == 0))
@@ -391,6 +405,24 @@ int peer_owed_clear_decode(struct slice body, struct peer_owed_clear *m)
     struct peer_owed_clear t;
     read_key(&r, &t.key);
     read_copy(&r, t.state, DIGEST_LEN);
+    int err = closed(&r);
+    if (err == DYN_OK)
+        *m = t;
+    return err;
+}
+
+void peer_pong_encode(const struct peer_pong *m, struct buf *out)
+{
+    begin(out);
+    put_status(out, m->status);
+    put_moment(out, &m->now);
+}
+
+int peer_pong_decode(struct slice body, struct peer_pong *m)
+{
+    struct reader r = open_body(body);
+    struct peer_pong t = {.status = read_status(&r)};
+    read_moment(&r, &t.now);
     int err = closed(&r);
     if (err == DYN_OK)
         *m = t;

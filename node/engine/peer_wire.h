@@ -15,6 +15,7 @@ struct peer_put {
     uint64_t hint_for; /* not 0: the receiver stands in for this node */
     bool sync;         /* acknowledge only what a sync covers */
     bool owe_entry;
+    struct moment born; /* when the sender had the object from where it is kept (E15) */
     struct slice key;
     struct object object; /* with the values that travel */
     struct clock cut;     /* pairs that the put's coordinator cut (E4) */
@@ -109,7 +110,15 @@ struct peer_owed_clear {
 void peer_owed_clear_encode(const struct peer_owed_clear *m, struct buf *out);
 int peer_owed_clear_decode(struct slice body, struct peer_owed_clear *m);
 
-/* A bare status: the reply of FRAME_REPLICA_SYNC and FRAME_PING. */
+/* The reply of FRAME_PING: what the sender's monotonic clock says (peer_time.h). */
+struct peer_pong {
+    int status;
+    struct moment now;
+};
+void peer_pong_encode(const struct peer_pong *m, struct buf *out);
+int peer_pong_decode(struct slice body, struct peer_pong *m);
+
+/* A bare status: the reply of FRAME_REPLICA_SYNC. */
 void peer_status_encode(int status, struct buf *out);
 int peer_status_decode(struct slice body, int *status);
 

@@ -78,6 +78,7 @@ static void deliver(struct repair *r, int stage, uint64_t node, const struct obj
                                     .object = o,
                                     .node = node,
                                     .roles = roles_at(r, node),
+                                    .born_us = r->born_us,
                                     .owe_entry = r->joined && node == e->cfg.node,
                                     .heal = true,
                                     .n_holders = 1,

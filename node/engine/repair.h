@@ -11,6 +11,7 @@ struct repair { /* caller-owned; must stay put until done */
     struct slice key;     /* borrowed until done */
     uint64_t node;        /* the other one */
     struct object theirs; /* taken; absent when it has nothing */
+    uint64_t born_us;     /* when the peer was asked for `theirs` (E15) */
     bool young_too;       /* also what was written a moment ago, and may be on its way */
     void (*done)(struct repair *r, int err); /* may run inside repair_start */
     void *arg;

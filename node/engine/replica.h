@@ -35,6 +35,10 @@ struct replica_write { /* caller-owned; must stay put until done */
     uint32_t n_lost;
     /* The entry becomes `incoming`, nothing joined, if it is in exactly this state (E18). */
     const uint8_t *only_if;
+    /* When `incoming` was read from where it came, at the latest, by this node's monotonic clock;
+     * 0: it is new. What is too old makes no new row: it may have been deleted and reaped since
+     * (E15), DYN_ERR_STALE. */
+    uint64_t born_us;
     /* The new state has been handed to the store: object, parent_dead and the rest are known, the
      * acknowledgement is not. May be NULL; runs before done, without locks. */
     void (*handed)(struct replica_write *w);
@@ -53,7 +57,8 @@ struct replica_write { /* caller-owned; must stay put until done */
     struct place at, at_dir;
     struct slice dir, name;
     struct keylock key_lock, own_dir_lock, parent_lock;
-    struct object stored, entry;   /* as read */
+    struct object stored, entry; /* as read */
+    bool entry_was_there;
     struct tree_hash entry_was;    /* what the entry counted for in its tree */
     struct row_state state, after; /* of the object's row: as read, and what it becomes */
     struct epoch mark;

@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "engine/collect.h"
 #include "engine/hints.h"
+#include "engine/reap.h"
 #include "engine/reconcile.h"
 #include "engine/view.h"
 
@@ -147,6 +148,14 @@ static void follow_cut(struct replica_write *w)
         w->mark = (struct epoch){0, 0};
 }
 
+/* Whatever comes to a tombstone that is about to be reaped, also what it has seen already, says
+ * that something older may be under way: it is prepared no more (E15). */
+static void touch_prepared(struct replica_write *w)
+{
+    w->changed = true; /* the row is written without the mark */
+    w->e->stats.reap_cancelled++;
+}
+
 static void merge_or_mutate(struct replica_write *w)
 {
     w->mark = w->state.mark;
@@ -177,6 +186,8 @@ static void merge_or_mutate(struct replica_write *w)
     }
     if ((w->roles & ROLE_OBJECT) && replica_update_lacks(w))
         w->changed = true;
+    if (w->state.prepared.boot != 0)
+        touch_prepared(w);
     advance(w, READ_ENTRY);
 }
 
@@ -193,9 +204,9 @@ static void replace_entry(struct replica_write *w, const struct object *by)
 static void on_entry(struct store_get *req, int err, struct slice value)
 {
     struct replica_write *w = req->arg;
-    struct epoch none;
+    struct row_state state = ROW_STATE_NONE;
     if (err == DYN_OK)
-        err = object_row_decode(value, &none, &w->entry);
+        err = row_decode(value, &state, &w->entry);
     else if (err == DYN_ERR_NOT_FOUND)
         err = DYN_OK;
     if (err != DYN_OK) {
@@ -207,7 +218,11 @@ static void on_entry(struct store_get *req, int err, struct slice value)
     if (w->cut != NULL)
         clock_join(&projection.clock, w->cut); /* no pair of an entry is ever cut (E4) */
     w->entry_was_live = object_live(&w->entry);
-    w->entry_was = trees_hash(w->e->trees, ROW_ENTRY, w->key, &w->entry, NULL);
+    w->entry_was_there = !object_is_absent(&w->entry);
+    w->entry_was = trees_hash(w->e->trees, ROW_ENTRY, w->key, &w->entry, &state);
+    if (state.prepared.boot != 0)
+        touch_prepared(w);
+    row_state_release(&state);
     if (w->only_if != NULL)
         replace_entry(w, &projection);
     else if (entry_join(&w->entry, &projection))
@@ -375,6 +390,8 @@ static void batch_debts(struct replica_write *w, struct store_batch *b)
         batch_debt(w, b, DEBT_ENTRY, w->at.partition, w->key);
     if ((w->roles & ROLE_OBJECT) && w->changed && object_live(&w->object))
         collect_batch(w->e, b, w->at.partition, w->key);
+    if ((w->roles & ROLE_OBJECT) && w->changed)
+        reap_batch(b, w->at.partition, w->key, &w->object);
     if (w->parent_dead)
         batch_debt(w, b, DEBT_DIR, w->at_dir.partition, w->dir);
     if (w->orphans)
@@ -414,6 +431,15 @@ static enum store_sync effective_sync(const struct replica_write *w)
     return w->e->cfg.bug == BUG_SKIPPED_SYNC ? STORE_BUFFERED : w->sync;
 }
 
+/* Something that was under way for so long would make a row where there is none. */
+static bool is_too_old(const struct replica_write *w)
+{
+    bool object_is_new = (w->roles & ROLE_OBJECT) && object_is_absent(&w->stored);
+    bool entry_is_new = (w->roles & ROLE_ENTRY) && !w->entry_was_there;
+    return w->incoming != NULL && w->changed && (object_is_new || entry_is_new) &&
+           w->born_us != 0 && engine_now(w->e) > w->born_us + w->e->cfg.message_life_us;
+}
+
 static void write_batch(struct replica_write *w)
 {
     struct engine *e = w->e;
@@ -426,6 +452,11 @@ static void write_batch(struct replica_write *w)
     if (w->generation != e->generation && w->fence != fence_now(w) &&
         e->cfg.bug != BUG_UNFENCED_MOVE) {
         finish(w, DYN_ERR_REFUSED); /* it was sent to owners that are none any more (E10) */
+        return;
+    }
+    if (is_too_old(w)) {
+        e->stats.reap_too_old++;
+        finish(w, DYN_ERR_STALE);
         return;
     }
     if (w->changed) {
@@ -611,7 +642,7 @@ void replica_write_start(struct replica_write *w)
     keylock_init(&w->key_lock);
     keylock_init(&w->own_dir_lock);
     keylock_init(&w->parent_lock);
-    w->handing_over = w->acknowledged = false;
+    w->handing_over = w->acknowledged = w->entry_was_there = false;
     w->stage = READ_OBJECT;
     if (keylock_acquire(e->locks, &w->key_lock, LOCK_KEY, w->key, granted, w))
         begin_stage(w);

@@ -253,6 +253,7 @@ static void target_start(struct replication *r, uint64_t node, unsigned roles, u
                                     .roles = roles,
                                     .hint_for = hint_for,
                                     .cut = &r->cut,
+                                    .born_us = r->p.born_us,
                                     .sync = wants_sync(r, roles),
                                     .owe_entry = r->p.owe_entry && (roles & ROLE_OBJECT),
                                     .timeout_us = r->p.quorum.timeout_us,
@@ -479,6 +480,8 @@ struct replication *replication_start(struct engine *e, const struct replication
     r->p = *p;
     r->key = mem_dup(p->key.data, p->key.len);
     r->p.key = slice_of(r->key, p->key.len);
+    if (p->born_us == 0)
+        r->p.born_us = engine_now(e);
     r->object = OBJECT_EMPTY;
     object_copy(&r->object, p->object);
     if (p->owe_entry)
@@ -588,6 +591,11 @@ bool engine_votes(const struct engine *e, struct slice key, unsigned role)
 {
     struct slice at = role == ROLE_ENTRY ? key_parent(key) : key;
     return catchup_votes(e->catchup, ring_partition_of(e->ring, at));
+}
+
+bool engine_owns(const struct engine *e, uint32_t partition)
+{
+    return owns(e->ring, partition, ring_n(e->ring), e->cfg.node);
 }
 
 unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, uint32_t n)

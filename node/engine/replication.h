@@ -12,7 +12,8 @@ struct replication;
 struct replication_params {
     struct slice key; /* copied */
     const struct object
-        *object; /* copied; its loaded values travel at once, others when a replica asks */
+        *object;      /* copied; its loaded values travel at once, others when a replica asks */
+    uint64_t born_us; /* when the object was read (E15); 0: it is new, now */
     const struct clock *cut; /* copied; what this put has cut (E4); may be NULL */
     struct quorum quorum;
     unsigned roles;         /* what to spread: ROLE_OBJECT, ROLE_ENTRY or both */
@@ -54,5 +55,8 @@ uint32_t engine_owners(const struct engine *e, struct slice key, unsigned role, 
 
 /* The roles that a node has for a key as one of the first n, also while it still fills. */
 unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, uint32_t n);
+
+/* Is this node one of those, of a partition? */
+bool engine_owns(const struct engine *e, uint32_t partition);
 
 #endif

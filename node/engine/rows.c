@@ -159,7 +159,8 @@ void row_state_add_lack(struct row_state *s, const struct dot *value_dot)
     s->lacks[s->n_lacks++] = *value_dot;
 }
 
-/* format, mark, object, and only where something is lacking: how many dots, the dots. */
+/* format, mark, object, and only where something is lacking, or it is prepared: how many dots, the
+ * dots; and then, where it is prepared, since when. */
 void row_encode(const struct row_state *s, const struct object *o, struct buf *out)
 {
     buf_put_u8(out, ROW_FORMAT);
@@ -167,11 +168,15 @@ void row_encode(const struct row_state *s, const struct object *o, struct buf *o
     if (s->mark.run != 0)
         buf_put_u64(out, s->mark.boot);
     object_encode(o, out);
-    if (s->n_lacks == 0)
+    if (s->n_lacks == 0 && s->prepared.boot == 0)
         return;
     buf_put_varint(out, s->n_lacks);
     for (uint32_t i = 0; i < s->n_lacks; i++)
         dot_encode(&s->lacks[i], out);
+    if (s->prepared.boot == 0)
+        return;
+    buf_put_u64(out, s->prepared.boot);
+    buf_put_u64(out, s->prepared.us);
 }
 
 int row_decode(struct slice row, struct row_state *s, struct object *o)
@@ -193,6 +198,10 @@ int row_decode(struct slice row, struct row_state *s, struct object *o)
         dot_decode(&r, &lack);
         if (reader_ok(&r))
             row_state_add_lack(&t, &lack);
+    }
+    if (reader_ok(&r) && reader_left(&r) > 0) {
+        t.prepared.boot = read_u64(&r);
+        t.prepared.us = read_u64(&r);
     }
     if (!reader_done(&r)) {
         row_state_release(&t);

@@ -14,6 +14,8 @@
  *                                                                    upload (collect.h)
  *                'm', partition, dir                              -> the same: a directory owed to
  *                                                                    its entries (E16)
+ *                't', partition, key                              -> the same: a tombstone, to be
+ *                                                                    reaped (reap.h)
  *   STORE_LOCAL  "lease"                                          -> first running number not yet
  *                                                                    leased (E2)
  *   STORE_TREE   see tree.h
@@ -25,7 +27,19 @@
 #include "model/ring.h"
 
 enum row_kind { ROW_OBJECT = 'o', ROW_ENTRY = 'e', ROW_DIRSTAT = 'd' };
-enum debt_kind { DEBT_HINT = 'h', DEBT_ENTRY = 'w', DEBT_DIR = 'm', DEBT_UPLOAD = 'c' };
+enum debt_kind {
+    DEBT_HINT = 'h',
+    DEBT_ENTRY = 'w',
+    DEBT_DIR = 'm',
+    DEBT_UPLOAD = 'c',
+    DEBT_DEAD = 't'
+};
+
+/* A point on the monotonic clock of one start of a node: no wall clock decides what is safe. */
+struct moment {
+    uint64_t boot; /* which start; 0: no moment */
+    uint64_t us;
+};
 
 /* Where a key's rows lie; computed once per request. */
 struct place {
@@ -55,8 +69,9 @@ struct row_state {
     struct epoch mark; /* under which it mints; not hashed either (E1) */
     struct dot *lacks; /* value dots that the object names and this node does not hold (E19) */
     uint32_t n_lacks;
+    struct moment prepared; /* when this tombstone was prepared to be reaped (E15) */
 };
-#define ROW_STATE_NONE ((struct row_state){{0, 0}, NULL, 0})
+#define ROW_STATE_NONE ((struct row_state){{0, 0}, NULL, 0, {0, 0}})
 void row_state_release(struct row_state *s);
 bool row_state_lacks(const struct row_state *s, const struct dot *value_dot);
 void row_state_add_lack(struct row_state *s, const struct dot *value_dot);

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "engine/delivery.h"
 #include "engine/entry_check.h"
+#include "engine/reap.h"
 #include "engine/slices.h"
 #include "engine/tree_audit.h"
 
@@ -42,6 +43,7 @@ struct scrub {
     struct store_scan scan;
     bool more, inside, again;
     struct scrub_row rows[SLICE_ROWS];
+    uint64_t read_us; /* when */
     uint32_t n, at;
     /* the row at hand */
     uint32_t next_sibling;
@@ -147,6 +149,7 @@ static void note_bad(struct scrub *s)
                                      .key = buf_slice(&row->key),
                                      .roles = ROLE_OBJECT,
                                      .incoming = &row->object,
+                                     .born_us = s->read_us,
                                      .lost = s->bad,
                                      .n_lost = s->n_bad,
                                      .done = on_noted,
@@ -173,6 +176,7 @@ static void heal(struct scrub *s)
     s->heal = (struct delivery){.e = e,
                                 .key = key,
                                 .object = &row->object,
+                                .born_us = s->read_us,
                                 .node = e->cfg.node,
                                 .roles = ROLE_OBJECT,
                                 .heal = true,
@@ -192,7 +196,9 @@ static void on_index(struct store_get *req, int err, struct slice value)
     struct scrub *s = req->arg;
     struct engine *e = s->e;
     (void)value;
-    if (err == DYN_ERR_NOT_FOUND && e->failed == DYN_OK) {
+    bool counts =
+        s->rows[s->at].state.prepared.boot == 0; /* or is in no tree, about to be reaped */
+    if (err == DYN_ERR_NOT_FOUND && counts && e->failed == DYN_OK) {
         struct store_batch b = STORE_BATCH_EMPTY;
         store_batch_put(&b, STORE_TREE, buf_slice(&s->row), slice_of("", 0));
         e->ports.store.write(e->ports.store.ctx, &b, STORE_BUFFERED, NULL);
@@ -203,9 +209,23 @@ static void on_index(struct store_get *req, int err, struct slice value)
     go_on(s);
 }
 
+/* A tombstone that nothing reminds of, of an earlier release perhaps. If it is none any more, the
+ * reaper finds that out. */
+static void remind(struct scrub *s, const struct scrub_row *row)
+{
+    struct engine *e = s->e;
+    struct store_batch b = STORE_BATCH_EMPTY;
+    if (row->kind == ROW_OBJECT)
+        reap_batch(&b, s->partition, buf_slice(&row->key), &row->object);
+    if (b.count > 0 && e->failed == DYN_OK)
+        (void)!e->ports.store.write(e->ports.store.ctx, &b, STORE_BUFFERED, NULL); /* next round */
+    store_batch_release(&b);
+}
+
 static void look_at_index(struct scrub *s)
 {
     const struct scrub_row *row = &s->rows[s->at];
+    remind(s, row);
     buf_clear(&s->row);
     trees_key_row(s->e->trees, s->partition, row->kind, buf_slice(&row->key), &s->row);
     s->get = (struct store_get){
@@ -302,6 +322,7 @@ static void scan(struct scrub *s)
 {
     struct engine *e = s->e;
     tree_audit_slice(s->audit);
+    s->read_us = engine_now(e);
     buf_clear(&s->cursor);
     buf_put_slice(&s->cursor, tree_audit_cursor(s->audit));
     buf_clear(&s->row);

@@ -63,6 +63,7 @@ struct job {
     struct buf piece; /* what `reply` borrows from */
     struct range_reply reply;
     struct merge *merges;
+    uint64_t asked_us; /* for the piece */
     struct rpc_call call;
     struct view_wait learn;
     struct store_write sync;
@@ -184,6 +185,7 @@ static void ask(struct job *j, uint8_t type, struct range_request *q,
     q->fence = ring_fence(e->ring, j->partition);
     q->partition = j->partition;
     range_request_encode(q, &body);
+    j->asked_us = engine_now(e);
     j->call = (struct rpc_call){.done = done, .arg = j};
     rpc_start(e->rpc, &j->call, j->sources[j->at_source], type, &body, CALL_US);
 }
@@ -308,6 +310,7 @@ static void merge_one(struct job *j, uint32_t i)
         .e = e,
         .key = row->key,
         .object = &row->object,
+        .born_us = j->asked_us,
         .node = e->cfg.node,
         .roles = row->kind == ROW_ENTRY ? ROLE_ENTRY : ROLE_OBJECT,
         .owe_entry =

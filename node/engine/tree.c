@@ -104,7 +104,7 @@ struct tree_hash trees_hash(struct trees *t, enum row_kind kind, struct slice ke
                             const struct object *o, const struct row_state *s)
 {
     struct buf *b = &t->scratch;
-    if (object_is_absent(o))
+    if (object_is_absent(o) || (s != NULL && s->prepared.boot != 0))
         return (struct tree_hash){0, 0};
     buf_clear(b);
     buf_put_u8(b, (uint8_t)kind);

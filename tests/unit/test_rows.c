@@ -117,6 +117,34 @@ static void test_a_debt_comes_back_as_it_was(void **state)
     buf_release(&row);
 }
 
+static void test_a_row_that_is_prepared_says_since_when(void **state)
+{
+    (void)state;
+    struct row_state s = {.mark = {5, 1}, .prepared = {77, 123456}}, back = ROW_STATE_NONE;
+    const struct dot lack = {{1, {2, 3}}, 4};
+    struct object o = OBJECT_EMPTY, o_back = OBJECT_EMPTY;
+    struct buf row = BUF_EMPTY;
+    clock_advance(&o.clock, &lack, 10);
+    for (int i = 0; i < 2; i++) { /* without a value that is lacking, and with one */
+        buf_clear(&row);
+        row_encode(&s, &o, &row);
+        assert_int_equal(row_decode(buf_slice(&row), &back, &o_back), DYN_OK);
+        assert_int_equal(back.prepared.boot, 77);
+        assert_int_equal(back.prepared.us, 123456);
+        assert_int_equal(back.n_lacks, (uint32_t)i);
+        assert_true(object_equal(&o, &o_back));
+        row_state_release(&back);
+        for (size_t cut = 1; cut < 16; cut++)
+            assert_int_equal(row_decode(slice_of(row.data, row.len - cut), &back, &o_back),
+                             DYN_ERR_CORRUPT);
+        row_state_add_lack(&s, &lack);
+    }
+    row_state_release(&s);
+    object_release(&o);
+    object_release(&o_back);
+    buf_release(&row);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,6 +154,7 @@ int main(void)
         cmocka_unit_test(test_a_hints_row_says_what_it_is_for),
         cmocka_unit_test(test_an_objects_row_keeps_its_mark_and_no_cut_of_it_decodes),
         cmocka_unit_test(test_a_debt_comes_back_as_it_was),
+        cmocka_unit_test(test_a_row_that_is_prepared_says_since_when),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
