@@ -70,7 +70,7 @@ static void settle_unsynced(struct store_rocksdb *s, int err)
 
 /* --- syncs ---------------------------------------------------------------------------------- */
 
-static void sync_run(struct store_job *job)
+static void sync_run(struct lane_job *job)
 {
     struct sync_job *sync = container_of(job, struct sync_job, job);
     sync->err = rocks_sync(sync->s->db, &sync->message);
@@ -80,7 +80,7 @@ static void sync_run(struct store_job *job)
 
 static void start_sync(struct store_rocksdb *s);
 
-static void sync_finish(struct store_job *job)
+static void sync_finish(struct lane_job *job)
 {
     struct sync_job *sync = container_of(job, struct sync_job, job);
     struct store_rocksdb *s = sync->s;
@@ -107,7 +107,7 @@ static void start_sync(struct store_rocksdb *s)
     s->sync.running = true;
     s->sync.ticket = s->written;
     s->sync.sequence = rocks_sequence(s->db);
-    store_lanes_submit(s->lanes, LANE_SYNC, &s->sync.job);
+    lanes_submit(s->lanes, LANE_SYNC, &s->sync.job);
 }
 
 /* --- the batches of a turn ------------------------------------------------------------------ */
@@ -207,7 +207,7 @@ static void turn_add(struct store_rocksdb *s, const struct store_batch *batch)
 
 /* Once a second, off the loop: did RocksDB fail in the background? It would go on by itself. And
  * where room is low, what was deleted meanwhile must give its room back. */
-static void check_run(struct store_job *job)
+static void check_run(struct lane_job *job)
 {
     struct check_job *check = container_of(job, struct check_job, job);
     if (check->reclaim) {
@@ -224,7 +224,7 @@ static uint64_t now_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-static void check_finish(struct store_job *job)
+static void check_finish(struct lane_job *job)
 {
     struct check_job *check = container_of(job, struct check_job, job);
     struct store_rocksdb *s = check->s;
@@ -251,7 +251,7 @@ static void start_check(struct store_rocksdb *s)
     }
     s->checked_ms = now;
     s->check.running = true;
-    store_lanes_submit(s->lanes, LANE_UPKEEP, &s->check.job);
+    lanes_submit(s->lanes, LANE_UPKEEP, &s->check.job);
 }
 
 void store_rocksdb_flush_turn(struct store_rocksdb *s)
@@ -265,7 +265,7 @@ void store_rocksdb_flush_turn(struct store_rocksdb *s)
 
 void store_rocksdb_poll(struct store_rocksdb *s)
 {
-    store_lanes_poll(s->lanes);
+    lanes_poll(s->lanes);
     deliver(s);
     start_check(s);
 }
@@ -420,11 +420,11 @@ int store_rocksdb_open(const struct store_rocksdb_config *config, const struct s
     list_init(&s->waiting);
     list_init(&s->unsynced);
     list_init(&s->settled);
-    s->sync.job = (struct store_job){.run = sync_run, .finish = sync_finish};
+    s->sync.job = (struct lane_job){.run = sync_run, .finish = sync_finish};
     s->sync.s = s;
-    s->check.job = (struct store_job){.run = check_run, .finish = check_finish};
+    s->check.job = (struct lane_job){.run = check_run, .finish = check_finish};
     s->check.s = s;
-    s->lanes = store_lanes_new(threads, LANES, host->wake, host->ctx);
+    s->lanes = lanes_new(threads, LANES, host->wake, host->ctx);
     *out = s;
     return DYN_OK;
 }
@@ -436,7 +436,7 @@ void store_rocksdb_close(struct store_rocksdb *s)
         return;
     s->closing = true;
     store_rocksdb_turn_write(s);
-    store_lanes_free(s->lanes); /* finishes what the threads still had to do */
+    lanes_free(s->lanes); /* finishes what the threads still had to do */
     if (!s->stopped && rocks_sync(s->db, &message) == DYN_OK) {
         s->durable = s->written;
         store_disk_mark(s->disk, rocks_sequence(s->db));

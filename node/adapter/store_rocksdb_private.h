@@ -3,11 +3,11 @@
 #ifndef DYN_ADAPTER_STORE_ROCKSDB_PRIVATE_H
 #define DYN_ADAPTER_STORE_ROCKSDB_PRIVATE_H
 
+#include "adapter/lanes.h"
 #include "adapter/rocks.h"
 #include "adapter/store_cache.h"
 #include "adapter/store_disk.h"
 #include "adapter/store_identity.h"
-#include "adapter/store_lane.h"
 #include "adapter/store_rocksdb.h"
 
 enum {
@@ -22,7 +22,7 @@ enum {
 enum lane { LANE_SYNC, LANE_READ, LANE_SCAN, LANE_UPKEEP, LANES };
 
 struct sync_job {
-    struct store_job job;
+    struct lane_job job;
     struct store_rocksdb *s;
     uint64_t ticket, sequence;
     char *message;
@@ -31,7 +31,7 @@ struct sync_job {
 };
 
 struct check_job {
-    struct store_job job;
+    struct lane_job job;
     struct store_rocksdb *s;
     uint64_t background_errors;
     bool running, reclaim;
@@ -41,7 +41,7 @@ struct store_rocksdb {
     char *folder;
     struct store_host host;
     struct store_disk *disk;
-    struct store_lanes *lanes;
+    struct lanes *lanes;
     struct rocks *db;
     struct store_cache *rows;
     struct list cold_gets; /* struct cold_get.link: on their way to a thread and back */

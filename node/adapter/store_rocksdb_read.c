@@ -16,7 +16,7 @@ enum {
 };
 
 struct cold_get {
-    struct store_job job;
+    struct lane_job job;
     struct list link; /* in store_rocksdb.cold_gets */
     struct store_rocksdb *s;
     struct store_get *req;
@@ -64,13 +64,13 @@ static void answer_get(struct store_rocksdb *s, struct store_get *req, uint64_t 
     rocks_value_free(value);
 }
 
-static void cold_get_run(struct store_job *job)
+static void cold_get_run(struct lane_job *job)
 {
     struct cold_get *g = container_of(job, struct cold_get, job);
     g->err = rocks_get(g->s->db, g->req->family, g->req->key, false, &g->value);
 }
 
-static void cold_get_finish(struct store_job *job)
+static void cold_get_finish(struct lane_job *job)
 {
     struct cold_get *g = container_of(job, struct cold_get, job);
     list_remove(&g->link);
@@ -106,17 +106,17 @@ void store_rocksdb_get(void *ctx, struct store_get *req)
     }
     s->stats.reads_disk++;
     struct cold_get *g = mem_new(struct cold_get);
-    g->job = (struct store_job){.run = cold_get_run, .finish = cold_get_finish};
+    g->job = (struct lane_job){.run = cold_get_run, .finish = cold_get_finish};
     g->s = s;
     g->req = req;
     g->hash = hash;
     list_append(&s->cold_gets, &g->link);
-    store_lanes_submit(s->lanes, LANE_READ, &g->job);
+    lanes_submit(s->lanes, LANE_READ, &g->job);
 }
 
 /* A scan reads a chunk of rows at a time into `rows`, and gives them to the request from there. */
 struct scan_job {
-    struct store_job job;
+    struct lane_job job;
     struct store_rocksdb *s;
     struct store_scan *req;
     struct rocks_cursor *cursor;
@@ -176,7 +176,7 @@ static void scan_free(struct scan_job *j)
     free(j);
 }
 
-static void cold_scan_run(struct store_job *job)
+static void cold_scan_run(struct lane_job *job)
 {
     struct scan_job *j = container_of(job, struct scan_job, job);
     const struct store_scan *req = j->req;
@@ -187,7 +187,7 @@ static void cold_scan_run(struct store_job *job)
     scan_read(j);
 }
 
-static void cold_scan_finish(struct store_job *job)
+static void cold_scan_finish(struct lane_job *job)
 {
     struct scan_job *j = container_of(job, struct scan_job, job);
     if (j->s->closing)
@@ -195,7 +195,7 @@ static void cold_scan_finish(struct store_job *job)
     if (scan_give(j))
         scan_free(j);
     else
-        store_lanes_submit(j->s->lanes, LANE_SCAN, &j->job);
+        lanes_submit(j->s->lanes, LANE_SCAN, &j->job);
 }
 
 void store_rocksdb_scan(void *ctx, struct store_scan *req)
@@ -204,7 +204,7 @@ void store_rocksdb_scan(void *ctx, struct store_scan *req)
     struct scan_job *j = mem_new(struct scan_job);
     if (s->turn_ops > 0)
         store_rocksdb_turn_write(s);
-    j->job = (struct store_job){.run = cold_scan_run, .finish = cold_scan_finish};
+    j->job = (struct lane_job){.run = cold_scan_run, .finish = cold_scan_finish};
     j->s = s;
     j->req = req;
     if (req->max_rows <= CHUNK_ROWS && req->max_bytes <= CHUNK_BYTES) {
@@ -225,5 +225,5 @@ void store_rocksdb_scan(void *ctx, struct store_scan *req)
         j->bytes_read = 0;
     }
     s->stats.reads_disk++;
-    store_lanes_submit(s->lanes, LANE_SCAN, &j->job);
+    lanes_submit(s->lanes, LANE_SCAN, &j->job);
 }

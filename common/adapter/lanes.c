@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See store_lane.h. One mutex for all queues: jobs are disk reads and syncs, tens of microseconds
+/* See lanes.h. One mutex for all queues: jobs are disk reads and syncs, tens of microseconds
  * at least, so it is never contended for long. Nobody is woken under it: who wakes would run into
  * it and sleep again. */
-#include "adapter/store_lane.h"
+#include "adapter/lanes.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -12,14 +12,14 @@
 #include "base/mem.h"
 
 struct lane {
-    struct store_lanes *all;
+    struct lanes *all;
     struct list queue; /* under all->lock */
     pthread_cond_t filled;
     pthread_t *threads;
     unsigned thread_count;
 };
 
-struct store_lanes {
+struct lanes {
     pthread_mutex_t lock;
     struct list done; /* under lock */
     bool stopping;    /* under lock */
@@ -33,7 +33,7 @@ struct store_lanes {
 static void *lane_run(void *arg)
 {
     struct lane *lane = arg;
-    struct store_lanes *l = lane->all;
+    struct lanes *l = lane->all;
     pthread_mutex_lock(&l->lock);
     for (;;) {
         while (list_empty(&lane->queue) && !l->stopping)
@@ -43,7 +43,7 @@ static void *lane_run(void *arg)
             break;
         list_remove(first);
         pthread_mutex_unlock(&l->lock);
-        struct store_job *job = container_of(first, struct store_job, link);
+        struct lane_job *job = container_of(first, struct lane_job, link);
         job->run(job);
         pthread_mutex_lock(&l->lock);
         bool wake = list_empty(&l->done);
@@ -58,7 +58,7 @@ static void *lane_run(void *arg)
     return NULL;
 }
 
-static void lane_start(struct lane *lane, struct store_lanes *all, unsigned threads)
+static void lane_start(struct lane *lane, struct lanes *all, unsigned threads)
 {
     lane->all = all;
     list_init(&lane->queue);
@@ -70,10 +70,9 @@ static void lane_start(struct lane *lane, struct store_lanes *all, unsigned thre
     }
 }
 
-struct store_lanes *store_lanes_new(const unsigned *threads, unsigned lanes,
-                                    void (*wake)(void *ctx), void *ctx)
+struct lanes *lanes_new(const unsigned *threads, unsigned lanes, void (*wake)(void *ctx), void *ctx)
 {
-    struct store_lanes *l = mem_zalloc(sizeof(*l) + lanes * sizeof(l->lanes[0]));
+    struct lanes *l = mem_zalloc(sizeof(*l) + lanes * sizeof(l->lanes[0]));
     sigset_t all, old;
     pthread_mutex_init(&l->lock, NULL);
     list_init(&l->done);
@@ -88,7 +87,7 @@ struct store_lanes *store_lanes_new(const unsigned *threads, unsigned lanes,
     return l;
 }
 
-void store_lanes_submit(struct store_lanes *l, unsigned lane, struct store_job *job)
+void lanes_submit(struct lanes *l, unsigned lane, struct lane_job *job)
 {
     assert(lane < l->lane_count);
     l->active++;
@@ -98,7 +97,7 @@ void store_lanes_submit(struct store_lanes *l, unsigned lane, struct store_job *
     pthread_cond_signal(&l->lanes[lane].filled);
 }
 
-unsigned store_lanes_poll(struct store_lanes *l)
+unsigned lanes_poll(struct lanes *l)
 {
     unsigned n = 0;
     for (;;) {
@@ -111,17 +110,17 @@ unsigned store_lanes_poll(struct store_lanes *l)
             return n;
         n++;
         l->active--;
-        struct store_job *job = container_of(first, struct store_job, link);
+        struct lane_job *job = container_of(first, struct lane_job, link);
         job->finish(job);
     }
 }
 
-unsigned store_lanes_active(const struct store_lanes *l)
+unsigned lanes_active(const struct lanes *l)
 {
     return l->active;
 }
 
-void store_lanes_free(struct store_lanes *l)
+void lanes_free(struct lanes *l)
 {
     if (l == NULL)
         return;
@@ -138,7 +137,7 @@ void store_lanes_free(struct store_lanes *l)
         free(lane->threads);
     }
     l->wake = NULL;
-    store_lanes_poll(l);
+    lanes_poll(l);
     assert(l->active == 0); /* a finish must not submit once the owner closes */
     pthread_mutex_destroy(&l->lock);
     free(l);
