@@ -17,6 +17,7 @@
 #include "adapter/fuse_channel.h"
 #include "adapter/loop.h"
 #include "adapter/net_curl.h"
+#include "adapter/stage_dir.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -30,6 +31,7 @@
 #include "recovery.h"
 
 #define GREETING_US 1000000u        /* how long the first answer may take before a warning */
+#define RESUME_LOOK_US 20000u       /* until the cluster is known that an earlier run wrote for */
 #define PROGRESS_US 1000000u        /* between reports on what is still to be published */
 #define LOCAL_LOOK_US 50000u        /* between looks whether it still runs */
 #define LOCAL_GREETING_US 30000000u /* ... that of a node of our own, which may have to recover */
@@ -56,6 +58,9 @@ struct mount {
     struct cluster_space *space;
     struct kv_port kv;
     struct fs *fs;
+    char *staging;           /* absolute, NULL: nothing is kept of what is not published */
+    struct stage_dir *stage; /* NULL: the same */
+    struct timer resume;
     struct loop_watch *watch;
     struct loop_signal *signals[3];
     bool ending;
@@ -99,6 +104,7 @@ static const char usage[] =
     "  rename_limit=N           rename directories of up to so many files as a whole (10000)\n"
     "  drain=TIME               longest wait for the cluster when unmounting (60s)\n"
     "  staging=SIZE             memory for what is written to large files and not yet sent (64M)\n"
+    "  staging_dir=FOLDER       where they are kept while the cluster does not take them\n"
     "  recovered=FOLDER         where changes go that could not be published before the end\n"
     "  log=FILE                 where to log; reopened on SIGHUP\n"
     "  log_level=LEVEL          debug, info, warn or error\n"
@@ -207,6 +213,13 @@ static uint8_t count_replicas(void *arg)
     return ring == NULL ? 0 : (uint8_t)ring_n(ring);
 }
 
+static uint64_t cluster_id(void *arg)
+{
+    struct mount *m = arg;
+    const struct ring *ring = client_ring(m->client);
+    return ring == NULL ? 0 : ring_cluster(ring);
+}
+
 static bool tell_space(void *arg, uint64_t *total, uint64_t *unused)
 {
     struct mount *m = arg;
@@ -269,9 +282,44 @@ static void make_filesystem(struct mount *m)
         .replicas = count_replicas,
         .space = tell_space,
         .still_open = caller_holds,
+        .cluster = cluster_id,
     };
     m->fs = fs_new(&m->o.fs, &m->kv, &m->time, &m->random, loop_timers(m->loop), &host);
     fuse_channel_serve(m->channel, m->fs);
+}
+
+/* What an earlier run could not publish */
+
+static int take_record(void *arg, uint64_t id, struct slice body, const struct slice *chunks,
+                       uint32_t n)
+{
+    struct mount *m = arg;
+    return fs_resume_record(m->fs, id, body, chunks, n);
+}
+
+static void look_for_cluster(struct timer *t, void *arg)
+{
+    struct mount *m = arg;
+    uint64_t cluster = cluster_id(m);
+    if (cluster != 0)
+        fs_resume(m->fs, cluster);
+    else
+        timer_set(loop_timers(m->loop), t, loop_now_us() + RESUME_LOOK_US);
+}
+
+static void resume(struct mount *m)
+{
+    if (m->stage == NULL)
+        return;
+    struct stage_port port = stage_dir_port(m->stage);
+    fs_set_stage(m->fs, &port);
+    uint32_t n = stage_dir_load(m->stage, take_record, m);
+    if (n == 0)
+        return;
+    log_warn("dynamount", "%u changes that an earlier run could not publish are in %s", n,
+             stage_dir_path(m->stage));
+    timer_init(&m->resume, look_for_cluster, m);
+    timer_set(loop_timers(m->loop), &m->resume, loop_now_us());
 }
 
 static int make_channel(struct mount *m)
@@ -309,18 +357,47 @@ static int open_log(struct mount *m, char **message)
     return err;
 }
 
-static int choose_recovered(struct mount *m, char **message)
+/* given: NULL where the machine's own is to be used. */
+static int choose_folder(struct mount *m, const char *given, const char *own, char **out,
+                         char **message)
 {
-    if (m->o.recovered == NULL) {
-        m->recovered = recovery_folder();
+    if (given == NULL) {
+        *out = state_folder(own);
+        if (*out != NULL && mount_point_contains(m->mountpoint, *out)) {
+            free(*out);
+            *out = NULL;
+        }
         return DYN_OK;
     }
-    int err = mount_point_absolute(m->o.recovered, &m->recovered, message);
-    if (err == DYN_OK && mount_point_contains(m->mountpoint, m->recovered)) {
-        *message = mem_printf("the folder %s must not be inside the mount", m->recovered);
+    int err = mount_point_absolute(given, out, message);
+    if (err == DYN_OK && mount_point_contains(m->mountpoint, *out)) {
+        *message = mem_printf("the folder %s must not be inside the mount", *out);
         err = DYN_ERR_INVALID;
     }
     return err;
+}
+
+/* A mount works without, but whoever has named a folder wants that one. */
+static int open_staging(struct mount *m, char **message)
+{
+    if (m->staging == NULL || m->o.fs.read_only)
+        return DYN_OK;
+    char *what = mem_printf("%s\n%s", m->mountpoint, m->o.subdir);
+    int err = stage_dir_open(m->staging, m->mountpoint, what, m->loop, &m->stage, message);
+    free(what);
+    if (err == DYN_OK && mount_point_contains(m->mountpoint, stage_dir_path(m->stage))) {
+        *message = mem_printf("the folder %s must not be inside the mount", m->staging);
+        err = DYN_ERR_INVALID;
+    }
+    if (err == DYN_OK || m->o.staging_dir != NULL)
+        return err;
+    log_warn("dynamount", "no place for what cannot be published, a crash would lose it: %s",
+             *message);
+    free(*message);
+    *message = NULL;
+    stage_dir_free(m->stage);
+    m->stage = NULL;
+    return DYN_OK;
 }
 
 static int open_local(struct mount *m, char **message)
@@ -349,7 +426,9 @@ static int prepare(struct mount *m, char **message)
     if (err == DYN_OK && m->o.log != NULL)
         err = open_log(m, message);
     if (err == DYN_OK)
-        err = choose_recovered(m, message);
+        err = choose_folder(m, m->o.recovered, "recovered", &m->recovered, message);
+    if (err == DYN_OK)
+        err = choose_folder(m, m->o.staging_dir, "staged", &m->staging, message);
     if (err == DYN_OK && m->o.local != NULL)
         err = open_local(m, message);
     return err;
@@ -365,7 +444,9 @@ static int start(struct mount *m, char **message)
         return DYN_ERR_IO;
     m->time = loop_time(m->loop);
     m->random = loop_random();
-    err = make_channel(m);
+    err = open_staging(m, message);
+    if (err == DYN_OK)
+        err = make_channel(m);
     if (err != DYN_OK)
         return err;
     static const int signals[3] = {SIGINT, SIGTERM, SIGHUP};
@@ -448,6 +529,7 @@ static int serve(struct mount *m, int report)
     timer_init(&m->progress, tell_progress, m);
     connect_cluster(m);
     make_filesystem(m);
+    resume(m);
     m->watch = loop_watch_new(m->loop, fuse_channel_fd(m->channel), LOOP_READ, channel_readable, m);
     int status = greet(m);
     if (status == EXIT_OK) {
@@ -459,6 +541,7 @@ static int serve(struct mount *m, int report)
         loop_run(m->loop);
     }
     timer_cancel(loop_timers(m->loop), &m->progress);
+    timer_cancel(loop_timers(m->loop), &m->resume);
     loop_watch_free(m->watch);
     fuse_channel_unmount(m->channel);
     if (m->unpublished > 0) {
@@ -472,6 +555,7 @@ static int serve(struct mount *m, int report)
 static void mount_release(struct mount *m)
 {
     fs_free(m->fs);
+    stage_dir_free(m->stage);
     fuse_channel_free(m->channel);
     cluster_space_free(m->space);
     client_free(m->client);
@@ -483,6 +567,7 @@ static void mount_release(struct mount *m)
     free(m->mountpoint);
     free(m->log);
     free(m->recovered);
+    free(m->staging);
     mount_options_release(&m->o);
 }
 

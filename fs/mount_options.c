@@ -38,6 +38,7 @@ void mount_options_release(struct mount_options *o)
     free(o->mountpoint);
     free(o->log);
     free(o->recovered);
+    free(o->staging_dir);
     buf_release(&o->kernel);
     memset(o, 0, sizeof(*o));
 }
@@ -260,6 +261,15 @@ static int set_log(struct mount_options *o, const char *value)
     return DYN_OK;
 }
 
+static int set_staging_dir(struct mount_options *o, const char *value)
+{
+    if (value[0] == 0)
+        return DYN_ERR_INVALID;
+    free(o->staging_dir);
+    o->staging_dir = mem_strdup(value);
+    return DYN_OK;
+}
+
 static int set_recovered(struct mount_options *o, const char *value)
 {
     if (value[0] == 0)
@@ -302,6 +312,7 @@ static const struct rule {
     {"rename_limit", VALUE, set_rename_limit, "a number of at most 1000000"},
     {"drain", VALUE, set_drain, "a time such as 60s"},
     {"staging", VALUE, set_staging, "a size of at least 16M, such as 64M or 1G"},
+    {"staging_dir", VALUE, set_staging_dir, "the path of a folder"},
     {"recovered", VALUE, set_recovered, "the path of a folder"},
     {"conflicts", VALUE, set_conflicts, "show or hide"},
     {"resolve", VALUE, set_resolve, "shown, read or explicit"},

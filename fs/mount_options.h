@@ -29,6 +29,7 @@ struct mount_options {
     enum log_level log_level;
     bool nodes_coordinate; /* gets go through a node that asks the replicas */
     char *recovered;       /* where unpublished changes go at the end; NULL: the default */
+    char *staging_dir;     /* where they wait meanwhile; NULL: the default */
     uint64_t drain_us;     /* how long unmounting may wait for the cluster */
     struct fs_config fs;   /* root, mount_id and such are filled in later; root by _root() */
 };

@@ -29,14 +29,14 @@ struct saving {
     uint32_t lost;
 };
 
-char *recovery_folder(void)
+char *state_folder(const char *name)
 {
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     if (geteuid() == 0)
-        return mem_strdup("/var/lib/dynamount/recovered");
+        return mem_printf("/var/lib/dynamount/%s", name);
     if (state != NULL && state[0] == '/')
-        return mem_printf("%s/dynamount/recovered", state);
-    return home != NULL && home[0] == '/' ? mem_printf("%s/.local/state/dynamount/recovered", home)
+        return mem_printf("%s/dynamount/%s", state, name);
+    return home != NULL && home[0] == '/' ? mem_printf("%s/.local/state/dynamount/%s", home, name)
                                           : NULL;
 }
 
@@ -106,7 +106,7 @@ static void piece(void *arg, uint64_t off, struct slice bytes)
     }
 }
 
-static void end(void *arg, const struct fs_leftover *l)
+static bool end(void *arg, const struct fs_leftover *l)
 {
     struct saving *s = arg;
     const struct timespec times[2] = {
@@ -129,6 +129,7 @@ static void end(void *arg, const struct fs_leftover *l)
     if (s->fd >= 0)
         close(s->fd);
     s->fd = -1;
+    return kept;
 }
 
 uint32_t recovery_save(struct fs *fs, const char *folder)

@@ -7,9 +7,10 @@
 
 struct fs;
 
-/* The folder that is used when none is given: below /var/lib for root, else below the user's own
- * state ($XDG_STATE_HOME, $HOME/.local/state). NULL: there is none. Caller frees. */
-char *recovery_folder(void);
+/* Where a mount keeps what must outlive it, when it is not told: below /var/lib for root, else
+ * below the user's own state ($XDG_STATE_HOME, $HOME/.local/state). NULL: there is none. Caller
+ * frees. */
+char *state_folder(const char *name);
 
 /* Writes each unpublished file to FOLDER/KEY, or FOLDER/KEY.2 and so on where something is already,
  * and logs where. Gives how many could not be kept. folder may be NULL. */

@@ -16,6 +16,7 @@
 
 #include "base/err.h"
 #include "model/owed.h"
+#include "model/resume.h"
 #include "model/seen.h"
 
 #define PAUSE_FIRST_US 20000u
@@ -100,6 +101,7 @@ static void on_get(void *arg, const struct get_reply *p)
     struct task *t = arg;
     uint64_t now = fs_now_us(t->fs);
     t->kv_id = 0;
+    resume_look(t->fs);
     if (good_enough(t, p)) {
         struct get_reply replaced = *p;
         if (t->ask.probing)

@@ -180,6 +180,14 @@ int content_write(struct inode *i, uint64_t off, struct slice data)
     return 0;
 }
 
+void content_restore(struct inode *i, struct slice bytes)
+{
+    buf_clear(&i->stage);
+    buf_put_slice(&i->stage, bytes);
+    i->staged = true;
+    count(i);
+}
+
 int content_truncate(struct inode *i, uint64_t size)
 {
     if (size > i->fs->cfg.value_max)

@@ -12,6 +12,7 @@
 #include "model/owed.h"
 #include "model/place.h"
 #include "model/publish.h"
+#include "model/resume.h"
 
 static void put_status(struct fs *fs, struct buf *out)
 {
@@ -91,6 +92,7 @@ static void put_pending(struct fs *fs, struct buf *out)
 {
     publish_report(fs, out);
     owed_report(fs, out);
+    resume_report(fs, out);
 }
 
 static const struct {

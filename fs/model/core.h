@@ -9,6 +9,7 @@
 #include "base/list.h"
 #include "model/chunk_cache.h"
 #include "model/fs.h"
+#include "port/stage.h"
 
 struct seen;
 struct inode;
@@ -57,6 +58,11 @@ struct fs {
     struct list room_waits;                /* writers that wait for that to become less */
     struct timer room_timer, renew_timer;
     int room_err; /* enum dyn_err: why the last chunk did not leave */
+
+    struct stage_port stage; /* put NULL: nothing is kept (staging.h) */
+    uint64_t staged_bytes, next_stamp;
+    struct list resumed; /* records of an earlier run that wait for the cluster (resume.c) */
+    uint32_t n_resumed;
 
     struct list drains;
     uint64_t next_node, next_stream, next_cursor;

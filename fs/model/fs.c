@@ -12,6 +12,7 @@
 #include "model/owed.h"
 #include "model/place.h"
 #include "model/publish.h"
+#include "model/resume.h"
 
 #define DRAIN_AGAIN_US 200000u
 
@@ -27,6 +28,7 @@ void fs_config_defaults(struct fs_config *c)
                             .cache_max = 32u << 20,
                             .dirty_us = 30000000,
                             .memory_max = 256u << 20,
+                            .staged_max = 512u << 20,
                             .durability = DURABILITY_BUFFERED,
                             .rename_limit = 10000};
 }
@@ -66,6 +68,7 @@ struct fs *fs_new(const struct fs_config *cfg, const struct kv_port *kv,
     list_init(&fs->contents);
     list_init(&fs->moves);
     list_init(&fs->owed);
+    list_init(&fs->resumed);
     list_init(&fs->drains);
     list_init(&fs->slots_dirty);
     list_init(&fs->slots_queued);
@@ -81,6 +84,11 @@ struct fs *fs_new(const struct fs_config *cfg, const struct kv_port *kv,
     fs->next_stream = 1;
     make_root(fs);
     return fs;
+}
+
+void fs_set_stage(struct fs *fs, const struct stage_port *stage)
+{
+    fs->stage = *stage;
 }
 
 struct drain {
@@ -127,6 +135,7 @@ void fs_free(struct fs *fs)
             open_release(h);
     }
     owed_free_all(fs);
+    resume_free_all(fs);
     dir_free_all(fs);
     inode_free_all(fs);
     timer_cancel(fs->timers, &fs->room_timer);
@@ -142,7 +151,7 @@ void fs_free(struct fs *fs)
 
 uint32_t fs_dirty_count(const struct fs *fs)
 {
-    return fs->n_dirty + owed_count(fs);
+    return fs->n_dirty + owed_count(fs) + fs->n_resumed;
 }
 
 static void drain_round(struct drain *d);

@@ -36,6 +36,7 @@ struct fs_config {
     uint32_t rename_limit; /* objects in a directory that is renamed; EXDEV beyond (F25) */
     uint64_t dirty_us;     /* publish in the background after; 30 s (F12) */
     uint64_t memory_max;   /* bytes of staged and cached content */
+    uint64_t staged_max;   /* bytes of what is kept on this machine's disk (staging.h) */
     uint8_t durability;    /* at close; fsync always uses quorum */
     uint8_t r, w;          /* replicas that answer; 0: the cluster's setting, over N: all */
 };
@@ -57,6 +58,8 @@ struct fs_host {
     /* Does this process still have the file of that st_ino open, through another descriptor? May be
      * NULL: not known. */
     bool (*still_open)(void *ctx, uint32_t pid, uint64_t ino);
+    /* The cluster's id, 0 while unknown; may be NULL. */
+    uint64_t (*cluster)(void *ctx);
 };
 
 struct fs;
@@ -64,6 +67,16 @@ struct fs *fs_new(const struct fs_config *cfg, const struct kv_port *kv,
                   const struct time_port *time, const struct random_port *random,
                   struct timers *timers, const struct fs_host *host);
 void fs_free(struct fs *fs);
+
+/* What the cluster has not taken is kept there from now on (F8, staging.h). Copied. */
+struct stage_port;
+void fs_set_stage(struct fs *fs, const struct stage_port *stage);
+/* A record that an earlier run of this mount has left there, with its chunks (copied), which goes
+ * on as soon as fs_resume says which cluster this is: under its old context, in the sight of this
+ * mount and of .dynamount/pending. Not DYN_OK: it is none, and should be set aside. */
+int fs_resume_record(struct fs *fs, uint64_t id, struct slice body, const struct slice *chunks,
+                     uint32_t n);
+void fs_resume(struct fs *fs, uint64_t cluster);
 /* Publishes all that is dirty, as if every inode were released (F7); done(arg, still_dirty) runs
  * when nothing is left or after limit_us. */
 void fs_drain(struct fs *fs, uint64_t limit_us, void (*done)(void *arg, uint32_t still_dirty),
@@ -72,7 +85,8 @@ void fs_drain(struct fs *fs, uint64_t limit_us, void (*done)(void *arg, uint32_t
 uint32_t fs_dirty_count(const struct fs *fs);
 
 /* What is not published when nothing more can be done: each file whose content was changed, its
- * bytes in pieces. whole: all of it is here, else only what was written. */
+ * bytes in pieces. Whoever has kept one there need not find it in the staging folder again. whole:
+ * all of it is here, else only what was written. */
 struct fs_leftover {
     struct slice key;
     uint64_t size;
@@ -84,7 +98,7 @@ struct fs_leftovers {
     void *arg;
     void (*begin)(void *arg, const struct fs_leftover *l);
     void (*piece)(void *arg, uint64_t off, struct slice bytes);
-    void (*end)(void *arg, const struct fs_leftover *l);
+    bool (*end)(void *arg, const struct fs_leftover *l); /* whether it is kept there now */
 };
 void fs_leftovers(struct fs *fs, const struct fs_leftovers *take);
 

@@ -9,6 +9,7 @@
 #include "model/content.h"
 #include "model/large.h"
 #include "model/publish.h"
+#include "model/staging.h"
 
 #define BLOCK_SIZE (1u << 20) /* st_blksize: the chunk size (F19) */
 
@@ -34,6 +35,7 @@ static void inode_free(struct inode *i)
 {
     assert(list_empty(&i->waiters) && i->pub == NULL);
     timer_cancel(i->fs->timers, &i->timer);
+    staging_free(&i->staging);
     content_release(i);
     if (!list_empty(&i->in_dirty)) {
         list_remove(&i->in_dirty);
@@ -184,6 +186,7 @@ void inode_rebind(struct inode *i, struct seen *s, uint32_t number)
     i->number = number;
     list_append(&s->inodes, &i->in_seen);
     seen_unref(old);
+    staging_moved(i->staging);
 }
 
 static void remember_shown(struct seen *s, const struct version *v, uint32_t number)

@@ -9,6 +9,7 @@
 #include "model/projection.h"
 
 struct publication;
+struct staging;
 struct large;
 
 struct handle {
@@ -63,8 +64,9 @@ struct inode {
     uint64_t gen; /* counts changes */
     uint64_t dirty_us;
     struct cover context; /* F1: what its open writers may supersede beyond the version itself */
-    uint64_t stream, seq, seq_gen; /* F9 */
-    struct dot durable_dot;        /* published at quorum durability (F13) */
+    uint64_t writer, stream, seq, seq_gen; /* F9; writer: this mount, or the one before it */
+    struct staging *staging;               /* its record on this machine; NULL: none */
+    struct dot durable_dot;                /* published at quorum durability (F13) */
     struct publication *pub;
     struct list waiters;
     struct timer timer; /* background publication and retry */

@@ -78,7 +78,7 @@ static struct slot *slot_find(const struct large *l, uint32_t index)
     return at < l->n && l->slots[at]->index == index ? l->slots[at] : NULL;
 }
 
-static struct slot *slot_get(struct large *l, uint32_t index)
+struct slot *large_slot_get(struct large *l, uint32_t index)
 {
     uint32_t at = slot_bound(l, index);
     if (at < l->n && l->slots[at]->index == index)
@@ -187,6 +187,16 @@ static void make_dirty(struct slot *s, const struct blob *old, uint32_t len)
     large_slot_dirty(s);
 }
 
+/* A thread may be writing them to this machine's disk (staging.h). */
+static void own_bytes(struct slot *s)
+{
+    if (s->bytes->refs == 1)
+        return;
+    struct blob *copy = blob_new(s->bytes->data, CHUNK_LEN);
+    blob_unref(s->bytes);
+    s->bytes = copy;
+}
+
 bool large_write(struct large *l, uint64_t off, struct slice data)
 {
     uint32_t index = (uint32_t)(off / CHUNK_LEN), at = (uint32_t)(off % CHUNK_LEN);
@@ -200,12 +210,13 @@ bool large_write(struct large *l, uint64_t off, struct slice data)
         if (needed && large_look(l, index, &old, &len) == LARGE_AWAY)
             return false;
         blob_ref(old);
-        s = slot_get(l, index);
+        s = large_slot_get(l, index);
         make_dirty(s, old, needed ? len : 0);
         blob_unref(old);
     } else if (s->state == SLOT_SENDING) {
         large_slot_recall(s);
     }
+    own_bytes(s);
     if (at > s->chunk.len)
         memset(s->bytes->data + s->chunk.len, 0, at - s->chunk.len);
     memcpy(s->bytes->data + at, data.data, data.len);
@@ -223,8 +234,10 @@ void large_truncate(struct large *l, uint64_t size)
     if (at < l->n && start_of(l->slots[at]->index) < size) {
         struct slot *s = l->slots[at++];
         uint32_t inside = (uint32_t)(size % CHUNK_LEN);
-        if (s->chunk.len > inside)
+        if (s->chunk.len > inside) {
             s->chunk.len = inside;
+            s->stamp = ++l->fs->next_stamp;
+        }
     }
     while (l->n > at)
         large_slot_remove(l, l->n - 1);
@@ -238,7 +251,7 @@ void large_truncate(struct large *l, uint64_t size)
 
 void large_punch(struct large *l, uint32_t index)
 {
-    struct slot *s = slot_get(l, index);
+    struct slot *s = large_slot_get(l, index);
     large_slot_clean(s);
     s->chunk.len = 0;
     large_send_check(l);
@@ -249,7 +262,7 @@ void large_share(struct large *l, uint64_t off, struct large *from, uint64_t fro
     assert(large_stored(from) && off % CHUNK_LEN == 0 && from_off % CHUNK_LEN == 0);
     for (uint64_t at = 0; at < n; at += CHUNK_LEN) {
         struct stored c = stored_at(from, (uint32_t)((from_off + at) / CHUNK_LEN));
-        struct slot *s = slot_get(l, (uint32_t)((off + at) / CHUNK_LEN));
+        struct slot *s = large_slot_get(l, (uint32_t)((off + at) / CHUNK_LEN));
         large_slot_clean(s);
         s->chunk = c.chunk;
         if (c.chunk.len == 0)

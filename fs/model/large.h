@@ -20,6 +20,8 @@
 #include "model/inode.h"
 
 struct large;
+struct staged_large;
+struct stage_chunk;
 
 struct large_wait { /* caller-owned */
     struct list link;
@@ -66,6 +68,12 @@ void large_manifest(struct large *l, struct manifest *out);
 bool large_same(const struct large *l, const struct manifest *m);
 /* The last large_manifest() was published as this; empty: it is what the version had before. */
 void large_settle(struct large *l, struct slice manifest);
+
+/* For the staging folder (large_stage.c): what it is now, chunks appended to *chunks; and i, which
+ * had no content, has that again. chunks: those of its dirty slots, CHUNK_LEN each. */
+void large_describe(struct large *l, struct staged_large *out, struct stage_chunk **chunks,
+                    uint32_t *n);
+void large_restore(struct inode *i, const struct staged_large *from, struct blob **chunks);
 
 /* Bytes are not to be taken now: too many are on their way, or a publication gathers the file's. */
 bool large_must_wait(const struct large *l, size_t more);

@@ -15,6 +15,7 @@ struct slot {
     bool queued;
     bool built;         /* unchanged since large_manifest() */
     struct blob *bytes; /* CHUNK_LEN; DIRTY and SENDING */
+    uint64_t stamp;     /* changes with the bytes (port/stage.h) */
     struct upload_id upload;
     struct chunk chunk; /* its len counts always, the rest once it is SENDING or STORED */
     struct chunk_put put;
@@ -75,6 +76,7 @@ struct large {
 
 /* large.c */
 void large_slot_remove(struct large *l, uint32_t at);
+struct slot *large_slot_get(struct large *l, uint32_t index); /* finds or makes */
 
 /* large_send.c */
 void large_slot_dirty(struct slot *s);         /* has bytes now, and is no longer stored */

@@ -80,6 +80,7 @@ void large_slot_dirty(struct slot *s)
     struct fs *fs = s->large->fs;
     s->state = SLOT_DIRTY;
     s->built = false;
+    s->stamp = ++fs->next_stamp;
     s->large->n_dirty++;
     fs->staging += CHUNK_LEN;
     list_append(&fs->slots_dirty, &s->link);
@@ -89,6 +90,7 @@ void large_written(struct slot *s, bool full)
 {
     struct fs *fs = s->large->fs;
     s->built = false;
+    s->stamp = ++fs->next_stamp;
     if (full || large_storing(s->large))
         queue(s);
     queue_oldest(fs);

@@ -3,6 +3,7 @@
 #include "model/content.h"
 #include "model/large.h"
 #include "model/publish.h"
+#include "model/staging.h"
 
 static void take_large(struct large *large, struct fs_leftover *l, const struct fs_leftovers *take)
 {
@@ -37,6 +38,7 @@ void fs_leftovers(struct fs *fs, const struct fs_leftovers *take)
             take->piece(take->arg, 0, content_bytes(i));
         else
             l.whole = false;
-        take->end(take->arg, &l);
+        if (take->end(take->arg, &l))
+            staging_drop_at_end(&i->staging);
     }
 }

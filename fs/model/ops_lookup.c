@@ -169,13 +169,25 @@ static void count_found(struct fs *fs, struct inode *dir)
     dir->burst++;
 }
 
+/* What is here and not in the cluster yet needs no answer of that. */
+static bool unpublished(struct lookup *l)
+{
+    struct inode *i = inode_of(l->at.seen, l->at.number);
+    if (i == NULL || !inode_busy(i) || l->t.op == NULL)
+        return false;
+    answer(l->t.op, i);
+    task_end(&l->t, 0);
+    return true;
+}
+
 static void on_name(struct task *t, const struct get_reply *p)
 {
     struct lookup *l = container_of(t, struct lookup, t);
     struct slice base;
     uint32_t number;
-    if (p->status != DYN_OK) {
-        task_end(t, fs_errno(p->status));
+    if (p->status != DYN_OK) { /* it may have been resumed meanwhile (resume.h) */
+        if (!unpublished(l))
+            task_end(t, fs_errno(p->status));
         return;
     }
     seen_got(l->at.seen, p);
@@ -242,12 +254,8 @@ static bool in_burst(struct fs *fs, struct inode *dir)
 static bool from_memory(struct lookup *l)
 {
     struct fs *fs = l->t.fs;
-    struct inode *i = inode_of(l->at.seen, l->at.number);
-    if (i != NULL && inode_busy(i)) {
-        answer(l->t.op, i);
-        task_end(&l->t, 0);
+    if (unpublished(l))
         return true;
-    }
     struct inode *dir = l->at.dir;
     if (l->t.op == NULL || !fresh(fs, l->at.seen))
         return false;
@@ -352,9 +360,10 @@ static void on_attr(struct task *t, const struct get_reply *p)
         task_get(t, seen_key(i->seen), GET_META, NULL, on_attr);
         return;
     }
-    if (p->status != DYN_OK && i->s.type == SIBLING_DIR && i->learnt_us != 0 && t->op != NULL) {
+    if (p->status != DYN_OK && i->s.type == SIBLING_DIR && t->op != NULL &&
+        (i->learnt_us != 0 || i->id == FS_ROOT)) {
         /* What is below it may be in reach, or only here and unpublished (F8): a directory's old
-         * attributes let programs go on to it. */
+         * attributes let programs go on to it, and the root is the way to .dynamount/pending. */
         end_getattr(g);
         return;
     }

@@ -97,6 +97,7 @@ static void take_name(struct renaming *r, const struct put_reply *p)
     if (old != NULL && old != i)
         inode_unlink(old);
     inode_rebind(i, r->to.seen, 0);
+    i->writer = r->origin.writer;
     i->stream = r->origin.stream;
     i->seq = r->origin.seq;
     i->seq_gen = r->gen;

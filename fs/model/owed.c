@@ -9,6 +9,7 @@
 #include "model/inode.h"
 #include "model/naming.h"
 #include "model/publish.h"
+#include "model/staging.h"
 
 #define BACKOFF_FIRST_US 1000000u
 #define BACKOFF_LAST_US 30000000u
@@ -25,6 +26,8 @@ struct owed {
     struct timer timer;
     uint64_t since_us, backoff_us;
     int error;
+    uint64_t version; /* counts changes of dots */
+    struct staging *staging;
 };
 
 struct dropping {
@@ -34,6 +37,8 @@ struct dropping {
     struct naming naming;
     struct cover dots; /* what this attempt drops */
     bool named, again;
+    struct staging_wait kept;
+    int err;
 };
 
 static void try_now(struct owed *o);
@@ -45,19 +50,28 @@ static void on_timer(struct timer *t, void *arg)
     try_now(arg);
 }
 
-void owed_add(struct seen *s, const struct cover *dots)
+static struct owed *owed_of(struct seen *s)
 {
     struct fs *fs = s->fs;
     struct owed *o = s->owed;
-    if (o == NULL) {
-        o = s->owed = mem_new(struct owed);
-        o->seen = seen_ref(s);
-        o->since_us = fs_now_us(fs);
-        list_init(&o->waits);
-        list_append(&fs->owed, &o->link);
-        fs->n_owed++;
-        timer_init(&o->timer, on_timer, o);
-    }
+    if (o != NULL)
+        return o;
+    o = s->owed = mem_new(struct owed);
+    o->seen = seen_ref(s);
+    o->since_us = fs_now_us(fs);
+    list_init(&o->waits);
+    list_append(&fs->owed, &o->link);
+    fs->n_owed++;
+    timer_init(&o->timer, on_timer, o);
+    return o;
+}
+
+void owed_add(struct seen *s, const struct cover *dots)
+{
+    struct fs *fs = s->fs;
+    struct owed *o = owed_of(s);
+    o->version++;
+    staging_changed(o->staging);
     cover_join_dots(&o->dots, dots);
     for (uint32_t i = 0; i < dots->n; i++)
         seen_hide(s, &dots->dots[i]);
@@ -99,6 +113,8 @@ static void owed_free(struct owed *o)
     list_remove(&o->link);
     fs->n_owed--;
     timer_cancel(fs->timers, &o->timer);
+    staging_drop(&o->staging);
+    staging_free(&o->staging); /* the filesystem ends: the record stays */
     cover_release(&o->dots);
     o->seen->owed = NULL;
     seen_unref(o->seen);
@@ -124,14 +140,39 @@ static void release(struct task *t)
 {
     struct dropping *d = container_of(t, struct dropping, t);
     naming_release(&d->naming);
+    staging_wait_cancel(&d->kept);
     cover_release(&d->dots);
     seen_unlock(&d->lock);
 }
 
-static void finish(struct dropping *d, int err)
+/* What a record says. */
+static uint64_t version(const void *of)
 {
+    return ((const struct owed *)of)->version;
+}
+
+static void describe(void *of, struct buf *body, struct stage_chunk **chunks, uint32_t *n)
+{
+    struct owed *o = of;
+    struct fs *fs = o->seen->fs;
+    uint64_t age_us = fs_now_us(fs) - o->since_us;
+    struct staged s = {.kind = STAGED_DROP, .origin = o->origin, .error = o->error};
+    (void)chunks;
+    (void)n;
+    s.since_ns = (uint64_t)fs_wall_ns(fs) - age_us * 1000;
+    staging_put_seen(o->seen, &o->dots, &s);
+    staged_encode(&s, body);
+    staged_release(&s);
+}
+
+static const struct staging_source source = {version, describe};
+
+static void end(void *arg)
+{
+    struct dropping *d = arg;
     struct owed *o = d->o;
     struct fs *fs = d->t.fs;
+    int err = d->err;
     d->o = NULL;
     task_end(&d->t, 0);
     if (o == NULL)
@@ -148,6 +189,16 @@ static void finish(struct dropping *d, int err)
         o->backoff_us = BACKOFF_LAST_US;
     timer_set(fs->timers, &o->timer, fs_now_us(fs) + o->backoff_us);
     tell(&o->waits, err);
+}
+
+/* The rename is about to be answered: what it owes must outlive this process. */
+static void finish(struct dropping *d, int err)
+{
+    d->err = err;
+    if (err != 0 && d->o != NULL)
+        staging_save(d->t.fs, &d->o->staging, &source, d->o, &d->kept, end, d);
+    else
+        end(d);
 }
 
 static void on_drop(struct task *t, const struct put_reply *p)
@@ -255,6 +306,23 @@ void owed_wait_cancel(struct owed_wait *w)
 {
     if (w->link.next != NULL)
         list_remove(&w->link);
+}
+
+void owed_resume(struct seen *s, const struct cover *dots, const struct origin *origin,
+                 uint64_t age_us, uint64_t record, uint64_t bytes)
+{
+    struct fs *fs = s->fs;
+    bool fresh = s->owed == NULL;
+    owed_add(s, dots);
+    if (!fresh) { /* one record says both, and is written before the other goes */
+        staging_save(fs, &s->owed->staging, &source, s->owed, NULL, NULL, NULL);
+        fs->stage.drop(fs->stage.ctx, record);
+        return;
+    }
+    s->owed->origin = *origin;
+    s->owed->since_us = fs_now_us(fs) - age_us;
+    staging_adopt(fs, &s->owed->staging, &source, s->owed, record, bytes);
+    try_now(s->owed);
 }
 
 void owed_forgive(struct seen *s)

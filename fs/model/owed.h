@@ -30,6 +30,9 @@ void owed_add_unfound(struct seen *s, const struct cover *named, const struct ob
 void owed_pay(struct seen *s, struct owed_wait *w, void (*done)(struct owed_wait *w, int err),
               void *arg);
 void owed_wait_cancel(struct owed_wait *w); /* fine when zeroed or over */
+/* As an earlier run of this mount owed it, by the record of that number. */
+void owed_resume(struct seen *s, const struct cover *dots, const struct origin *origin,
+                 uint64_t age_us, uint64_t record, uint64_t bytes);
 /* The cluster will never let them go: they are shown again. */
 void owed_forgive(struct seen *s);
 /* Has this mount removed the version? */

@@ -12,10 +12,12 @@
 #include "model/large.h"
 #include "model/naming.h"
 #include "model/owed.h"
+#include "model/staging.h"
 #include "model/xattr_names.h"
 
 #define BACKOFF_FIRST_US 1000000u
 #define BACKOFF_LAST_US 30000000u
+#define SLOW_US 1000000u      /* a publication that takes longer is kept on this machine, too */
 #define APPEND_FRESH_US 2000u /* a read of the key this young needs no repeat before an append */
 
 struct waiter {
@@ -39,6 +41,10 @@ struct publication {
     struct cover cover;    /* what is superseded */
     bool refreshed, again; /* again: a context was refused once */
     bool stored;           /* large: the chunks are where they should be */
+    struct staging_wait kept;
+    struct timer slow;
+    bool ahead; /* what is put now is on this machine, or that has been tried */
+    int err;
 };
 
 static void begin(struct inode *i);
@@ -52,6 +58,7 @@ void publish_mark(struct inode *i, bool data)
     else
         i->dirty_meta = true;
     i->gen++;
+    staging_changed(i->staging);
     if (i->unlinked || !list_empty(&i->in_dirty))
         return;
     list_append(&fs->dirty, &i->in_dirty);
@@ -68,6 +75,7 @@ static void clean(struct inode *i)
     i->error = 0;
     i->backoff_us = 0;
     timer_cancel(i->fs->timers, &i->timer);
+    staging_drop(&i->staging);
     if (list_empty(&i->in_dirty))
         return;
     list_remove(&i->in_dirty);
@@ -102,6 +110,7 @@ void publish_cover(const struct inode *i, struct cover *out)
 void publish_origin(struct inode *i, struct origin *out)
 {
     if (i->stream == 0) {
+        i->writer = i->fs->cfg.mount_id;
         i->stream = i->fs->next_stream++;
         i->seq = 0;
     }
@@ -109,7 +118,7 @@ void publish_origin(struct inode *i, struct origin *out)
         i->seq++;
         i->seq_gen = i->gen;
     }
-    *out = (struct origin){i->fs->cfg.mount_id, i->stream, i->seq};
+    *out = (struct origin){i->writer, i->stream, i->seq};
 }
 
 static void release(struct task *t)
@@ -117,6 +126,8 @@ static void release(struct task *t)
     struct publication *p = container_of(t, struct publication, t);
     naming_release(&p->naming);
     cover_release(&p->cover);
+    staging_wait_cancel(&p->kept);
+    timer_cancel(t->fs->timers, &p->slow);
     seen_unlock(&p->lock);
     list_remove(&p->store.link);
     blob_unref(p->sent);
@@ -154,16 +165,14 @@ static void retry_later(struct inode *i)
     timer_set(fs->timers, &i->timer, fs_now_us(fs) + i->backoff_us);
 }
 
-static void finish(struct publication *p, int err)
+static void end(void *arg)
 {
+    struct publication *p = arg;
     struct inode *i = inode_hold(p->inode);
-    struct fs *fs = i->fs;
     uint64_t gen = p->gen;
     enum durability durability = p->durability;
+    int err = p->err;
     i->pub = NULL;
-    i->error = err;
-    if (err != 0)
-        fs->counters.publish_failures++;
     task_end(&p->t, 0);
     if (err != 0 && inode_dirty(i) && !i->unlinked)
         retry_later(i);
@@ -175,6 +184,26 @@ static void finish(struct publication *p, int err)
             tell(i, UINT64_MAX, DURABILITY_QUORUM, 0);
     }
     inode_drop(i);
+}
+
+/* Whoever is told of a failure may rely on the mount: even a kill -9 does not end what it holds. */
+static void finish(struct publication *p, int err)
+{
+    struct inode *i = p->inode;
+    p->err = i->error = err;
+    timer_cancel(i->fs->timers, &p->slow);
+    if (err == 0) {
+        end(p);
+        return;
+    }
+    i->fs->counters.publish_failures++;
+    staging_save_file(i, &p->kept, end, p);
+}
+
+static void on_slow(struct timer *t, void *arg)
+{
+    (void)t;
+    staging_save_file(((struct publication *)arg)->inode, NULL, NULL, NULL);
 }
 
 /* The stored form of what was sent: by its dot, or whoever absorbed it (E7). */
@@ -403,8 +432,7 @@ static bool rebase(struct publication *p, const struct object *answer)
     struct inode *i = p->inode;
     struct versions v;
     if (!i->appended_only || i->number != 0 || i->dots.n == 0 || i->large != NULL ||
-        object_find_origin(answer, &(struct origin){i->fs->cfg.mount_id, i->stream, i->seq}) !=
-            NULL)
+        object_find_origin(answer, &(struct origin){i->writer, i->stream, i->seq}) != NULL)
         return false;
     versions_of(i->seen, &v);
     bool replaced = v.n != 0 && v.v[0].s.type == SIBLING_FILE && v.v[0].s.manifest_len == 0 &&
@@ -477,6 +505,21 @@ static void store(struct publication *p)
     large_store(p->inode->large, &p->store);
 }
 
+static void on_ahead(void *arg)
+{
+    prepare(arg);
+}
+
+/* A record is never older than what may reach the cluster (staging.h). */
+static bool write_ahead(struct publication *p)
+{
+    if (p->ahead || staging_current(p->inode->staging))
+        return false;
+    p->ahead = true;
+    staging_save_file(p->inode, &p->kept, on_ahead, p);
+    return true;
+}
+
 static void prepare(struct publication *p)
 {
     struct inode *i = p->inode;
@@ -488,6 +531,8 @@ static void prepare(struct publication *p)
     cover_clear(&p->cover);
     publish_cover(i, &p->cover);
     if (!needs_refresh(p, &p->cover)) {
+        if (write_ahead(p))
+            return;
         if (needs_storing(p))
             store(p);
         else
@@ -523,6 +568,8 @@ static void begin(struct inode *i)
             p->durability = w->durability;
     }
     i->pub = p;
+    timer_init(&p->slow, on_slow, p);
+    timer_set(i->fs->timers, &p->slow, fs_now_us(i->fs) + SLOW_US);
     seen_lock(i->seen, &p->lock, granted, p);
 }
 

@@ -399,6 +399,13 @@ void seen_put(struct seen *s, const struct put_reply *p)
     remember_unsynced(s, &p->dot);
 }
 
+void seen_restore(struct seen *s, const struct object *view, const struct slice *tokens, uint32_t n)
+{
+    learn(s, view);
+    for (uint32_t i = 0; i < n; i++)
+        take_token(s, tokens[i]);
+}
+
 void seen_listed(struct seen *s, const struct object *entry)
 {
     learn(s, entry);

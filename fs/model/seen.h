@@ -82,6 +82,9 @@ struct slice seen_name(const struct seen *s);
 /* What an answer says. A get or a put brings a token; a listing brings none. */
 void seen_got(struct seen *s, const struct get_reply *p);
 void seen_put(struct seen *s, const struct put_reply *p);
+/* As another run of this mount knew it. */
+void seen_restore(struct seen *s, const struct object *view, const struct slice *tokens,
+                  uint32_t n);
 void seen_listed(struct seen *s, const struct object *entry);
 bool seen_remembers(const struct seen *s); /* the view is young enough to be believed */
 /* The memory contradicts the cluster (a version that never was acknowledged): believe the answer.

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "model/resume.h"
 #include "model/seen.h"
 
 uint64_t fs_now_us(const struct fs *fs)
@@ -146,6 +147,7 @@ static void on_list(void *arg, const struct list_reply *p)
 {
     struct task *t = arg;
     t->kv_id = 0;
+    resume_look(t->fs);
     t->on.listed(t, p);
 }
 

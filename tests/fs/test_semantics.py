@@ -453,6 +453,22 @@ def test_what_cannot_be_published_before_the_mount_ends_is_kept_in_a_folder_of_t
     assert kept.stat().st_mode & 0o077 == 0
 
 
+def test_what_close_could_not_publish_outlives_a_kill_9_of_the_mount(three_nodes, tmp_path):
+    options = [f"deadline=1s,staging_dir={tmp_path}/staged"]
+    made = three_nodes.mount(tmp_path / "m", options=options)
+    fd = os.open(made.point / "f", os.O_CREAT | os.O_WRONLY)
+    for node in three_nodes.nodes:
+        node.pause()
+    os.write(fd, b"typed")
+    with pytest.raises(OSError):
+        os.close(fd)
+    made.kill()
+    for node in three_nodes.nodes:
+        node.resume()
+    three_nodes.mount(tmp_path / "m", options=options)
+    wait.until(lambda: three_nodes.dynactl("get", "f", check=False).stdout == b"typed", 30, "what was typed")
+
+
 def test_a_read_only_mount_changes_nothing(three_nodes, tmp_path):
     three_nodes.dynactl("put", "f", stdin=b"text")
     point = three_nodes.mount(tmp_path / "m", options=["ro"]).point

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A dynamount on a folder of its own: mounted when the kernel says so, detached whatever happens."""
 
+import contextlib
+import os
 import pathlib
 import subprocess
 
@@ -24,14 +26,24 @@ class Mount:
     def mounted(self):
         return (str(self.point), "fuse.dynamount") in tree.mounts()
 
+    @property
+    def alive(self):
+        """Is it served? A dynamount that was killed leaves a mount, too."""
+        try:
+            os.statvfs(self.point)  # needs no node
+        except OSError:
+            return False
+        return True
+
     def start(self, seconds=20):
         """Mounts and waits until the mount is there."""
-        self.point.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # pathlib would ask a dead mount what it is
+            os.mkdir(self.point)
         self.process = process.Process(self.argv, self.log, self.namespace)
 
         def there():
             assert self.process.running, f"dynamount ended:\n{self.process.output()[-2000:]}"
-            return self.mounted
+            return self.mounted and self.alive
         wait.until(there, seconds, f"a mount at {self.point}")
 
     def stop(self, seconds=20):

@@ -30,6 +30,11 @@ static uint8_t replicas(void *ctx)
     return ((struct mount *)ctx)->replicas;
 }
 
+static uint64_t cluster(void *ctx)
+{
+    return ((struct mount *)ctx)->cluster;
+}
+
 struct mount *mount_new(struct fake_kv *k, uint64_t id, void (*change)(struct fs_config *c))
 {
     struct mount *m = mem_new(struct mount);
@@ -41,8 +46,11 @@ struct mount *mount_new(struct fake_kv *k, uint64_t id, void (*change)(struct fs
     struct kv_port kv = fake_kv_port(k);
     struct time_port time = fake_kv_time(k);
     struct random_port random = fake_kv_random(k);
-    struct fs_host host = {
-        .ctx = m, .inval_attrs = inval, .still_open = still_open, .replicas = replicas};
+    struct fs_host host = {.ctx = m,
+                           .inval_attrs = inval,
+                           .still_open = still_open,
+                           .replicas = replicas,
+                           .cluster = cluster};
     m->k = k;
     m->pid = 100;
     m->fs = fs_new(&cfg, &kv, &time, &random, &k->timers, &host);

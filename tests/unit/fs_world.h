@@ -14,6 +14,7 @@ struct mount {
     int err;           /* of the last command */
     uint32_t invals;   /* attribute invalidations */
     uint8_t replicas;  /* of the cluster, as the host knows; 0: it does not */
+    uint64_t cluster;  /* whose it is, as the host knows */
     bool still_open;   /* what the host says of a file that is flushed */
     uint64_t node, fh; /* of the last lookup, open or create */
     struct fs_entry entry;
