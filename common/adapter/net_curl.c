@@ -1,43 +1,59 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See net_curl.h. The one file that knows libcurl: posts are easy handles on one multi handle whose
- * sockets and timer live on the loop. Nothing of the owner's runs inside a libcurl callback: bytes
- * are collected there, and handed on when libcurl has returned, so the owner may do as it likes. */
+/* See net_curl.h. The one file that knows libcurl, which makes the connections: names, addresses,
+ * time limits, and one day TLS. Once a connection stands, posts and their answers go over it
+ * without libcurl (net_conn.h), for its way with each request (headers, timers, a look at the
+ * socket before and after) costs more than all that an engine does about a batch. Nothing of the
+ * owner's runs inside a libcurl callback. */
 #include "adapter/net_curl.h"
 
 #include <assert.h>
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "adapter/net_conn.h"
 #include "adapter/net_queue.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "model/wire.h"
 
-#define EASY_IDLE_MAX 64     /* handles kept for the next post */
-#define CONNECTIONS_MAX 1024 /* kept alive, all nodes together */
 #define REPLY_MAX (2ull * FRAME_LEN_MAX)
-#define IDLE_REUSE_S 45 /* below any server's idle limit, so a reused one is open */
+#define IDLE_REUSE_US 45000000u /* below any server's idle limit, so a reused one is open */
+#define IDLE_BUCKETS 64u
+
+struct post;
+
+/* Made by libcurl, which keeps it in its books for as long as `easy` lives. */
+struct connection {
+    struct list link; /* in net_curl.busy or .idle */
+    struct net_curl *net;
+    CURL *easy;
+    char *address, *url;
+    struct net_conn *conn; /* NULL: it does not stand yet */
+    struct post *post;     /* NULL: idle */
+    uint64_t idle_us;
+    bool used; /* has carried a post before */
+};
 
 /* One POST: a batch on its way, or its replies. */
 struct post {
-    struct list link; /* in net_curl.posts */
-    struct list readable;
+    struct list link; /* in net_curl.posts, the oldest first */
     struct net_curl *net;
     struct net_peer *peer;
-    CURL *easy;
-    char *url; /* libcurl copies it, but a changed address must not mix with an old handle's */
+    struct connection *connection;
     struct net_batch batch;
-    struct buf in;
+    struct buf head;
+    uint64_t until_us;
     bool checked; /* status and prefix of the response were good */
-    int err;      /* ... or were not, or a frame was not: what still comes is dropped */
+    bool retried;
+    int err; /* ... or were not, or a frame was not: what still comes is dropped */
 };
 
 struct net_curl {
     struct loop *loop;
     CURLM *multi;
-    struct curl_slist *headers;
     struct net_curl_config cfg;
     struct mac *mac; /* NULL: client */
     struct net_events events;
@@ -45,13 +61,11 @@ struct net_curl {
     void *reply_ctx;
     struct net_queue queue;
     struct loop_hook hook;
-    struct timer curl_timer, linger_timer;
-    struct list posts;
-    struct list readable; /* posts with bytes not yet handed on */
-    CURL *idle[EASY_IDLE_MAX];
-    uint32_t n_idle;
-    char *last_failure;            /* for people */
-    struct socket_watch **watches; /* by descriptor */
+    struct timer curl_timer, linger_timer, post_timer;
+    struct list posts, busy;
+    struct list idle[IDLE_BUCKETS]; /* by address, the longest unused first */
+    char *last_failure;             /* for people */
+    struct socket_watch **watches;  /* by descriptor; of what libcurl is at work on */
     size_t n_watches;
 };
 
@@ -70,30 +84,12 @@ void net_curl_config_defaults(struct net_curl_config *c)
 
 /* ---- what libcurl calls ---- */
 
-static size_t on_body(char *data, size_t size, size_t n, void *arg)
-{
-    struct post *p = arg;
-    if (p->err != DYN_OK)
-        return size * n;
-    if (p->in.len + size * n > REPLY_MAX)
-        return 0; /* ends the transfer */
-    buf_put(&p->in, data, size * n);
-    if (list_empty(&p->readable))
-        list_append(&p->net->readable, &p->readable);
-    return size * n;
-}
-
 static void act(struct net_curl *n, curl_socket_t fd, int mask);
 
-/* A connection that is kept stays with the poller between posts: taking it out and putting it back
- * would cost two system calls for each. What an idle one reports is its end, most likely, and
- * libcurl sees that for itself before it uses the connection again. */
 struct socket_watch {
     struct net_curl *net;
     struct loop_watch *watch;
     curl_socket_t fd;
-    bool kept; /* a connection; else libcurl's own, which it closes without a word */
-    bool idle;
 };
 
 static void socket_ready(void *arg, unsigned events)
@@ -101,10 +97,7 @@ static void socket_ready(void *arg, unsigned events)
     struct socket_watch *s = arg;
     int mask =
         (events & LOOP_READ ? CURL_CSELECT_IN : 0) | (events & LOOP_WRITE ? CURL_CSELECT_OUT : 0);
-    if (s->idle)
-        loop_watch_set(s->watch, 0);
-    else
-        act(s->net, s->fd, mask); /* may free s */
+    act(s->net, s->fd, mask); /* may free s */
 }
 
 static struct socket_watch **watch_of(struct net_curl *n, curl_socket_t fd)
@@ -130,13 +123,12 @@ static void watch_drop(struct net_curl *n, curl_socket_t fd)
 
 /* In place of one that is left: a socket whose connect fails at once (no route, say) libcurl closes
  * without a word. */
-static struct socket_watch *watch_add(struct net_curl *n, curl_socket_t fd, bool kept)
+static struct socket_watch *watch_add(struct net_curl *n, curl_socket_t fd)
 {
     struct socket_watch *s = mem_new(struct socket_watch);
     watch_drop(n, fd);
     s->net = n;
     s->fd = fd;
-    s->kept = kept;
     s->watch = loop_watch_new(n->loop, fd, 0, socket_ready, s);
     *watch_of(n, fd) = s;
     return s;
@@ -148,13 +140,10 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
     struct socket_watch *s = *watch_of(n, fd);
     (void)easy;
     (void)socketp;
-    if (what == CURL_POLL_REMOVE && s != NULL && s->kept) {
-        s->idle = true;
-    } else if (what == CURL_POLL_REMOVE) {
+    if (what == CURL_POLL_REMOVE) {
         watch_drop(n, fd);
     } else {
-        s = s != NULL ? s : watch_add(n, fd, false);
-        s->idle = false;
+        s = s != NULL ? s : watch_add(n, fd);
         loop_watch_set(s->watch, (what & CURL_POLL_IN ? LOOP_READ : 0u) |
                                      (what & CURL_POLL_OUT ? LOOP_WRITE : 0u));
     }
@@ -163,12 +152,10 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
 
 static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *to)
 {
+    (void)arg;
     (void)purpose;
     int fd = socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
-    if (fd < 0)
-        return CURL_SOCKET_BAD;
-    watch_add(arg, fd, true);
-    return fd;
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
 static int on_close(void *arg, curl_socket_t fd)
@@ -195,59 +182,174 @@ static void curl_timer_fired(struct timer *t, void *arg)
     act(arg, CURL_SOCKET_TIMEOUT, 0);
 }
 
-/* ---- handles ---- */
+/* ---- connections ---- */
 
-static CURL *easy_new(struct net_curl *n)
+static void post_send(struct post *p);
+static void post_deliver(struct post *p);
+static void post_ended(struct post *p, int err, const char *why);
+
+static CURL *easy_new(struct net_curl *n, struct connection *c)
 {
     CURL *e = curl_easy_init();
     if (e == NULL)
         abort(); /* as any allocation */
-    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(e, CURLOPT_HTTPHEADER, n->headers);
+    curl_easy_setopt(e, CURLOPT_URL, c->url);
+    curl_easy_setopt(e, CURLOPT_CONNECT_ONLY, 1L);
+    curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
     curl_easy_setopt(e, CURLOPT_PROXY, ""); /* and none from the environment */
     curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-    curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http");
-    curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 65536L);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)n->cfg.connect_timeout_ms);
-    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)n->cfg.post_timeout_ms);
-    curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)IDLE_REUSE_S);
     curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open);
     curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, n);
     curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close);
     curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, n);
-    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(e, CURLOPT_POST, 1L);
+    curl_easy_setopt(e, CURLOPT_PRIVATE, c);
     return e;
 }
 
-static void easy_put_back(struct net_curl *n, CURL *e)
+static struct list *idle_of(struct net_curl *n, const char *address)
 {
-    if (n->n_idle < EASY_IDLE_MAX)
-        n->idle[n->n_idle++] = e;
-    else
-        curl_easy_cleanup(e);
+    uint32_t h = 2166136261u;
+    for (const char *at = address; *at != 0; at++)
+        h = (h ^ (uint8_t)*at) * 16777619u;
+    return &n->idle[h % IDLE_BUCKETS];
 }
+
+static void connection_free(struct connection *c)
+{
+    struct net_curl *n = c->net;
+    net_conn_free(c->conn);
+    curl_multi_remove_handle(n->multi, c->easy); /* closes */
+    curl_easy_cleanup(c->easy);
+    list_remove(&c->link);
+    free(c->address);
+    free(c->url);
+    free(c);
+}
+
+/* The one that was used last, so that those that a burst needed grow old and go. */
+static struct connection *connection_idle(struct net_curl *n, const char *address)
+{
+    struct list *bucket = idle_of(n, address);
+    uint64_t now = loop_now_us();
+    for (struct list *l = bucket->prev, *before; l != bucket; l = before) {
+        struct connection *c = container_of(l, struct connection, link);
+        before = l->prev;
+        if (strcmp(c->address, address) != 0)
+            continue;
+        if (now - c->idle_us < IDLE_REUSE_US)
+            return c;
+        connection_free(c);
+    }
+    return NULL;
+}
+
+static struct connection *connection_new(struct net_curl *n, const char *address)
+{
+    struct connection *c = mem_new(struct connection);
+    c->net = n;
+    c->address = mem_strdup(address);
+    c->url = mem_printf("http://%s/", address);
+    c->easy = easy_new(n, c);
+    list_append(&n->busy, &c->link);
+    curl_multi_add_handle(n->multi, c->easy); /* whose timer is set now, for at once */
+    return c;
+}
+
+static void on_body(void *arg)
+{
+    struct connection *c = arg;
+    post_deliver(c->post);
+}
+
+static void connection_rests(struct connection *c)
+{
+    c->post = NULL;
+    c->used = true;
+    c->idle_us = loop_now_us();
+    list_remove(&c->link);
+    list_append(idle_of(c->net, c->address), &c->link);
+}
+
+/* The answer is whole, or the connection lost. */
+static void on_ended(void *arg, int err)
+{
+    struct connection *c = arg;
+    struct post *p = c->post;
+    char why[128] = "the connection ended";
+    if (net_conn_errno(c->conn) != 0)
+        snprintf(why, sizeof(why), "%s", strerror(net_conn_errno(c->conn)));
+    if (p == NULL) {
+        connection_free(c); /* the server did not want to keep it any longer */
+    } else if (err == DYN_ERR_UNREACHABLE && c->used && !net_conn_heard(c->conn) && !p->retried) {
+        /* It had ended before the post came, most likely, and we had not heard of it. */
+        p->retried = true;
+        p->connection = connection_new(p->net, c->address);
+        p->connection->post = p;
+        connection_free(c);
+    } else {
+        post_ended(p, err, why);
+    }
+}
+
+/* libcurl counts a connection as in use from the first bytes that it sends itself. */
+static int mark_as_used(struct connection *c, struct slice *head)
+{
+    size_t n = 0;
+    CURLcode rc = curl_easy_send(c->easy, head->data, head->len, &n);
+    if (rc != CURLE_OK && rc != CURLE_AGAIN)
+        return DYN_ERR_UNREACHABLE;
+    *head = slice_of(head->data + n, head->len - n);
+    return DYN_OK;
+}
+
+static void connected(struct connection *c, CURLcode result)
+{
+    curl_socket_t fd = CURL_SOCKET_BAD;
+    const struct net_conn_owner owner = {c, on_body, on_ended};
+    long os_error = 0;
+    curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &os_error);
+    if (result == CURLE_OK)
+        curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd);
+    if (fd == CURL_SOCKET_BAD) {
+        post_ended(c->post, DYN_ERR_UNREACHABLE,
+                   os_error != 0 ? strerror((int)os_error) : curl_easy_strerror(result));
+        return;
+    }
+    watch_drop(c->net, fd);
+    c->conn = net_conn_new(c->net->loop, fd, REPLY_MAX, &owner);
+    post_send(c->post);
+}
+
+/* ---- posts ---- */
 
 static void post_free(struct post *p)
 {
-    struct net_curl *n = p->net;
-    curl_multi_remove_handle(n->multi, p->easy);
-    easy_put_back(n, p->easy);
     list_remove(&p->link);
-    list_remove(&p->readable);
     net_batch_release(&p->batch);
-    buf_release(&p->in);
-    free(p->url);
+    buf_release(&p->head);
     free(p);
 }
 
-static void post_start(struct net_curl *n, struct net_peer *peer, bool ring)
+static void post_send(struct post *p)
+{
+    struct connection *c = p->connection;
+    struct slice head = buf_slice(&p->head);
+    if (!c->used && mark_as_used(c, &head) != DYN_OK)
+        post_ended(p, DYN_ERR_UNREACHABLE, "it was refused");
+    else
+        net_conn_send(c->conn, head, buf_slice(&p->batch.body));
+}
+
+/* True when a connection has to be made for it. */
+static bool post_start(struct net_curl *n, struct net_peer *peer, bool ring)
 {
     struct post *p = mem_new(struct post);
+    const char *address = net_peer_address(peer);
     const struct batch_header h = {
         .cluster = n->cfg.cluster,
         .from = n->cfg.self,
@@ -255,24 +357,45 @@ static void post_start(struct net_curl *n, struct net_peer *peer, bool ring)
     };
     p->net = n;
     p->peer = peer;
-    list_init(&p->readable);
+    p->until_us = loop_now_us() + n->cfg.post_timeout_ms * 1000ull;
     list_append(&n->posts, &p->link);
+    if (!timer_is_set(&n->post_timer))
+        timer_set(loop_timers(n->loop), &n->post_timer, p->until_us);
     net_batch_take(&p->batch, peer, ring, &h, n->mac, n->cfg.batch_max);
-    p->url = mem_printf("http://%s%s", net_peer_address(peer),
-                        n->mac == NULL ? "/v1/batch" : "/internal/batch");
-    p->easy = n->n_idle > 0 ? n->idle[--n->n_idle] : easy_new(n);
-    curl_easy_setopt(p->easy, CURLOPT_URL, p->url);
-    curl_easy_setopt(p->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)p->batch.body.len);
-    curl_easy_setopt(p->easy, CURLOPT_POSTFIELDS, p->batch.body.data); /* borrowed */
-    curl_easy_setopt(p->easy, CURLOPT_WRITEDATA, p);
-    curl_easy_setopt(p->easy, CURLOPT_PRIVATE, p);
-    curl_multi_add_handle(n->multi, p->easy);
+    buf_printf(&p->head,
+               "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/octet-stream\r\n"
+               "Content-Length: %zu\r\n\r\n",
+               n->mac == NULL ? "/v1/batch" : "/internal/batch", address, p->batch.body.len);
     net_peer_posted(peer);
+    struct connection *c = connection_idle(n, address);
+    p->connection = c != NULL ? c : connection_new(n, address);
+    p->connection->post = p;
+    if (c == NULL)
+        return true;
+    list_remove(&c->link);
+    list_append(&n->busy, &c->link);
+    post_send(p);
+    return false;
+}
+
+static void post_expired(struct timer *t, void *arg)
+{
+    struct net_curl *n = arg;
+    uint64_t now = loop_now_us();
+    (void)t;
+    for (struct list *l; (l = list_first(&n->posts)) != NULL;) {
+        struct post *p = container_of(l, struct post, link);
+        if (p->until_us > now) {
+            timer_set(loop_timers(n->loop), &n->post_timer, p->until_us);
+            return;
+        }
+        post_ended(p, DYN_ERR_UNREACHABLE, "it does not answer");
+    }
 }
 
 /* ---- responses ---- */
 
-static int status_error(long status)
+static int status_error(int status)
 {
     switch (status) {
     case 400:
@@ -294,8 +417,7 @@ static int status_error(long status)
 static int check_response(struct post *p, struct slice in)
 {
     struct batch_header h;
-    long status = 0;
-    curl_easy_getinfo(p->easy, CURLINFO_RESPONSE_CODE, &status);
+    int status = net_conn_status(p->connection->conn);
     if (status != 200)
         return status_error(status);
     if (in.len < BATCH_PREFIX_LEN)
@@ -311,11 +433,12 @@ static int check_response(struct post *p, struct slice in)
 static void post_deliver(struct post *p)
 {
     struct net_curl *n = p->net;
-    struct buf in = buf_take(&p->in);
+    struct buf *body = net_conn_body(p->connection->conn);
+    struct buf in = buf_take(body);
     struct slice left = buf_slice(&in);
-    int rc = 1;
+    int rc = p->err == DYN_OK ? 1 : p->err;
 
-    if (!p->checked) {
+    if (rc == 1 && !p->checked) {
         rc = check_response(p, left);
         if (rc == 1) {
             p->checked = true;
@@ -325,39 +448,32 @@ static void post_deliver(struct post *p)
     while (rc == 1) {
         uint8_t type;
         uint64_t rid;
-        struct slice body;
-        rc = frame_take(&left, &type, &rid, &body);
+        struct slice frame;
+        rc = frame_take(&left, &type, &rid, &frame);
         if (rc == 1 && net_batch_answered(&p->batch, rid))
-            n->events.receive_reply(n->events.ctx, rid, type, body);
+            n->events.receive_reply(n->events.ctx, rid, type, frame);
     }
     if (rc < 0)
         p->err = rc;
     if (rc == 0 && left.len == in.len) {
-        p->in = in; /* nothing was used: no need to copy */
+        *body = in; /* nothing was used: no need to copy */
         return;
     }
     if (rc == 0)
-        buf_put_slice(&p->in, left);
+        buf_put_slice(body, left);
     buf_release(&in);
 }
 
-static void note_failure(struct post *p, CURLcode result, long status)
+static void note_failure(struct net_curl *n, const char *address, int err, int status,
+                         const char *why)
 {
-    struct net_curl *n = p->net;
-    const char *url = NULL, *scheme = "://";
-    long os_error = 0;
-    curl_easy_getinfo(p->easy, CURLINFO_EFFECTIVE_URL, &url);
-    curl_easy_getinfo(p->easy, CURLINFO_OS_ERRNO, &os_error);
-    const char *host = url == NULL ? NULL : strstr(url, scheme);
-    host = host == NULL ? "" : host + strlen(scheme);
-    const char *reason = p->err == DYN_ERR_PROTOCOL || status == 404 ? "what answers is no node"
-                         : p->err == DYN_ERR_REFUSED || status == 421
+    const char *reason = err == DYN_ERR_PROTOCOL || status == 404 ? "what answers is no node"
+                         : err == DYN_ERR_REFUSED || status == 421
                              ? "another node or cluster answers"
-                         : result == CURLE_OK ? "it refuses what it is asked"
-                         : os_error != 0      ? strerror((int)os_error)
-                                              : curl_easy_strerror(result);
+                         : status != 0 && status != 200 ? "it refuses what it is asked"
+                                                        : why;
     free(n->last_failure);
-    n->last_failure = mem_printf("%.*s: %s", (int)strcspn(host, "/"), host, reason);
+    n->last_failure = mem_printf("%s: %s", address, reason);
 }
 
 const char *net_curl_last_failure(const struct net_curl *n)
@@ -365,20 +481,29 @@ const char *net_curl_last_failure(const struct net_curl *n)
     return n->last_failure;
 }
 
-static void post_finished(struct post *p, CURLcode result)
+/* err: DYN_OK when an answer has come, whatever it says. */
+static void post_ended(struct post *p, int err, const char *why)
 {
     struct net_curl *n = p->net;
     struct net_peer *peer = p->peer;
+    struct connection *c = p->connection;
     struct net_batch batch = p->batch;
-    int err = p->err != DYN_OK ? p->err : DYN_ERR_UNREACHABLE;
-    long status = 0;
-    curl_easy_getinfo(p->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (result == CURLE_OK && status != 200)
+    int status = c->conn == NULL ? 0 : net_conn_status(c->conn);
+    bool keep = err == DYN_OK && !net_conn_closes(c->conn);
+    if (p->err != DYN_OK)
+        err = p->err;
+    else if (err == DYN_OK && status != 200)
         err = status_error(status); /* an answer without a body */
-    if (result != CURLE_OK || status != 200 || p->err != DYN_OK)
-        note_failure(p, result, status);
+    if (err != DYN_OK)
+        note_failure(n, c->address, err, status, why);
+    if (err == DYN_OK)
+        err = DYN_ERR_UNREACHABLE; /* for what it did not answer */
     p->batch = (struct net_batch){0};
     post_free(p);
+    if (keep)
+        connection_rests(c);
+    else
+        connection_free(c);
     for (uint32_t i = 0; i < batch.n; i++)
         if (!batch.rids[i].answered)
             n->events.failed(n->events.ctx, batch.rids[i].rid, err);
@@ -388,39 +513,26 @@ static void post_finished(struct post *p, CURLcode result)
         loop_hook_arm(n->loop, &n->hook);
 }
 
-static void collect(struct net_curl *n)
-{
-    while (!list_empty(&n->readable)) {
-        struct post *p = container_of(list_first(&n->readable), struct post, readable);
-        list_remove(&p->readable);
-        post_deliver(p);
-    }
-    CURLMsg *m;
-    int left;
-    while ((m = curl_multi_info_read(n->multi, &left)) != NULL) {
-        struct post *p = NULL;
-        CURLcode result = m->data.result;
-        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&p);
-        post_finished(p, result); /* m is gone with its handle */
-    }
-}
-
 static void act(struct net_curl *n, curl_socket_t fd, int mask)
 {
-    int running;
+    int running, left;
+    CURLMsg *m;
     curl_multi_socket_action(n->multi, fd, mask, &running);
-    collect(n);
+    while ((m = curl_multi_info_read(n->multi, &left)) != NULL) {
+        struct connection *c = NULL;
+        CURLcode result = m->data.result;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&c);
+        connected(c, result); /* m may be gone with its handle */
+    }
 }
 
 /* ---- sending ---- */
 
 static bool dispatch_peer(struct net_curl *n, struct net_peer *peer, uint64_t now, uint64_t *next)
 {
-    bool started = false;
-    while (net_peer_has_ring(peer)) {
-        post_start(n, peer, true);
-        started = true;
-    }
+    bool connects = false;
+    while (net_peer_has_ring(peer))
+        connects |= post_start(n, peer, true);
     while (net_peer_has_frames(peer)) {
         uint32_t on_their_way = net_peer_posts(peer);
         uint64_t ripe = net_peer_oldest_us(peer) + n->cfg.linger_us;
@@ -430,10 +542,9 @@ static bool dispatch_peer(struct net_curl *n, struct net_peer *peer, uint64_t no
             *next = ripe < *next ? ripe : *next;
             break;
         }
-        post_start(n, peer, false);
-        started = true;
+        connects |= post_start(n, peer, false);
     }
-    return started;
+    return connects;
 }
 
 static void flush(void *arg)
@@ -443,15 +554,15 @@ static void flush(void *arg)
     int err;
     while (net_queue_next_failure(&n->queue, &rid, &err))
         n->events.failed(n->events.ctx, rid, err);
-    bool started = false;
+    bool connects = false;
     for (struct net_peer *p = net_queue_first(&n->queue), *after; p != NULL; p = after) {
         after = net_queue_after(&n->queue, p);
-        started |= dispatch_peer(n, p, now, &next);
+        connects |= dispatch_peer(n, p, now, &next);
     }
     if (next != UINT64_MAX)
         timer_set(loop_timers(n->loop), &n->linger_timer, next);
-    if (started)
-        act(n, CURL_SOCKET_TIMEOUT, 0); /* sends at once, on connections that stand */
+    if (connects)
+        act(n, CURL_SOCKET_TIMEOUT, 0);
 }
 
 static void linger_fired(struct timer *t, void *arg)
@@ -517,22 +628,26 @@ struct net_curl *net_curl_new(struct loop *l, const struct net_curl_config *cfg)
     n->mac = cfg->self == 0 ? NULL : mac_new(cfg->secret);
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || (n->multi = curl_multi_init()) == NULL)
         abort();
-    n->headers = curl_slist_append(n->headers, "Expect:"); /* 1 s of waiting for big batches */
-    n->headers = curl_slist_append(n->headers, "Accept:");
-    n->headers = curl_slist_append(n->headers, "Content-Type: application/octet-stream");
     curl_multi_setopt(n->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
     curl_multi_setopt(n->multi, CURLMOPT_SOCKETDATA, n);
     curl_multi_setopt(n->multi, CURLMOPT_TIMERFUNCTION, on_timer);
     curl_multi_setopt(n->multi, CURLMOPT_TIMERDATA, n);
-    curl_multi_setopt(n->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_MAX);
     curl_multi_setopt(n->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
     net_queue_init(&n->queue, cfg->queue_max);
     loop_hook_init(&n->hook, flush, n);
     timer_init(&n->curl_timer, curl_timer_fired, n);
     timer_init(&n->linger_timer, linger_fired, n);
+    timer_init(&n->post_timer, post_expired, n);
     list_init(&n->posts);
-    list_init(&n->readable);
+    list_init(&n->busy);
+    for (unsigned i = 0; i < IDLE_BUCKETS; i++)
+        list_init(&n->idle[i]);
     return n;
+}
+
+static void free_connections(struct list *all)
+{
+    list_for_each_safe(it, tmp, all) connection_free(container_of(it, struct connection, link));
 }
 
 void net_curl_free(struct net_curl *n)
@@ -545,15 +660,16 @@ void net_curl_free(struct net_curl *n)
         post_free(p);
         net_peer_ended(&n->queue, peer);
     }
-    while (n->n_idle > 0)
-        curl_easy_cleanup(n->idle[--n->n_idle]);
-    curl_multi_cleanup(n->multi); /* closes the kept connections, through on_close */
+    free_connections(&n->busy);
+    for (unsigned i = 0; i < IDLE_BUCKETS; i++)
+        free_connections(&n->idle[i]);
+    curl_multi_cleanup(n->multi);
     for (size_t i = 0; i < n->n_watches; i++)
         watch_drop(n, (curl_socket_t)i);
     free(n->watches);
-    curl_slist_free_all(n->headers);
     timer_cancel(loop_timers(n->loop), &n->curl_timer);
     timer_cancel(loop_timers(n->loop), &n->linger_timer);
+    timer_cancel(loop_timers(n->loop), &n->post_timer);
     loop_hook_cancel(&n->hook);
     net_queue_release(&n->queue);
     mac_free(n->mac);

@@ -71,7 +71,8 @@ static void handle(void *arg, struct http_request *r)
     batch_server_take(f->batches, r, slice_equal(path, slice_str("/internal/batch")));
 }
 
-static void sender_start(struct fixture *f, uint64_t self, const char *secret)
+static void sender_start_with(struct fixture *f, uint64_t self, const char *secret,
+                              uint32_t post_timeout_ms)
 {
     struct net_curl_config cfg;
     const struct net_events events = {f, NULL, receive_reply, failed};
@@ -81,24 +82,35 @@ static void sender_start(struct fixture *f, uint64_t self, const char *secret)
     cfg.cluster = self == 0 ? 0 : CLUSTER;
     cfg.secret = slice_str(secret);
     cfg.queue_max = 100000;
+    cfg.post_timeout_ms = post_timeout_ms;
     f->net = net_curl_new(f->loop, &cfg);
     net_curl_set_events(f->net, &events);
     f->port = net_curl_port(f->net);
     f->port.set_address(f->port.ctx, SERVER, f->address);
 }
 
+static void sender_start(struct fixture *f, uint64_t self, const char *secret)
+{
+    sender_start_with(f, self, secret, 15000);
+}
+
+static void server_start(struct fixture *f, const char *listen)
+{
+    struct http_server_config http;
+    char *message = NULL;
+    http_server_config_defaults(&http);
+    http.listen = listen;
+    assert_int_equal(http_server_new(f->loop, &http, handle, f, &f->http, &message), DYN_OK);
+}
+
 static int setup(void **state)
 {
     static struct fixture storage;
     struct fixture *f = &storage;
-    struct http_server_config http;
     struct batch_server_config batch;
     const struct net_events events = {f, receive_request, NULL, NULL};
-    char *message = NULL;
     *f = (struct fixture){.loop = loop_new()};
-    http_server_config_defaults(&http);
-    http.listen = "127.0.0.1:0";
-    assert_int_equal(http_server_new(f->loop, &http, handle, f, &f->http, &message), DYN_OK);
+    server_start(f, "127.0.0.1:0");
     batch_server_config_defaults(&batch);
     batch.self = SERVER;
     batch.cluster = CLUSTER;
@@ -325,6 +337,37 @@ static void test_a_full_queue_refuses_and_forgetting_a_node_fails_what_waits(voi
     assert_int_equal(f->last_err, DYN_ERR_OVERLOAD);
 }
 
+/* A node that was started anew: the connection to it ended, and the news is still on its way. */
+static void test_a_connection_that_has_ended_is_made_again(void **state)
+{
+    struct fixture *f = *state;
+    for (uint64_t rid = 1; rid <= 3; rid++) {
+        ask(f, SERVER, rid, FRAME_PING, 10);
+        await(f, (unsigned)rid);
+        http_server_free(f->http);
+        server_start(f, f->address);
+    }
+    assert_int_equal(f->replies, 3);
+    assert_int_equal(f->received, 3);
+}
+
+static void test_a_post_that_nobody_answers_fails_in_time(void **state)
+{
+    struct fixture *f = *state;
+    sender_start_with(f, 5, "secret", 200);
+    ask(f, SERVER, 1, FRAME_STATUS, 0);
+    ask(f, SERVER, 2, FRAME_PING, 0);
+    await(f, 2);
+    assert_int_equal(f->replies, 1);
+    assert_int_equal(f->failures, 1);
+    assert_int_equal(f->last_rid, 1);
+    assert_int_equal(f->last_err, DYN_ERR_UNREACHABLE);
+    assert_non_null(strstr(net_curl_last_failure(f->net), "does not answer"));
+    ask(f, SERVER, 3, FRAME_PING, 0); /* and the next goes on */
+    await(f, 3);
+    assert_int_equal(f->replies, 2);
+}
+
 int main(void)
 {
 #define NET_TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -340,6 +383,8 @@ int main(void)
         NET_TEST(test_a_client_may_send_client_frames_only),
         NET_TEST(test_a_client_asks_a_seed_for_the_ring_without_knowing_its_id),
         NET_TEST(test_large_frames_arrive_whole_in_both_directions),
+        NET_TEST(test_a_connection_that_has_ended_is_made_again),
+        NET_TEST(test_a_post_that_nobody_answers_fails_in_time),
         NET_TEST(test_a_full_queue_refuses_and_forgetting_a_node_fails_what_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
