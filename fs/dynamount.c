@@ -28,6 +28,7 @@
 #include "model/fs.h"
 #include "mount_options.h"
 #include "mount_point.h"
+#include "mount_watch.h"
 #include "recovery.h"
 
 #define GREETING_US 1000000u        /* how long the first answer may take before a warning */
@@ -61,6 +62,7 @@ struct mount {
     char *staging;           /* absolute, NULL: nothing is kept of what is not published */
     struct stage_dir *stage; /* NULL: the same */
     struct timer resume;
+    struct mount_watch *mounted;
     struct loop_watch *watch;
     struct loop_signal *signals[3];
     bool ending;
@@ -148,6 +150,22 @@ static void channel_ended(void *arg)
     loop_watch_free(m->watch);
     m->watch = NULL;
     log_info("dynamount", "%s is unmounted", m->mountpoint);
+    begin_end(m);
+}
+
+static bool in_use(void *arg)
+{
+    struct mount *m = arg;
+    return fs_in_use(m->fs);
+}
+
+/* Unmounted here, while other mount namespaces hold copies that nobody will take away. */
+static void mount_gone(void *arg)
+{
+    struct mount *m = arg;
+    log_info("dynamount", "%s is unmounted; copies in other mount namespaces end with it",
+             m->mountpoint);
+    fuse_channel_disown(m->channel);
     begin_end(m);
 }
 
@@ -531,6 +549,13 @@ static int serve(struct mount *m, int report)
     make_filesystem(m);
     resume(m);
     m->watch = loop_watch_new(m->loop, fuse_channel_fd(m->channel), LOOP_READ, channel_readable, m);
+    struct mount_watch_config watch = {.mountpoint = m->mountpoint,
+                                       .timers = loop_timers(m->loop),
+                                       .time = &m->time,
+                                       .in_use = in_use,
+                                       .gone = mount_gone,
+                                       .arg = m};
+    m->mounted = mount_watch_new(&watch);
     int status = greet(m);
     if (status == EXIT_OK) {
         if (report >= 0)
@@ -542,6 +567,7 @@ static int serve(struct mount *m, int report)
     }
     timer_cancel(loop_timers(m->loop), &m->progress);
     timer_cancel(loop_timers(m->loop), &m->resume);
+    mount_watch_free(m->mounted);
     loop_watch_free(m->watch);
     fuse_channel_unmount(m->channel);
     if (m->unpublished > 0) {

@@ -73,28 +73,62 @@ static void unescape(char *text)
     *to = 0;
 }
 
-/* Whether the innermost mount on the folder is one of ours. */
+/* The mounts of this namespace, the innermost last. */
+struct mounts {
+    FILE *file;
+    char *line;
+    size_t cap;
+    const char *device, *point; /* of the mount read last */
+    bool ours;
+};
+
+static bool mounts_next(struct mounts *m)
+{
+    while (m->file != NULL && getline(&m->line, &m->cap, m->file) > 0) {
+        char *rest = m->line, *field[5] = {NULL};
+        for (int i = 0; i < 5 && rest != NULL; i++)
+            field[i] = strsep(&rest, " ");
+        if (field[4] == NULL || rest == NULL)
+            continue;
+        unescape(field[4]);
+        m->device = field[2];
+        m->point = field[4];
+        m->ours = strstr(rest, " - fuse.dynamount ") != NULL;
+        return true;
+    }
+    free(m->line);
+    if (m->file != NULL)
+        fclose(m->file);
+    return false;
+}
+
+char *mount_point_device(const char *mountpoint)
+{
+    struct mounts m = {.file = fopen("/proc/self/mountinfo", "re")};
+    char *device = NULL;
+    while (mounts_next(&m)) {
+        if (strcmp(m.point, mountpoint) != 0)
+            continue;
+        free(device);
+        device = m.ours ? mem_strdup(m.device) : NULL;
+    }
+    return device;
+}
+
+bool mount_point_device_mounted(const char *device)
+{
+    struct mounts m = {.file = fopen("/proc/self/mountinfo", "re")};
+    bool found = m.file == NULL; /* cannot be known */
+    while (mounts_next(&m))
+        found |= strcmp(m.device, device) == 0;
+    return found;
+}
+
 static bool mounted_already(const char *mountpoint)
 {
-    FILE *f = fopen("/proc/self/mountinfo", "re");
-    if (f == NULL)
-        return false;
-    char *line = NULL;
-    size_t cap = 0;
-    bool ours = false;
-    while (getline(&line, &cap, f) > 0) {
-        char *rest = line, *field = NULL;
-        for (int i = 0; i < 5 && rest != NULL; i++)
-            field = strsep(&rest, " ");
-        if (field == NULL || rest == NULL)
-            continue;
-        unescape(field);
-        if (strcmp(field, mountpoint) == 0)
-            ours = strstr(rest, " - fuse.dynamount ") != NULL;
-    }
-    free(line);
-    fclose(f);
-    return ours;
+    char *device = mount_point_device(mountpoint);
+    free(device);
+    return device != NULL;
 }
 
 /* Whether a server has gone. Attributes may still be in the kernel's cache, so of our own mounts

@@ -18,4 +18,9 @@ int mount_point_absolute(const char *file, char **absolute, char **message);
  * would wait for itself (HAZARDS F26). */
 bool mount_point_contains(const char *mountpoint, const char *path);
 
+/* The device of the innermost mount on the folder, as /proc/self/mountinfo writes it, when that is
+ * one of ours; caller frees, NULL: it is not. And: is it mounted anywhere in this namespace? */
+char *mount_point_device(const char *mountpoint);
+bool mount_point_device_mounted(const char *device);
+
 #endif

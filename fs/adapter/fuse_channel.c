@@ -214,10 +214,29 @@ void fuse_channel_inval_attrs(void *ctx, uint64_t node)
         fuse_lowlevel_notify_inval_inode(ch->session, node, -1, 0);
 }
 
+void fuse_channel_disown(struct fuse_channel *ch)
+{
+    ch->disowned = true;
+}
+
+/* libfuse unmounts by path, unless the descriptor tells it that the connection is over. A pipe that
+ * nobody reads from tells so; and the descriptor in whose place it comes was the last one. */
+static void cut(int fd)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return;
+    close(ends[0]);
+    (void)dup3(ends[1], fd, O_CLOEXEC);
+    close(ends[1]);
+}
+
 void fuse_channel_unmount(struct fuse_channel *ch)
 {
     if (ch->fd < 0)
         return;
+    if (ch->disowned)
+        cut(ch->fd);
     fuse_session_exit(ch->session);
     ch->over = true;
     ch->fd = -1;

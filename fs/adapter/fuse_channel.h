@@ -51,6 +51,10 @@ void fuse_channel_ready(struct fuse_channel *ch);
  * else; invalidating pages from the loop deadlocks against a pending READ (F21). */
 void fuse_channel_inval_attrs(void *ch, uint64_t node);
 
+/* The mount is no longer on its folder, where another may be by now: fuse_channel_unmount will only
+ * close the descriptor, which ends whatever copies there are. */
+void fuse_channel_disown(struct fuse_channel *ch);
+
 /* Takes the mount away from the folder, lazily when it is busy, and closes the descriptor: what the
  * kernel still waits for ends with ENOTCONN. */
 void fuse_channel_unmount(struct fuse_channel *ch);

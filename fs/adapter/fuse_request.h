@@ -24,6 +24,7 @@ struct fuse_channel {
     void *arg;
     int fd;
     bool over;           /* ended has run, or unmounted by ourselves */
+    bool disowned;       /* the mount is no longer on its folder */
     bool init_reply_due; /* the next message out answers INIT */
     void *receive;       /* one message in */
     struct list requests;

@@ -149,6 +149,16 @@ void fs_free(struct fs *fs)
     free(fs);
 }
 
+bool fs_in_use(const struct fs *fs)
+{
+    if (!list_empty(&fs->handles) || !list_empty(&fs->cursors))
+        return true;
+    for (const struct list *l = fs->tasks.next; l != &fs->tasks; l = l->next)
+        if (container_of((struct list *)(uintptr_t)l, struct task, link)->op != NULL)
+            return true;
+    return false;
+}
+
 uint32_t fs_dirty_count(const struct fs *fs)
 {
     return fs->n_dirty + owed_count(fs) + fs->n_resumed;

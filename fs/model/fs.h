@@ -81,6 +81,7 @@ void fs_resume(struct fs *fs, uint64_t cluster);
  * when nothing is left or after limit_us. */
 void fs_drain(struct fs *fs, uint64_t limit_us, void (*done)(void *arg, uint32_t still_dirty),
               void *arg);
+bool fs_in_use(const struct fs *fs); /* files or directories are open, or operations on their way */
 /* Files with unpublished changes, and old names that could not be dropped yet. */
 uint32_t fs_dirty_count(const struct fs *fs);
 

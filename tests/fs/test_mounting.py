@@ -316,3 +316,51 @@ def test_owners_and_modes_can_be_overlaid(three_nodes, tmp_path):
     for name, mode in (("f", 0o640), ("d", 0o750)):
         st = os.stat(mapped / name)
         assert (st.st_uid, st.st_gid, st.st_mode & 0o777) == (12, 34, mode)
+
+
+@pytest.fixture
+def elsewhere():
+    """elsewhere(): a process whose own mount namespace holds a copy of all mounts there are."""
+    with contextlib.ExitStack() as stack:
+        def make():
+            holder = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "unshare", "--mount",
+                                       "sleep", "infinity"], stdin=subprocess.DEVNULL)
+            stack.callback(holder.wait)
+            stack.callback(holder.kill)
+            own = os.readlink("/proc/self/ns/mnt")
+            wait.until(lambda: os.readlink(f"/proc/{holder.pid}/ns/mnt") != own, what="a namespace")
+            return holder.pid
+        yield make
+
+
+def look_from(pid, path):
+    return command("nsenter", "--mount", "--target", str(pid), "ls", path)
+
+
+def test_unmounting_ends_it_though_another_namespace_holds_a_copy(three_nodes, tmp_path, elsewhere):
+    mount = three_nodes.mount(tmp_path / "m")
+    (mount.point / "f").write_text("text")
+    holder = elsewhere()
+    assert look_from(holder, mount.point).stdout.strip() == "f"
+    # Whoever has a file open may go on with it, as after any lazy unmount.
+    file = open(mount.point / "f", "a", encoding="ascii")
+    assert command("fusermount3", "-u", "-z", mount.point).returncode == 0
+    assert not mount.mounted
+    other = three_nodes.mount(tmp_path / "m")  # on the same folder: not to be taken along
+    time.sleep(2.5)  # for a watch that would end it too early
+    file.write(" and more")
+    file.close()
+    assert mount.process.popen.wait(20) == 0
+    assert look_from(holder, mount.point).returncode != 0  # that copy is dead, and hangs nobody
+    assert other.mounted and (other.point / "f").read_text() == "text and more"
+
+
+def test_sigterm_ends_it_though_another_namespace_holds_a_copy(three_nodes, tmp_path, elsewhere):
+    mount = three_nodes.mount(tmp_path / "m")
+    holder = elsewhere()
+    (mount.point / "f").write_text("text")
+    mount.process.signal(signal.SIGTERM)
+    assert mount.process.popen.wait(20) == 0
+    assert not mount.mounted
+    assert look_from(holder, mount.point).returncode != 0
+    assert three_nodes.dynactl("get", "f").stdout == b"text"
