@@ -208,24 +208,3 @@ int content_truncate(struct inode *i, uint64_t size)
     count(i);
     return 0;
 }
-
-int content_rebase(struct inode *i, struct blob *base)
-{
-    assert(i->staged && i->large == NULL && i->appended_from <= i->stage.len);
-    size_t base_len = base == NULL ? 0 : base->len, added = i->stage.len - (size_t)i->appended_from;
-    if (base_len + added > i->fs->cfg.inline_max)
-        return DYN_ERR_TOO_LARGE;
-    struct buf b = BUF_EMPTY;
-    buf_reserve(&b, base_len + added);
-    if (base_len != 0)
-        buf_put(&b, base->data, base_len);
-    buf_put(&b, i->stage.data + i->appended_from, added);
-    buf_release(&i->stage);
-    i->stage = b;
-    i->appended_from = base_len;
-    if (base != NULL)
-        content_load(i, base);
-    else
-        content_unload(i);
-    return DYN_OK;
-}

@@ -25,7 +25,5 @@ void content_changed(struct inode *i); /* large content was written to */
 int content_write(struct inode *i, uint64_t off, struct slice data);
 void content_restore(struct inode *i, struct slice bytes); /* stages them as they are */
 int content_truncate(struct inode *i, uint64_t size);      /* size 0 needs no content here */
-/* An append that was staged over other bytes is staged over these (F9). DYN_ERR_TOO_LARGE. */
-int content_rebase(struct inode *i, struct blob *base);
 
 #endif

@@ -103,6 +103,7 @@ struct task {
     } ask;
     bool abandonable;
     struct naming *naming;       /* naming.h, while it reads */
+    struct rebase *rebase;       /* rebase.h, while it fetches */
     struct numbering *numbering; /* numbering.h, while it lists */
     union {
         void (*got)(struct task *t, const struct get_reply *p);

@@ -27,6 +27,7 @@ struct large_io {
     struct chunk_wait load;
     struct large_wait room;
     uint64_t off, at, size_before; /* at: how far it is */
+    uint64_t asked;                /* write: the kernel's offset */
     uint32_t size;
     struct buf data;    /* read: what is not in one chunk; write: the bytes */
     struct blob *bytes; /* read: the chunk that they lie in */
@@ -166,15 +167,25 @@ static void end_write(struct large_io *r)
 {
     struct inode *i = r->inode;
     content_changed(i);
-    io_note_write(i, r->handle, r->size_before, r->off, r->first_append);
+    io_note_write(i, r->handle, r->size_before, r->asked, r->first_append);
     if (r->t.op != NULL)
         r->t.op->written = (uint32_t)r->data.len;
     task_end(&r->t, 0);
 }
 
+/* While it waited, the file may have grown, or have been staged anew over a newer version. */
+static void place_append(struct large_io *r)
+{
+    if ((r->handle->flags & O_APPEND) == 0)
+        return;
+    r->off = r->at = r->size_before = inode_size(r->inode);
+}
+
 static void step_write(struct large_io *r)
 {
     struct inode *i = r->inode;
+    if (r->at == r->off)
+        place_append(r);
     if (i->large == NULL && content_enlarge(i) != 0) {
         task_end(&r->t, EFBIG);
         return;
@@ -224,6 +235,7 @@ void large_write_op(struct fs *fs, struct fs_op *op, struct inode *i, const stru
     r->handle = h;
     r->off = r->at = at;
     r->size_before = size;
+    r->asked = off;
     r->first_append = append && !i->dirty_data;
     buf_put_slice(&r->data, data);
     step(r);

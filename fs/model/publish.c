@@ -12,6 +12,7 @@
 #include "model/large.h"
 #include "model/naming.h"
 #include "model/owed.h"
+#include "model/rebase.h"
 #include "model/staging.h"
 #include "model/xattr_names.h"
 
@@ -41,6 +42,7 @@ struct publication {
     struct cover cover;    /* what is superseded */
     bool refreshed, again; /* again: a context was refused once */
     bool stored;           /* large: the chunks are where they should be */
+    struct rebase rebase;
     struct staging_wait kept;
     struct timer slow;
     bool ahead; /* what is put now is on this machine, or that has been tried */
@@ -126,6 +128,7 @@ static void release(struct task *t)
     struct publication *p = container_of(t, struct publication, t);
     naming_release(&p->naming);
     cover_release(&p->cover);
+    rebase_release(&p->rebase);
     staging_wait_cancel(&p->kept);
     timer_cancel(t->fs->timers, &p->slow);
     seen_unlock(&p->lock);
@@ -388,61 +391,14 @@ static void put(struct publication *p)
     contexts_release(&contexts);
 }
 
-static void on_base(struct task *t, const struct get_reply *r)
+static void on_rebased(struct task *t, int err)
 {
     struct publication *p = container_of(t, struct publication, t);
-    struct inode *i = p->inode;
-    struct versions v;
-    if (r->status != DYN_OK) {
-        finish(p, r->status == DYN_ERR_STALE ? EIO : fs_errno(r->status));
-        return;
-    }
-    seen_got(i->seen, r);
-    versions_of(i->seen, &v);
-    const struct sibling *s = v.n == 0 ? NULL : object_find_value(&r->object, &v.v[0].s.value_dot);
-    if (s != NULL && (s->value != NULL || s->size == 0) && s->manifest_len == 0 &&
-        i->appended_only && i->large == NULL) {
-        int err = content_rebase(i, s->value);
-        if (err != DYN_OK) {
-            versions_release(&v);
-            finish(p, fs_errno(err));
-            return;
-        }
-        struct attrs mine = i->s.attrs; /* times of the append, the rest of the other version */
-        struct blob *loaded = blob_ref(i->loaded);
-        inode_adopt(i, &v.v[0]);
-        if (loaded != NULL)
-            content_load(i, loaded);
-        blob_unref(loaded);
-        i->s.attrs.mtime_ns = mine.mtime_ns;
-        i->s.attrs.ctime_ns = mine.ctime_ns;
-        i->gen++;
-        i->fs->counters.rebased++;
-        if (i->fs->host.inval_attrs != NULL)
-            i->fs->host.inval_attrs(i->fs->host.ctx, i->id);
-    }
-    versions_release(&v);
-    prepare(p);
-}
-
-/* An append goes after the bytes that are there now, if those took the place of the ones it was
- * staged over; a version beside them is a conflict and stays one. */
-static bool rebase(struct publication *p, const struct object *answer)
-{
-    struct inode *i = p->inode;
-    struct versions v;
-    if (!i->appended_only || i->number != 0 || i->dots.n == 0 || i->large != NULL ||
-        object_find_origin(answer, &(struct origin){i->writer, i->stream, i->seq}) != NULL)
-        return false;
-    versions_of(i->seen, &v);
-    bool replaced = v.n != 0 && v.v[0].s.type == SIBLING_FILE && v.v[0].s.manifest_len == 0 &&
-                    v.v[0].s.size + (inode_size(i) - i->appended_from) <= i->fs->cfg.inline_max &&
-                    versions_by_dots(&v, &i->dots) == NULL &&
-                    !dot_equal(&v.v[0].s.value_dot, &i->s.value_dot);
-    if (replaced)
-        task_get(&p->t, seen_key(i->seen), GET_DOT, &v.v[0].s.value_dot, on_base);
-    versions_release(&v);
-    return replaced;
+    p->stored = false;
+    if (err != 0)
+        finish(p, err);
+    else
+        prepare(p);
 }
 
 /* A listing leaves extended attributes out; a put must not. */
@@ -464,7 +420,8 @@ static void on_refresh(struct task *t, const struct get_reply *r)
         return;
     }
     take_xattrs(p->inode, &r->object);
-    if (rebase(p, &r->object))
+    rebase_release(&p->rebase);
+    if (rebase_start(&p->rebase, t, p->inode, &r->object, on_rebased))
         return;
     prepare(p);
 }
@@ -505,6 +462,14 @@ static void store(struct publication *p)
     large_store(p->inode->large, &p->store);
 }
 
+/* What is appended to a large file takes a while to send. So the newest version is looked for after
+ * that, and not before. */
+static bool sends_first(const struct publication *p)
+{
+    const struct inode *i = p->inode;
+    return i->large != NULL && i->appended_only && !p->refreshed && needs_storing(p);
+}
+
 static void on_ahead(void *arg)
 {
     prepare(arg);
@@ -526,6 +491,10 @@ static void prepare(struct publication *p)
     if (i->unlinked || (!inode_dirty(i) && inode_published(i))) {
         p->gen = i->gen;
         finish(p, 0);
+        return;
+    }
+    if (sends_first(p)) {
+        store(p);
         return;
     }
     cover_clear(&p->cover);

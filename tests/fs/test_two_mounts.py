@@ -179,3 +179,20 @@ def test_many_writers_of_many_files(both):
         thread.join()
     expected = sorted(f"f{index}.{number}" for index in range(4) for number in range(40))
     assert shell.names(both[0]) == expected and shell.names(both[1]) == expected
+
+
+def test_appends_by_turns_to_a_large_file_lose_nothing(both):
+    one, two = both
+    content = os.urandom(1 << 20) * 2 + b"the first line\n"
+    (one / "log").write_bytes(content)
+    with open(one / "log", "ab") as first, open(two / "log", "ab") as second:
+        for number in range(4):
+            for file in (first, second):
+                line = f"{number} {'x' * 700000 * (number == 2)}\n".encode()
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+                content += line
+    for folder in both:
+        assert (folder / "log").read_bytes() == content
+        assert shell.names(folder) == ["log"]
