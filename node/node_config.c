@@ -247,6 +247,9 @@ static int read_limits(struct config *cfg, struct node_config *c, char **message
         (err = config_get_ms(cfg, "reap_after", 0, REAP_AFTER_MAX_MS, &e->reap_after_ms,
                              message)) != DYN_OK ||
         (err = us64(cfg, "message_life", &e->message_life_us, message)) != DYN_OK ||
+        (err = u32(cfg, "fragment_entries", 0, UINT32_MAX, &e->fragment_entries, message)) !=
+            DYN_OK ||
+        (err = u32(cfg, "fragment_rate", 0, UINT32_MAX, &e->fragment_rate, message)) != DYN_OK ||
         (err = u32(cfg, "clock_pairs", 1, 1000, &e->clock_pairs, message)) != DYN_OK ||
         (err = config_get_ms(cfg, "clock_age", 0, UINT64_MAX / 2, &e->clock_age_ms, message)) !=
             DYN_OK ||

@@ -274,3 +274,22 @@ void object_hash(const struct object *o, uint8_t out[DIGEST_LEN])
     digest_sha256(buf_slice(&b), out);
     buf_release(&b);
 }
+
+bool object_is_dir(const struct object *o)
+{
+    for (uint32_t i = 0; i < o->n; i++)
+        if (o->siblings[i].type == SIBLING_DIR)
+            return true;
+    return false;
+}
+
+struct dot object_survivor(const struct object *o, const struct sibling *written)
+{
+    if (object_find(o, &written->dot) != NULL)
+        return written->dot;
+    for (uint32_t i = 0; i < o->n; i++)
+        if (sibling_same_content(&o->siblings[i], written))
+            return o->siblings[i].dot;
+    const struct sibling *later = object_find_origin(o, &written->origin);
+    return later != NULL ? later->dot : written->dot;
+}

@@ -95,6 +95,7 @@ void object_release(struct object *o);
 void object_copy(struct object *to, const struct object *from); /* to: initialized; replaced */
 bool object_is_absent(const struct object *o); /* nothing known: empty clock, no siblings */
 bool object_live(const struct object *o);      /* at least one live sibling */
+bool object_is_dir(const struct object *o);    /* one of its siblings is a directory */
 uint32_t object_live_count(const struct object *o);
 const struct sibling *
 object_newest(const struct object *o); /* newest live one by sibling_order; NULL when dead */
@@ -103,6 +104,10 @@ const struct sibling *object_find_value(const struct object *o, const struct dot
 /* The sibling that the same write of the same client made, if it still lives: a retry is answered
  * from it (E7). origin->writer 0: NULL. */
 const struct sibling *object_find_origin(const struct object *o, const struct origin *origin);
+
+/* What became of a sibling that was just written: its own dot, or that of an equal or later one
+ * that absorbed it at once (E7). */
+struct dot object_survivor(const struct object *o, const struct sibling *written);
 
 /* Least upper bound: a sibling survives if both hold it, or if the side that lacks it has not seen
  * its dot. Then collapse: of one (writer, stream) the highest seq stays, then of siblings with the

@@ -118,6 +118,45 @@ bool settings_join(struct settings *into, const struct settings *other)
     return changed;
 }
 
+uint8_t settings_growth(const struct settings *s, struct slice dir)
+{
+    const struct setting_row *row = find(s, dir, SETTING_GROWTH);
+    return row == NULL ? 0 : row->value;
+}
+
+uint32_t settings_growths(const struct settings *s,
+                          bool (*each)(void *arg, struct slice dir, uint8_t growth), void *arg)
+{
+    uint32_t n = 0;
+    bool more = true;
+    for (uint32_t i = 0; i < s->n; i++) {
+        const struct setting_row *row = &s->rows[i];
+        if (row->setting != SETTING_GROWTH)
+            continue;
+        n++;
+        more = more && each != NULL && each(arg, dir_of(row), row->value);
+    }
+    return n;
+}
+
+int settings_raise_growth(struct settings *s, struct slice dir, uint8_t growth)
+{
+    struct setting_row *row = find(s, dir, SETTING_GROWTH);
+    if (!dir_possible(dir))
+        return DYN_ERR_INVALID;
+    if (row == NULL && settings_growths(s, NULL, NULL) >= GROWTHS_MAX)
+        return DYN_ERR_TOO_LARGE;
+    if (row == NULL)
+        row = obtain(s, dir, SETTING_GROWTH);
+    if (row == NULL)
+        return DYN_ERR_TOO_LARGE;
+    if (growth <= row->value)
+        return DYN_OK;
+    row->value = growth;
+    row->stamp = growth;
+    return DYN_OK;
+}
+
 static void take_rules(const struct settings *s, struct slice dir, struct rules *out)
 {
     for (uint32_t i = lower_bound(s, dir, 0); i < s->n; i++) {

@@ -14,6 +14,7 @@
 #include "base/digest.h"
 
 #define SETTINGS_ROWS_MAX 4096        /* of a table */
+#define GROWTHS_MAX 1024              /* of them say how far a directory is split */
 #define SETTINGS_BYTES_MAX (1u << 20) /* of all its directories' names */
 
 /* Numbers on disk and on the wire: append. */
@@ -23,7 +24,10 @@ enum dir_setting {
     SETTING_W = 3,
     SETTING_DURABILITY = 4, /* enum durability */
     SETTING_SLOPPY = 5,     /* enum sloppiness */
-    SETTINGS_END
+    SETTINGS_END,
+    /* Not a setting that anybody makes or inherits: how far a directory is split (fragments.h). It
+     * only grows, so its stamp is its value, and the greater wins. */
+    SETTING_GROWTH = 64,
 };
 
 /* 0 is "not set" for each setting: what is above counts. */
@@ -54,6 +58,13 @@ int settings_set(struct settings *s, struct slice dir, enum dir_setting setting,
                  uint64_t now_ms, uint64_t node);
 /* Returns whether `into` changed; at a limit what is new is left out. */
 bool settings_join(struct settings *into, const struct settings *other);
+
+/* The growth of a directory; 0: it is not split. For each that is, in their order. */
+uint8_t settings_growth(const struct settings *s, struct slice dir);
+uint32_t settings_growths(const struct settings *s,
+                          bool (*each)(void *arg, struct slice dir, uint8_t growth), void *arg);
+/* Makes it grow; less than it was changes nothing. DYN_ERR_TOO_LARGE: GROWTHS_MAX have grown. */
+int settings_raise_growth(struct settings *s, struct slice dir, uint8_t growth);
 
 /* What holds for a key or directory: values by setting, 0 where nothing says; from: the directory
  * that says so, borrowed from s. */

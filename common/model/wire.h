@@ -58,6 +58,7 @@ enum frame_type {
     FRAME_RANGE_FETCH = 18,
     FRAME_FENCED = 19,        /* does the receiver agree about who holds some partitions? */
     FRAME_SETTINGS_SYNC = 26, /* model/settings.h */
+    FRAME_ENTRY_MOVED = 24,   /* it lies in another fragment now: the receiver lets go of it */
     /* from clients, or forwarded once by a node (E25) */
     FRAME_GET = 32,
     FRAME_PUT = 33,

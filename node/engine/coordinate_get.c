@@ -8,6 +8,8 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/dir_pages.h"
+#include "engine/fragments.h"
 #include "engine/peer_wire.h"
 #include "engine/view.h"
 
@@ -96,7 +98,9 @@ static void on_gathered(void *arg, const struct gather_result *result)
                               .answered = (uint8_t)result->answered,
                               .needed = (uint8_t)result->needed,
                               .implicit_dir = result->implicit_dir,
-                              .dir_mtime_ns = result->dir_mtime_ns,
+                              .dir_mtime_ns = result->dir_mtime_ns > r->dir_mtime_ns
+                                                  ? result->dir_mtime_ns
+                                                  : r->dir_mtime_ns,
                               .object = *result->object,
                               .ring = *ring_epoch(e->ring)};
     for (uint32_t i = 0; i < result->n_current && i < 8; i++)
@@ -118,8 +122,41 @@ static void forget(void *coordinator)
     gather_forget(coordinator);
 }
 
+/* The newest change in any of a directory's fragments (F29). Without it there is still that in the
+ * first. */
+static void on_mtimes(void *arg, int status, const struct dir_page *pages, uint32_t n)
+{
+    struct request *r = arg;
+    (void)status;
+    for (uint32_t i = 0; i < n; i++)
+        if (pages[i].reply.dir_mtime_ns > r->dir_mtime_ns)
+            r->dir_mtime_ns = pages[i].reply.dir_mtime_ns;
+    read_again(r);
+}
+
+static void forget_mtimes(void *coordinator)
+{
+    dir_pages_forget(coordinator);
+}
+
+static bool asks_mtimes(struct request *r)
+{
+    const struct get_request *q = &r->q.get;
+    if (r->mtimes_asked || q->want == GET_PRESENT || q->want == GET_DOT ||
+        fragments_listed(r->e, q->key) == 1)
+        return false;
+    const struct dir_pages_params p = {
+        .dir = q->key, .quorum = r->quorum, .done = on_mtimes, .arg = r};
+    r->mtimes_asked = true;
+    r->coordinator_free = forget_mtimes;
+    r->coordinator = dir_pages_start(r->e, &p);
+    return true;
+}
+
 void coordinate_get(struct request *r)
 {
+    if (asks_mtimes(r))
+        return;
     static const enum value_choice choices[] = {[GET_META] = VALUE_NONE,
                                                 [GET_NEWEST] = VALUE_NEWEST,
                                                 [GET_ALL] = VALUE_ALL,
@@ -147,7 +184,7 @@ void coordinate_get(struct request *r)
         p.quorum.r = 1;
         p.quorum.sloppy = true;
     }
-    if (r->settled) { /* the second time: in what time is left */
+    if (r->settled || r->mtimes_asked) { /* the second time: in what time is left */
         uint64_t now = engine_now(r->e);
         p.quorum.timeout_us = r->deadline_us > now ? r->deadline_us - now : 1;
     }
@@ -237,7 +274,7 @@ static void ask_sync(struct sync_op *op, struct rpc_call *call, uint64_t node)
 {
     struct engine *e = op->e;
     struct peer_sync m = {.ring = *ring_epoch(e->ring),
-                          .fence = engine_fence(e, op->key, ROLE_OBJECT),
+                          .fence = engine_fence(e, op->key, 0, ROLE_OBJECT),
                           .key = op->key,
                           .dot = op->dot};
     struct buf body = BUF_EMPTY;

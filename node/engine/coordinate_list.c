@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The list coordinator: R replicas of a directory each give a page of its entries, dead ones
- * included, merged name by name.
+/* The list coordinator: R replicas of each of a directory's fragments give a page of its entries,
+ * dead ones included (dir_pages.h), merged name by name.
  *
  * A merged page ends at the smallest last name among the replicas that have more (E21): beyond it,
  * somebody's tombstones or entries are unseen. Entries in which the replicas differ are written
@@ -13,52 +13,13 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/delivery.h"
-#include "engine/replica_list.h"
-#include "engine/view.h"
+#include "engine/dir_pages.h"
+#include "engine/fragments.h"
 
 #define LIMIT_DEFAULT 1000u
 #define LIMIT_MAX 10000u
-#define PAGES_MAX 16
 #define REPAIRS_MAX 64
 #define SETTLED_MAX 16 /* conflicts that a page has settled */
-#define LIST_NODES 64
-#define LEARN_MAX 3u
-
-struct page {
-    uint64_t node;
-    bool primary;
-    struct buf body; /* what the reply's names borrow from */
-    struct peer_list_reply reply;
-};
-
-struct list_op;
-
-struct list_ask {
-    struct list_op *op;
-    uint64_t node;
-    bool primary, covered; /* covered: silent, a stand-in is asked */
-    struct rpc_call call;
-};
-
-struct list_op {
-    struct background background; /* first */
-    struct engine *e;
-    struct request *r; /* NULL once answered */
-    uint32_t limit;
-    uint64_t nodes[LIST_NODES];
-    uint32_t n_nodes, next_standin;
-    struct list_ask asks[PAGES_MAX];
-    uint32_t n_asks, n_active;
-    struct page pages[PAGES_MAX];
-    uint32_t n_pages, n_votes, voters;
-    bool last_resort;    /* copies without a vote count as well (catchup.h) */
-    uint64_t refused_by; /* somebody whose ring is another one; 0: nobody */
-    struct view_wait learn;
-    uint32_t learned;
-    uint64_t born_us; /* when the first was asked */
-    bool starting, local_busy;
-    struct timer deadline, patience, first_check;
-};
 
 /* An entry to be written back to a replica that was behind: lives by itself. */
 struct entry_repair {
@@ -68,8 +29,6 @@ struct entry_repair {
     struct object object;
     struct delivery delivery;
 };
-
-static void check(struct list_op *op);
 
 /* ---- repair ------------------------------------------------------------------------------ */
 
@@ -93,24 +52,25 @@ static void on_repaired(struct delivery *d, int err)
     repair_free(d->arg);
 }
 
-static void repair_entry(struct list_op *op, uint64_t node, struct slice name,
+static void repair_entry(struct request *r, const struct dir_page *page, struct slice name,
                          const struct object *merged)
 {
     struct entry_repair *p = mem_new(struct entry_repair);
-    p->e = op->e;
+    p->e = r->e;
     p->key = BUF_EMPTY;
     p->object = OBJECT_EMPTY;
-    key_join(op->r->q.list.dir, name, &p->key);
+    key_join(r->q.list.dir, name, &p->key);
     object_copy(&p->object, merged);
-    background_add(op->e, &p->background, repair_abandon);
-    op->e->stats.read_repairs++;
-    p->delivery = (struct delivery){.e = op->e,
+    background_add(r->e, &p->background, repair_abandon);
+    r->e->stats.read_repairs++;
+    p->delivery = (struct delivery){.e = r->e,
                                     .key = buf_slice(&p->key),
+                                    .fragment = page->fragment,
                                     .object = &p->object,
-                                    .born_us = op->born_us,
-                                    .node = node,
+                                    .born_us = page->asked_us,
+                                    .node = page->node,
                                     .roles = ROLE_ENTRY,
-                                    .timeout_us = op->e->cfg.replica_timeout_us,
+                                    .timeout_us = r->e->cfg.replica_timeout_us,
                                     .done = on_repaired,
                                     .arg = p};
     delivery_start(&p->delivery);
@@ -118,56 +78,93 @@ static void repair_entry(struct list_op *op, uint64_t node, struct slice name,
 
 /* ---- merging ----------------------------------------------------------------------------- */
 
-/* The name at which the merged page must end; data NULL: no bound, everybody is at the end. */
-static struct slice safe_end(const struct list_op *op)
-{
-    struct slice end = slice_of(NULL, 0);
-    for (uint32_t i = 0; i < op->n_pages; i++) {
-        const struct peer_list_reply *p = &op->pages[i].reply;
-        if (!p->more || p->n == 0)
-            continue;
-        struct slice last = p->entries[p->n - 1].name;
-        int order = end.data == NULL ? 0 : slice_compare(last, end);
-        if (end.data == NULL || (op->e->cfg.bug == BUG_PAGE_CUT ? order > 0 : order < 0))
-            end = last;
-    }
-    return end;
-}
-
 struct merge {
-    struct list_op *op;
-    uint32_t at[PAGES_MAX];
+    struct request *r;
+    const struct dir_page *pages;
+    uint32_t n_pages, limit;
+    uint32_t *at;   /* by page: the next of its entries */
+    uint32_t *heap; /* pages that have one, by its name */
+    uint32_t n_heap;
+    uint32_t *from; /* pages that have given the name at hand */
+    uint32_t n_from;
     struct list_reply *out;
     uint32_t cap, repairs, settled;
     struct slice end;
     bool dead_too;
 };
 
-static bool next_name(const struct merge *m, struct slice *name)
+/* The name at which the merged page must end; data NULL: no bound, everybody is at the end. */
+static struct slice safe_end(const struct merge *m)
 {
-    bool found = false;
-    for (uint32_t i = 0; i < m->op->n_pages; i++) {
-        const struct peer_list_reply *p = &m->op->pages[i].reply;
-        if (m->at[i] == p->n)
+    struct slice end = slice_of(NULL, 0);
+    for (uint32_t i = 0; i < m->n_pages; i++) {
+        const struct peer_list_reply *p = &m->pages[i].reply;
+        if (!p->more || p->n == 0)
             continue;
-        struct slice candidate = p->entries[m->at[i]].name;
-        if (!found || slice_compare(candidate, *name) < 0)
-            *name = candidate;
-        found = true;
+        struct slice last = p->entries[p->n - 1].name;
+        int order = end.data == NULL ? 0 : slice_compare(last, end);
+        if (end.data == NULL || (m->r->e->cfg.bug == BUG_PAGE_CUT ? order > 0 : order < 0))
+            end = last;
     }
-    return found;
+    return end;
 }
 
-static void repair_behind(struct merge *m, struct slice name, const struct object *merged,
-                          const bool *has)
+static struct slice name_at(const struct merge *m, uint32_t page)
 {
-    for (uint32_t i = 0; i < m->op->n_pages && m->repairs < REPAIRS_MAX; i++) {
-        const struct page *p = &m->op->pages[i];
-        const struct object *own = has[i] ? &p->reply.entries[m->at[i] - 1].object : NULL;
-        if (!p->primary || (own != NULL && object_equal(own, merged)))
+    return m->pages[page].reply.entries[m->at[page]].name;
+}
+
+static void heap_push(struct merge *m, uint32_t page)
+{
+    uint32_t i = m->n_heap++;
+    struct slice name = name_at(m, page);
+    for (; i > 0 && slice_compare(name, name_at(m, m->heap[(i - 1) / 2])) < 0; i = (i - 1) / 2)
+        m->heap[i] = m->heap[(i - 1) / 2];
+    m->heap[i] = page;
+}
+
+static uint32_t heap_pop(struct merge *m)
+{
+    uint32_t least = m->heap[0], last = m->heap[--m->n_heap], i = 0;
+    while (2 * i + 1 < m->n_heap) {
+        uint32_t child = 2 * i + 1;
+        if (child + 1 < m->n_heap &&
+            slice_compare(name_at(m, m->heap[child + 1]), name_at(m, m->heap[child])) < 0)
+            child++;
+        if (slice_compare(name_at(m, last), name_at(m, m->heap[child])) <= 0)
+            break;
+        m->heap[i] = m->heap[child];
+        i = child;
+    }
+    if (m->n_heap > 0)
+        m->heap[i] = last;
+    return least;
+}
+
+static const struct object *given(const struct merge *m, uint32_t page)
+{
+    for (uint32_t i = 0; i < m->n_from; i++)
+        if (m->from[i] == page)
+            return &m->pages[page].reply.entries[m->at[page] - 1].object;
+    return NULL;
+}
+
+/* In the fragment where the name belongs, if that has it: what lies elsewhere is moved, not
+ * repaired. */
+static void repair_behind(struct merge *m, struct slice name, const struct object *merged)
+{
+    const struct engine *e = m->r->e;
+    uint32_t fragment = fragment_of_name(name, fragments_depth(e, m->r->q.list.dir));
+    bool there = false;
+    for (uint32_t i = 0; i < m->n_from; i++)
+        there |= m->pages[m->from[i]].fragment == fragment;
+    for (uint32_t i = 0; there && i < m->n_pages && m->repairs < REPAIRS_MAX; i++) {
+        const struct dir_page *p = &m->pages[i];
+        const struct object *own = p->fragment == fragment ? given(m, i) : NULL;
+        if (p->fragment != fragment || !p->primary || (own != NULL && object_equal(own, merged)))
             continue;
         m->repairs++;
-        repair_entry(m->op, p->node, name, merged);
+        repair_entry(m->r, p, name, merged);
     }
 }
 
@@ -185,7 +182,7 @@ static void append(struct merge *m, struct slice name, struct object *merged)
  * next list. */
 static void follow_rule(struct merge *m, struct slice name, struct object *merged)
 {
-    struct request *r = m->op->r;
+    struct request *r = m->r;
     if (merged->n < 2 || r->quorum.reconcile < RECONCILE_LWW)
         return;
     if (r->quorum.reconcile == RECONCILE_LWW) {
@@ -193,7 +190,7 @@ static void follow_rule(struct merge *m, struct slice name, struct object *merge
     } else if (reconcile_wanted(merged) && m->settled++ < SETTLED_MAX) {
         struct buf key = BUF_EMPTY;
         key_join(r->q.list.dir, name, &key);
-        reconcile_start(m->op->e, buf_slice(&key), NULL);
+        reconcile_start(r->e, buf_slice(&key), NULL);
         buf_release(&key);
     }
 }
@@ -201,15 +198,16 @@ static void follow_rule(struct merge *m, struct slice name, struct object *merge
 static void merge_name(struct merge *m, struct slice name)
 {
     struct object merged = OBJECT_EMPTY;
-    bool has[PAGES_MAX] = {false};
-    for (uint32_t i = 0; i < m->op->n_pages; i++) {
-        const struct peer_list_reply *p = &m->op->pages[i].reply;
-        if (m->at[i] == p->n || !slice_equal(p->entries[m->at[i]].name, name))
-            continue;
-        entry_join(&merged, &p->entries[m->at[i]++].object);
-        has[i] = true;
+    m->n_from = 0;
+    while (m->n_heap > 0 && slice_equal(name_at(m, m->heap[0]), name)) {
+        uint32_t page = heap_pop(m);
+        entry_join(&merged, &m->pages[page].reply.entries[m->at[page]++].object);
+        m->from[m->n_from++] = page;
     }
-    repair_behind(m, name, &merged, has);
+    repair_behind(m, name, &merged);
+    for (uint32_t i = 0; i < m->n_from; i++)
+        if (m->at[m->from[i]] < m->pages[m->from[i]].reply.n)
+            heap_push(m, m->from[i]);
     object_collapse(&merged);
     follow_rule(m, name, &merged);
     if (m->dead_too || object_live(&merged))
@@ -217,285 +215,79 @@ static void merge_name(struct merge *m, struct slice name)
     object_release(&merged);
 }
 
-static void merge_pages(struct list_op *op, struct list_reply *out)
+static void merge_pages(struct request *r, const struct dir_page *pages, uint32_t n, uint32_t limit,
+                        struct list_reply *out)
 {
-    struct merge m = {
-        .op = op, .out = out, .end = safe_end(op), .dead_too = op->r->q.list.dead_too};
-    struct slice name;
-    while (next_name(&m, &name)) {
+    struct merge m = {.r = r,
+                      .pages = pages,
+                      .n_pages = n,
+                      .limit = limit,
+                      .out = out,
+                      .dead_too = r->q.list.dead_too};
+    m.at = mem_zalloc((n + 1) * sizeof(*m.at));
+    m.heap = mem_zalloc((n + 1) * sizeof(*m.heap));
+    m.from = mem_zalloc((n + 1) * sizeof(*m.from));
+    m.end = safe_end(&m);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct peer_list_reply *p = &pages[i].reply;
+        if (p->n > 0)
+            heap_push(&m, i);
+        out->more |= p->more;
+        if (p->dir_mtime_ns > out->dir_mtime_ns)
+            out->dir_mtime_ns = p->dir_mtime_ns;
+    }
+    while (m.n_heap > 0) {
+        struct slice name = name_at(&m, m.heap[0]);
         bool beyond = m.end.data != NULL && slice_compare(name, m.end) > 0;
-        if (beyond || out->n == op->limit) {
+        if (beyond || out->n == limit) {
             out->more = true;
             break;
         }
         merge_name(&m, name);
         out->cursor = name;
     }
-    for (uint32_t i = 0; i < op->n_pages; i++) {
-        out->more |= op->pages[i].reply.more;
-        if (op->pages[i].reply.dir_mtime_ns > out->dir_mtime_ns)
-            out->dir_mtime_ns = op->pages[i].reply.dir_mtime_ns;
-    }
+    free(m.at);
+    free(m.heap);
+    free(m.from);
 }
 
 /* ---- the operation ----------------------------------------------------------------------- */
 
-static void release_pages(struct list_op *op)
+static uint32_t limit_of(const struct list_request *q)
 {
-    for (uint32_t i = 0; i < op->n_pages; i++) {
-        peer_list_reply_release(&op->pages[i].reply);
-        buf_release(&op->pages[i].body);
-    }
-    op->n_pages = op->n_votes = 0;
+    return q->limit == 0 ? LIMIT_DEFAULT : q->limit > LIMIT_MAX ? LIMIT_MAX : q->limit;
 }
 
-static void op_free(struct list_op *op)
+static void on_pages(void *arg, int status, const struct dir_page *pages, uint32_t n)
 {
-    struct engine *e = op->e;
-    background_end(e, &op->background);
-    timer_cancel(e->ports.timers, &op->deadline);
-    timer_cancel(e->ports.timers, &op->patience);
-    timer_cancel(e->ports.timers, &op->first_check);
-    view_wait_cancel(&op->learn);
-    for (uint32_t i = 0; i < op->n_asks; i++)
-        rpc_cancel(e->rpc, &op->asks[i].call);
-    release_pages(op);
-    free(op);
-}
-
-static void abandon(struct background *b)
-{
-    op_free(container_of(b, struct list_op, background));
-}
-
-static void op_free_when_idle(struct list_op *op)
-{
-    if (op->r == NULL && !op->local_busy)
-        op_free(op);
-}
-
-static void answer(struct list_op *op, int status)
-{
-    struct request *r = op->r;
+    struct request *r = arg;
     struct list_reply reply = {.status = status,
-                               .answered = (uint8_t)(status == DYN_OK ? op->n_pages : op->n_votes),
+                               .answered = (uint8_t)dir_pages_answered(pages, n, status != DYN_OK),
                                .needed = (uint8_t)r->quorum.r,
-                               .ring = *ring_epoch(op->e->ring)};
+                               .ring = *ring_epoch(r->e->ring)};
     if (status == DYN_OK)
-        merge_pages(op, &reply);
-    op->r = NULL;
+        merge_pages(r, pages, n, limit_of(&r->q.list), &reply);
     r->coordinator = NULL;
     request_reply_list(r, &reply);
     for (uint32_t i = 0; i < reply.n; i++)
         object_release(&reply.entries[i].object);
     free(reply.entries);
-    op_free_when_idle(op);
 }
 
-static void ask_owners(struct list_op *op);
-
-static void on_learned(struct view_wait *w)
+static void forget(void *coordinator)
 {
-    struct list_op *op = w->arg;
-    if (op->r == NULL) {
-        op_free_when_idle(op);
-        return;
-    }
-    release_pages(op);
-    op->n_asks = 0;
-    op->refused_by = 0;
-    ask_owners(op);
-}
-
-/* Nobody is left to ask, and somebody named other owners: so we may have asked the wrong ones. */
-static bool learns(struct list_op *op)
-{
-    if (op->refused_by == 0 || op->local_busy || op->learned++ >= LEARN_MAX)
-        return false;
-    op->learn = (struct view_wait){.done = on_learned, .arg = op};
-    view_learn(op->e->view, op->refused_by, &op->learn);
-    return true;
-}
-
-/* Of R who vote, or of all there are: then the merge is final (E13). */
-static bool enough(const struct list_op *op)
-{
-    uint32_t primaries = 0;
-    for (uint32_t i = 0; i < op->n_pages; i++)
-        primaries += op->pages[i].primary;
-    return op->n_votes >= op->r->quorum.r || (op->voters != 0 && primaries >= op->voters) ||
-           (op->last_resort && op->n_pages >= op->r->quorum.r);
-}
-
-static void check(struct list_op *op)
-{
-    if (op->starting || timer_is_set(&op->first_check) || op->learn.active)
-        return;
-    if (op->r != NULL && op->n_active == 0 && op->refused_by == 0)
-        op->last_resort = op->r->quorum.sloppy;
-    if (op->r == NULL)
-        op_free_when_idle(op);
-    else if (enough(op))
-        answer(op, DYN_OK);
-    else if (op->n_active == 0 && !learns(op))
-        answer(op, DYN_ERR_NO_QUORUM);
-}
-
-static void on_first_check(struct timer *t, void *arg)
-{
-    (void)t;
-    check(arg);
-}
-
-static void on_deadline(struct timer *t, void *arg)
-{
-    (void)t;
-    struct list_op *op = arg;
-    if (op->r != NULL)
-        answer(op, DYN_ERR_NO_QUORUM);
-}
-
-static void ask(struct list_op *op, uint64_t node, bool primary);
-
-static void ask_standin(struct list_op *op)
-{
-    bool was_starting = op->starting;
-    op->starting = true;
-    while (op->r != NULL && op->r->quorum.sloppy && op->next_standin < op->n_nodes) {
-        uint64_t node = op->nodes[op->next_standin++];
-        if (node == op->e->cfg.node || detector_up(op->e->detector, node)) {
-            ask(op, node, false);
-            break;
-        }
-    }
-    op->starting = was_starting;
-}
-
-static void count_page(struct list_op *op)
-{
-    op->n_votes += !op->pages[op->n_pages].reply.voteless;
-    op->n_pages++;
-}
-
-static void take_page(struct list_ask *a, int err, struct slice body)
-{
-    struct list_op *op = a->op;
-    struct page *p = &op->pages[op->n_pages];
-    *p = (struct page){.node = a->node, .primary = a->primary};
-    op->n_active--;
-    if (err == DYN_OK) {
-        buf_put_slice(&p->body, body);
-        err = peer_list_reply_decode(buf_slice(&p->body), &p->reply);
-        if (err == DYN_OK && p->reply.status != DYN_OK) {
-            err = p->reply.status;
-            peer_list_reply_release(&p->reply);
-        }
-        if (err != DYN_OK)
-            buf_release(&p->body);
-    }
-    if (err == DYN_ERR_REFUSED)
-        op->refused_by = a->node;
-    else if (err == DYN_OK)
-        count_page(op);
-    else if (!a->covered)
-        ask_standin(op);
-    check(op);
-}
-
-static void on_reply(struct rpc_call *call, int err, struct slice body)
-{
-    take_page(call->arg, err, body);
-}
-
-static void on_local_page(void *arg, struct buf *body)
-{
-    struct list_ask *a = arg;
-    a->op->local_busy = false;
-    take_page(a, DYN_OK, buf_slice(body));
-}
-
-static void ask(struct list_op *op, uint64_t node, bool primary)
-{
-    struct engine *e = op->e;
-    const struct list_request *q = &op->r->q.list;
-    if (op->n_asks == PAGES_MAX)
-        return;
-    struct list_ask *a = &op->asks[op->n_asks++];
-    *a = (struct list_ask){
-        .op = op, .node = node, .primary = primary, .call = {.done = on_reply, .arg = a}};
-    op->n_active++;
-    if (node == e->cfg.node) {
-        op->local_busy = true;
-        replica_list(e, q->dir, q->after, op->limit, on_local_page, a);
-    } else if (!detector_up(e->detector, node)) {
-        take_page(a, DYN_ERR_UNREACHABLE, slice_of(NULL, 0));
-    } else {
-        struct peer_list m = {.ring = *ring_epoch(e->ring),
-                              .fence = engine_fence(e, q->dir, ROLE_OBJECT),
-                              .dir = q->dir,
-                              .after = q->after,
-                              .limit = op->limit};
-        struct buf body = BUF_EMPTY;
-        peer_list_encode(&m, &body);
-        rpc_start(e->rpc, &a->call, node, FRAME_REPLICA_LIST, &body, op->r->quorum.timeout_us);
-    }
-}
-
-static void on_patience(struct timer *timer, void *arg)
-{
-    struct list_op *op = arg;
-    struct engine *e = op->e;
-    uint32_t n = op->n_asks; /* not the stand-ins that are asked here */
-    for (uint32_t i = 0; i < n; i++) {
-        struct list_ask *a = &op->asks[i];
-        if (a->covered || !rpc_active(&a->call))
-            continue;
-        a->covered = true;
-        engine_note_silence(e, &a->call);
-        ask_standin(op);
-    }
-    if (op->n_asks > n)
-        timer_set(e->ports.timers, timer, engine_now(e) + e->cfg.replica_timeout_us);
-    check(op);
-}
-
-static void ask_owners(struct list_op *op)
-{
-    struct engine *e = op->e;
-    struct request *r = op->r;
-    uint32_t p = ring_partition_of(e->ring, r->q.list.dir);
-    op->n_nodes = ring_preference_list(e->ring, p, r->quorum.n, op->nodes, LIST_NODES);
-    uint32_t voters = op->voters = op->next_standin = ring_voters(e->ring, p, r->quorum.n);
-    op->starting = true;
-    for (uint32_t i = 0; i < voters; i++)
-        ask(op, op->nodes[i], true);
-    op->starting = false;
-    if (enough(op) || op->n_active == 0)
-        timer_set(e->ports.timers, &op->first_check, engine_now(e));
-}
-
-static void op_detach(void *coordinator)
-{
-    struct list_op *op = coordinator;
-    op->r = NULL;
+    dir_pages_forget(coordinator);
 }
 
 void coordinate_list(struct request *r)
 {
-    struct engine *e = r->e;
     const struct list_request *q = &r->q.list;
-    struct list_op *op = mem_new(struct list_op);
-    op->e = e;
-    op->r = r;
-    op->born_us = engine_now(e);
-    op->limit = q->limit == 0 ? LIMIT_DEFAULT : q->limit > LIMIT_MAX ? LIMIT_MAX : q->limit;
-    r->coordinator = op;
-    r->coordinator_free = op_detach;
-    background_add(e, &op->background, abandon);
-    timer_init(&op->first_check, on_first_check, op);
-    timer_init(&op->deadline, on_deadline, op);
-    timer_init(&op->patience, on_patience, op);
-    timer_set(e->ports.timers, &op->patience, engine_now(e) + e->cfg.replica_timeout_us);
-    timer_set(e->ports.timers, &op->deadline, engine_now(e) + r->quorum.timeout_us);
-    ask_owners(op);
+    const struct dir_pages_params p = {.dir = q->dir,
+                                       .after = q->after,
+                                       .limit = limit_of(q),
+                                       .quorum = r->quorum,
+                                       .done = on_pages,
+                                       .arg = r};
+    r->coordinator_free = forget;
+    r->coordinator = dir_pages_start(r->e, &p);
 }

@@ -20,6 +20,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/delivery.h"
+#include "engine/fragments.h"
 #include "engine/hints.h"
 #include "model/key.h"
 #include "model/manifest.h"
@@ -52,8 +53,10 @@ struct put_op {
     bool unchanged; /* nothing was to be written: answer as it is */
     bool repeat;    /* what was asked for is so already, here */
     bool is_standin;
-    bool spreading;      /* the replication has not settled yet */
-    bool parent_pending; /* a dead directory above is being put */
+    bool spreading;                /* the replication has not settled yet */
+    bool parent_pending;           /* a dead directory above is being put */
+    bool heads_due, heads_pending; /* of a split directory (fragments.h) */
+    bool parent_dead;
     int unchanged_status;
     struct dot dot;
     struct replication *replication; /* alive until it has settled and been told of our own write */
@@ -91,7 +94,8 @@ static void abandon(struct background *b)
 
 static void op_free_when_idle(struct put_op *op)
 {
-    if (op->r == NULL && !op->merging && !op->in_flight && !op->spreading && !op->parent_pending)
+    if (op->r == NULL && !op->merging && !op->in_flight && !op->spreading && !op->parent_pending &&
+        !op->heads_pending)
         op_free(op);
 }
 
@@ -144,21 +148,40 @@ static void on_parent_put(void *arg, const struct put_reply *reply)
     op_free_when_idle(op);
 }
 
+static void finish(struct put_op *op)
+{
+    if (op->r != NULL && op->parent_dead) {
+        op->parent_pending = true;
+        request_put_implicit_dir(op->e, key_parent(op->key), on_parent_put, op);
+    } else if (op->r != NULL) {
+        answer(op, DYN_OK);
+    }
+    op_free_when_idle(op);
+}
+
+static void on_heads(void *arg, int err)
+{
+    struct put_op *op = arg;
+    (void)err; /* the directory is safe, and its replicas owe the heads */
+    op->heads_pending = false;
+    finish(op);
+}
+
 static void on_settled(void *arg, int err)
 {
     struct put_op *op = arg;
     op->spreading = false;
     op->acks = replication_acks(op->replication);
     op->n_holders = replication_holders(op->replication, op->holders, 8);
-    if (op->r != NULL && err == DYN_OK && replication_parent_dead(op->replication)) {
-        op->parent_pending = true;
-        request_put_implicit_dir(op->e, key_parent(op->key), on_parent_put, op);
-    } else if (op->r != NULL && err == DYN_OK) {
-        answer(op, DYN_OK);
-    } else if (op->r != NULL) {
+    op->parent_dead = replication_parent_dead(op->replication);
+    if (op->r != NULL && err != DYN_OK)
         fail(op, err);
+    if (op->r != NULL && op->heads_due) {
+        op->heads_pending = true;
+        fragment_heads_spread(op->e, op->key, &op->write.object, 0, &op->quorum, on_heads, op);
+    } else {
+        finish(op);
     }
-    op_free_when_idle(op);
 }
 
 static void on_handed(struct replica_write *w)
@@ -167,6 +190,7 @@ static void on_handed(struct replica_write *w)
     if (op->unchanged)
         return;
     struct replication_params p = {.key = op->key,
+                                   .fragment = w->fragment,
                                    .object = &w->object,
                                    .cut = &op->cut,
                                    .quorum = op->quorum,
@@ -180,6 +204,8 @@ static void on_handed(struct replica_write *w)
                                    .arg = op};
     if (engine_has_entry(op->key))
         p.roles |= ROLE_ENTRY;
+    op->heads_due = p.wait_entry && fragments_listed(op->e, op->key) > 1;
+    p.keep_debts = op->heads_due;
     op->spreading = true;
     op->replication = replication_start(op->e, &p);
 }
@@ -240,14 +266,6 @@ static const struct sibling *find_repeat(const struct object *o, const struct or
             return s;
     }
     return NULL;
-}
-
-static bool has_live_dir(const struct object *o)
-{
-    for (uint32_t i = 0; i < o->n; i++)
-        if (o->siblings[i].type == SIBLING_DIR)
-            return true;
-    return false;
 }
 
 static int nothing_to_do(struct put_op *op, int status)
@@ -341,18 +359,6 @@ static int fill_value(const struct put_op *op, const struct object *o, struct si
     return DYN_OK;
 }
 
-/* The new sibling's dot, or that of an equal one that absorbed it at once (E7). */
-static struct dot survivor(const struct object *o, const struct sibling *written)
-{
-    if (object_find(o, &written->dot) != NULL)
-        return written->dot;
-    for (uint32_t i = 0; i < o->n; i++)
-        if (sibling_same_content(&o->siblings[i], written))
-            return o->siblings[i].dot;
-    const struct sibling *later = object_find_origin(o, &written->origin);
-    return later != NULL ? later->dot : written->dot;
-}
-
 /* Who is away keeps versions that only a whole clock covers when it is back. */
 static bool primaries_are_up(const struct put_op *op)
 {
@@ -418,7 +424,7 @@ static int add_sibling(struct put_op *op, struct object *o, struct epoch *mark,
     uint32_t live_before = object_live_count(o);
     struct sibling written = s; /* blobs stay referenced by op and the request */
     object_write(o, cover, &s, engine_wall_ms(op->e));
-    op->dot = survivor(o, &written);
+    op->dot = object_survivor(o, &written);
     err = check_width(op, live_before, object_live_count(o));
     if (err != DYN_OK)
         return err; /* nothing of this is stored */
@@ -487,7 +493,7 @@ static int mint(struct replica_write *w, struct object *o, struct epoch *mark)
         return repeat(op, o, before);
     if ((q->flags & PUT_IF_ABSENT) && object_live(o))
         return DYN_ERR_EXISTS;
-    if ((q->flags & PUT_IMPLICIT) && has_live_dir(o))
+    if ((q->flags & PUT_IMPLICIT) && object_is_dir(o))
         return already_done(op);
     struct cover cover = COVER_EMPTY;
     /* A delete without a context means whatever is there; one that drops named versions never. */
@@ -522,20 +528,22 @@ static void mint_start(struct put_op *op)
 {
     struct engine *e = op->e;
     struct request *r = op->r;
-    unsigned roles = engine_roles(e, e->cfg.node, op->key, r->quorum.n);
+    uint32_t fragment = engine_fragment(e, op->key);
+    unsigned roles = engine_roles(e, e->cfg.node, op->key, fragment, r->quorum.n);
     op->is_standin = !(roles & ROLE_OBJECT);
-    op->write =
-        (struct replica_write){.e = e,
-                               .key = op->key,
-                               .roles = roles | ROLE_OBJECT,
-                               .mutate = mint,
-                               .cut = &op->cut,
-                               .hint_for = op->is_standin ? first_primary(r) : 0,
-                               .owe_entry = !replication_same_nodes(e, op->key, r->quorum.n),
-                               .sync = local_sync(r),
-                               .handed = on_handed,
-                               .done = on_minted,
-                               .arg = op};
+    op->write = (struct replica_write){
+        .e = e,
+        .key = op->key,
+        .fragment = fragment,
+        .roles = roles | ROLE_OBJECT,
+        .mutate = mint,
+        .cut = &op->cut,
+        .hint_for = op->is_standin ? first_primary(r) : 0,
+        .owe_entry = !replication_same_nodes(e, op->key, fragment, r->quorum.n),
+        .sync = local_sync(r),
+        .handed = on_handed,
+        .done = on_minted,
+        .arg = op};
     op->in_flight = true;
     replica_write_start(&op->write);
 }
@@ -572,17 +580,20 @@ static void on_gathered(void *arg, const struct gather_result *result)
         return;
     }
     object_copy(&op->gathered, result->object);
-    op->merge = (struct delivery){
-        .e = op->e,
-        .key = op->key,
-        .object = &op->gathered,
-        .born_us = result->born_us,
-        .node = op->e->cfg.node,
-        .roles = ROLE_OBJECT | engine_roles(op->e, op->e->cfg.node, op->key, op->r->quorum.n),
-        .hint_for = op->is_standin ? first_primary(op->r) : 0,
-        .timeout_us = op->e->cfg.replica_timeout_us,
-        .done = on_merged,
-        .arg = op};
+    uint32_t fragment = engine_fragment(op->e, op->key);
+    op->merge =
+        (struct delivery){.e = op->e,
+                          .key = op->key,
+                          .fragment = fragment,
+                          .object = &op->gathered,
+                          .born_us = result->born_us,
+                          .node = op->e->cfg.node,
+                          .roles = ROLE_OBJECT | engine_roles(op->e, op->e->cfg.node, op->key,
+                                                              fragment, op->r->quorum.n),
+                          .hint_for = op->is_standin ? first_primary(op->r) : 0,
+                          .timeout_us = op->e->cfg.replica_timeout_us,
+                          .done = on_merged,
+                          .arg = op};
     op->merge.n_holders =
         ring_preference_list(op->e->ring, ring_partition_of(op->e->ring, op->key),
                              ring_n(op->e->ring), op->merge.holders, READ_QUORUM_NODES);
@@ -626,7 +637,7 @@ static void on_deadline(struct timer *t, void *arg)
 {
     (void)t;
     struct put_op *op = arg;
-    if (op->parent_pending) { /* W have it already */
+    if (op->parent_pending || op->heads_pending) { /* W have it already */
         answer(op, DYN_OK);
     } else if (op->spreading) {
         op->acks = replication_acks(op->replication);
@@ -651,7 +662,7 @@ void coordinate_put(struct request *r)
     int err = coordinate_cover(e, q->key, q->contexts, q->n_contexts, &cover);
     if (err == DYN_OK && e->failed != DYN_OK)
         err = DYN_ERR_STOPPED;
-    bool primary = engine_roles(e, e->cfg.node, q->key, r->quorum.n) & ROLE_OBJECT;
+    bool primary = engine_is_owner(e, e->cfg.node, ring_partition_of(e->ring, q->key), r->quorum.n);
     if (err == DYN_OK && !primary && !r->quorum.sloppy)
         err = DYN_ERR_NO_QUORUM;
     if (err == DYN_OK && !primary && hints_full(e->hints)) {

@@ -22,6 +22,7 @@ struct collector;
 struct reaper;
 struct peer_times;
 struct settings_keeper;
+struct fragments;
 struct trees;
 struct commit;
 struct gossip;
@@ -46,6 +47,7 @@ struct engine {
     struct reaper *reaper;
     struct peer_times *times;
     struct settings_keeper *settings;
+    struct fragments *fragments;
     struct admission *admission;
     struct list settling; /* struct settling.link: keys whose conflict is being settled */
     uint32_t n_settling;
@@ -140,7 +142,7 @@ void engine_note_silence(struct engine *e, const struct rpc_call *call);
 /* This node must not go on: its host is told, once. why: static. */
 void engine_halt(struct engine *e, int err, const char *why);
 /* May this node's copy of the key (ROLE_OBJECT), or of its entry (ROLE_ENTRY), count towards R? */
-bool engine_votes(const struct engine *e, struct slice key, unsigned role);
+bool engine_votes(const struct engine *e, enum row_kind kind, struct slice id);
 /* The network learns where everybody in the ring is. */
 void engine_tell_addresses(struct engine *e);
 /* Another ring is in use: who depends on it looks again. */

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/fragments.h"
 #include "engine/gather.h"
 #include "engine/peer_wire.h"
 #include "engine/replication.h"
@@ -25,6 +26,8 @@
 
 struct settlement {
     struct debt_sweeper *s;
+    struct object object; /* what a directory's heads are to become */
+    uint64_t born_us;     /* when it was read */
     enum debt_kind kind;
     uint8_t *row;
     struct slice key;
@@ -46,6 +49,23 @@ struct debt_sweeper {
 };
 
 /* ---- taking a row away ------------------------------------------------------------------- */
+
+/* A directory that is owed in a fragment other than 0 goes by the id of the fragment's head. */
+static struct place debt_place(const struct engine *e, enum debt_kind kind, struct slice key)
+{
+    uint32_t fragment;
+    struct slice head = entry_id_split(key, &fragment);
+    if (kind != DEBT_DIR || fragment == 0)
+        return place_of(e->ring, key);
+    return place_of_fragment(e->ring, key_parent(head), fragment);
+}
+
+static struct slice owed_dir(struct slice key)
+{
+    uint32_t fragment;
+    struct slice head = entry_id_split(key, &fragment);
+    return fragment == 0 ? key : key_parent(head);
+}
 
 struct removal {
     struct background background; /* first */
@@ -105,11 +125,14 @@ static void remove_debt(struct engine *e, enum debt_kind kind, struct slice key,
     m->key = mem_dup(key.data, key.len);
     m->key_len = key.len;
     memcpy(m->state, state, DIGEST_LEN);
-    row_debt(kind, ring_partition_of(e->ring, key), key, &m->row);
+    row_debt(kind, debt_place(e, kind, key).partition, key, &m->row);
     keylock_init(&m->lock);
     background_add(e, &m->background, removal_abandon);
+    struct slice locked = slice_of(m->key, m->key_len);
     enum lock_class cls = kind == DEBT_ENTRY ? LOCK_KEY : LOCK_DIR;
-    if (keylock_acquire(e->locks, &m->lock, cls, slice_of(m->key, m->key_len), removal_locked, m))
+    if (kind == DEBT_DIR)
+        locked = owed_dir(locked);
+    if (keylock_acquire(e->locks, &m->lock, cls, locked, removal_locked, m))
         removal_locked(&m->lock, m);
 }
 
@@ -139,13 +162,14 @@ static void next_slice(struct debt_sweeper *s);
 static void item_end(struct settlement *it)
 {
     struct debt_sweeper *s = it->s;
+    object_release(&it->object);
     free(it->row);
     it->row = NULL;
     if (--s->n_active == 0)
         next_slice(s);
 }
 
-static void on_entry_spread(void *arg, int err)
+static void on_heads_spread(void *arg, int err)
 {
     struct settlement *it = arg;
     if (err == DYN_OK) {
@@ -153,6 +177,26 @@ static void on_entry_spread(void *arg, int err)
         remove_debt(it->s->e, DEBT_ENTRY, it->key, it->state);
     }
     item_end(it);
+}
+
+static struct quorum synced_quorum(const struct settlement *it)
+{
+    struct quorum quorum;
+    struct request_options options = {.durability = DURABILITY_QUORUM}; /* the debt goes: E11 */
+    engine_quorum(it->s->e, &options, it->key, &quorum);
+    return quorum;
+}
+
+/* What a directory owes to its parent, it owes to the heads of its fragments as well. */
+static void on_entry_spread(void *arg, int err)
+{
+    struct settlement *it = arg;
+    struct engine *e = it->s->e;
+    struct quorum quorum = synced_quorum(it);
+    if (err != DYN_OK || fragments_listed(e, it->key) == 1)
+        on_heads_spread(it, err);
+    else
+        fragment_heads_spread(e, it->key, &it->object, it->born_us, &quorum, on_heads_spread, it);
 }
 
 static void on_object_read(void *arg, const struct gather_result *result)
@@ -164,20 +208,24 @@ static void on_object_read(void *arg, const struct gather_result *result)
         return;
     }
     struct replication_params p = {.key = it->key,
+                                   .fragment = engine_fragment(e, it->key),
                                    .object = result->object,
                                    .born_us = result->born_us,
+                                   .quorum = synced_quorum(it),
                                    .roles = ROLE_ENTRY,
                                    .settled = on_entry_spread,
                                    .arg = it};
-    struct request_options options = {.durability = DURABILITY_QUORUM}; /* the debt goes: E11 */
-    engine_quorum(e, &options, it->key, &p.quorum);
+    if (fragments_listed(e, it->key) > 1)
+        object_copy(&it->object, result->object);
+    it->born_us = result->born_us;
     replication_start(e, &p);
 }
 
 static bool owns(const struct settlement *it)
 {
     struct engine *e = it->s->e;
-    return engine_roles(e, e->cfg.node, it->key, ring_n(e->ring)) & ROLE_OBJECT;
+    struct place at = debt_place(e, it->kind, it->key);
+    return engine_is_owner(e, e->cfg.node, at.partition, ring_n(e->ring));
 }
 
 /* The key has moved away from this node, perhaps without what this debt stands for: a write that
@@ -187,9 +235,9 @@ static void hand_over(struct settlement *it, const struct object *o)
     struct engine *e = it->s->e;
     struct store_batch b = STORE_BATCH_EMPTY;
     uint64_t owners[OWNERS_MAX], bytes = 0;
-    uint32_t n = engine_owners(e, it->key, ROLE_OBJECT, ring_n(e->ring), owners);
-    struct buf row = BUF_EMPTY;
     uint32_t partition = ring_partition_of(e->ring, it->key);
+    uint32_t n = engine_owners(e, partition, ring_n(e->ring), owners);
+    struct buf row = BUF_EMPTY;
     row_debt(DEBT_ENTRY, partition, it->key, &row);
     store_batch_delete(&b, STORE_HINT, buf_slice(&row));
     if (n > 0 && !object_is_absent(o))
@@ -253,7 +301,7 @@ static void on_dir_read(struct replica_read *r, int err)
 {
     struct settlement *it = r->arg;
     struct engine *e = it->s->e;
-    bool owed = r->implicit_dir;
+    bool owed = r->implicit_dir; /* of a head: something lives beside it, and it is dead */
     it->reading = false;
     replica_read_release(r);
     if (err != DYN_OK) {
@@ -262,7 +310,7 @@ static void on_dir_read(struct replica_read *r, int err)
         remove_debt(e, DEBT_DIR, it->key, it->state);
         item_end(it);
     } else {
-        request_put_implicit_dir(e, it->key, on_dir_put, it);
+        request_put_implicit_dir(e, owed_dir(it->key), on_dir_put, it);
     }
 }
 
@@ -273,9 +321,12 @@ static void settle_dir(struct settlement *it)
         item_end(it);
         return;
     }
+    uint32_t fragment;
+    entry_id_split(it->key, &fragment);
     it->read = (struct replica_read){.e = it->s->e,
                                      .key = it->key,
                                      .load = LOAD_NONE,
+                                     .entry = fragment != 0,
                                      .dir_info = true,
                                      .orphans = true,
                                      .done = on_dir_read,
@@ -403,6 +454,7 @@ void debts_free(struct debt_sweeper *s)
     for (uint32_t i = 0; i < s->n_items; i++) {
         if (s->items[i].reading)
             replica_read_release(&s->items[i].read);
+        object_release(&s->items[i].object);
         free(s->items[i].row);
     }
     buf_release(&s->cursor);

@@ -209,6 +209,7 @@ static void send(struct delivery *d)
     if (d->node == d->e->cfg.node) {
         d->write = (struct replica_write){.e = d->e,
                                           .key = d->key,
+                                          .fragment = d->fragment,
                                           .roles = d->roles,
                                           .incoming = object,
                                           .hint_for = d->hint_for,
@@ -224,8 +225,9 @@ static void send(struct delivery *d)
         return;
     }
     struct peer_put m = {.ring = *ring_epoch(d->e->ring),
-                         .fence = engine_fence(d->e, d->key, d->roles),
+                         .fence = engine_fence(d->e, d->key, d->fragment, d->roles),
                          .roles = d->roles,
+                         .fragment = d->roles & ROLE_ENTRY ? d->fragment : 0,
                          .hint_for = d->hint_for,
                          .sync = d->sync,
                          .owe_entry = d->owe_entry,

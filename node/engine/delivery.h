@@ -11,6 +11,7 @@
 struct delivery { /* caller-owned; must stay put until done */
     struct engine *e;
     struct slice key;            /* borrowed until done */
+    uint32_t fragment;           /* in which its entry lies */
     const struct object *object; /* borrowed until done */
     uint64_t node;               /* may be this node */
     unsigned roles;

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/fragments.h"
 
 #define SETTINGS_ROW "settings"
 #define COMPARE_US 10000000u
@@ -25,11 +26,26 @@ struct settings_keeper {
     void *loaded_arg;
     struct timer compare;
     struct rpc_call call; /* of the comparison under way */
+    uint32_t n_growths;
 };
 
 static void table_changed(struct settings_keeper *k)
 {
     settings_digest(&k->table, k->digest);
+    k->n_growths = settings_growths(&k->table, NULL, NULL);
+    if (k->n_growths > 0)
+        fragments_table_changed(k->e);
+}
+
+uint8_t settings_keeper_growth(const struct settings_keeper *k, struct slice dir)
+{
+    return k->n_growths == 0 ? 0 : settings_growth(&k->table, dir);
+}
+
+void settings_keeper_growths(const struct settings_keeper *k,
+                             bool (*each)(void *arg, struct slice dir, uint8_t growth), void *arg)
+{
+    settings_growths(&k->table, each, arg);
 }
 
 struct settings_keeper *settings_keeper_new(struct engine *e)
@@ -266,7 +282,7 @@ static void change_answer(struct timer *t, void *arg)
         settings_reply_encode(&reply, &body);
         e->ports.net.reply(e->ports.net.ctx, c->origin, c->rid, FRAME_SETTINGS + FRAME_REPLY,
                            &body);
-    } else {
+    } else if (c->done != NULL) {
         c->done(c->arg, &reply);
     }
     change_free(c);
@@ -376,4 +392,36 @@ void settings_change(struct engine *e, const struct settings_request *q,
     c->done = done;
     c->arg = arg;
     begin(c, q);
+}
+
+void settings_raise(struct engine *e, struct slice dir, uint8_t growth)
+{
+    struct change *c = mem_new(struct change);
+    c->e = e;
+    background_add(e, &c->background, change_abandon);
+    timer_init(&c->later, change_answer, c);
+    settings_join(&c->table, &e->settings->table);
+    int err = e->stopping ? DYN_ERR_STOPPED : settings_raise_growth(&c->table, dir, growth);
+    c->write = (struct store_write){.done = on_changed, .arg = c};
+    if (err == DYN_OK)
+        err = write_table(e, &c->table, &c->write);
+    if (err != DYN_OK)
+        change_ends(c, err);
+}
+
+void settings_tell(struct engine *e, struct buf *body)
+{
+    put_sync(e->settings, true, body);
+}
+
+int settings_confirmed(struct engine *e, struct slice reply)
+{
+    struct settings_sync m;
+    int err = settings_sync_decode(reply, &m);
+    if (err != DYN_OK)
+        return err;
+    if (m.has_table)
+        learn(e->settings, &m.table);
+    settings_release(&m.table);
+    return DYN_OK;
 }

@@ -16,6 +16,17 @@ void settings_keeper_start(struct settings_keeper *k); /* comparing */
 /* What holds for a key. Cheap where nothing is set. */
 void settings_keeper_rules(const struct settings_keeper *k, struct slice key, struct rules *out);
 
+/* How far directories are split (fragments.h). Cheap where none is. */
+uint8_t settings_keeper_growth(const struct settings_keeper *k, struct slice dir);
+void settings_keeper_growths(const struct settings_keeper *k,
+                             bool (*each)(void *arg, struct slice dir, uint8_t growth), void *arg);
+/* Makes it grow, as a change that nobody waits for. */
+void settings_raise(struct engine *e, struct slice dir, uint8_t growth);
+/* The body of a FRAME_SETTINGS_SYNC that tells all that is known here, and whether its reply
+ * confirms that the other has it all. */
+void settings_tell(struct engine *e, struct buf *body);
+int settings_confirmed(struct engine *e, struct slice reply);
+
 /* FRAME_SETTINGS_SYNC of a peer; FRAME_SETTINGS of a client. */
 void settings_serve_sync(struct engine *e, uint64_t origin, uint64_t rid, struct slice body);
 void settings_serve(struct engine *e, uint64_t origin, uint64_t rid, struct slice body);

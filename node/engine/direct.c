@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/fragments.h"
 #include "engine/gather.h"
 #include "engine/replication.h"
 
@@ -82,7 +83,7 @@ static bool votes(const struct engine *e, struct slice key, uint32_t n)
     voters = ring_preference_list(e->ring, partition, n, nodes, voters);
     for (uint32_t i = 0; i < voters; i++)
         if (nodes[i] == e->cfg.node)
-            return engine_votes(e, key, ROLE_OBJECT);
+            return engine_votes(e, ROW_OBJECT, key);
     return false;
 }
 
@@ -100,7 +101,8 @@ static int check(const struct engine *e, uint64_t fence, struct slice key, uint8
     uint32_t usual = ring_r(e->ring) < quorum.n ? ring_r(e->ring) : quorum.n;
     /* Rules that the client cannot know (of R, or how versions are shown) are a coordinator's. */
     bool as_client_thinks = (r != 0 || quorum.r == usual) && quorum.reconcile <= RECONCILE_SIBLINGS;
-    if (!votes(e, key, quorum.n) || !as_client_thinks)
+    /* Nor does a client ask the fragments of a directory for what changed there. */
+    if (!votes(e, key, quorum.n) || !as_client_thinks || fragments_listed(e, key) > 1)
         return DYN_ERR_REFUSED;
     return e->stats.in_flight > e->cfg.requests_max ? DYN_ERR_OVERLOAD : DYN_OK;
 }

@@ -17,6 +17,7 @@
 #include "engine/dir_settings.h"
 #include "engine/direct.h"
 #include "engine/exchange.h"
+#include "engine/fragments.h"
 #include "engine/gossip.h"
 #include "engine/hints.h"
 #include "engine/peer_frames.h"
@@ -65,6 +66,8 @@ void engine_config_defaults(struct engine_config *c)
         .clock_pairs = 10,
         .clock_age_ms = 24ull * 3600 * 1000,
         .gossip_us = 1000000,
+        .fragment_entries = 50000,
+        .fragment_rate = 1000,
     };
 }
 
@@ -286,6 +289,7 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->times = peer_times_new(e);
     e->reaper = reaper_new(e);
     e->settings = settings_keeper_new(e);
+    e->fragments = fragments_new(e);
     struct admission_config admission = admission_config_default();
     admission.target_us = cfg->background_target_us;
     e->admission = admission_new(&admission, &e->ports.time, ports->timers);
@@ -317,6 +321,7 @@ static void start_ended(struct engine *e, int err)
         collector_start(e->collector);
         reaper_start(e->reaper);
         settings_keeper_start(e->settings);
+        fragments_start(e->fragments);
         hints_drain(e->hints);
         gossip_start(e->gossip);
         commit_start(e->commit);
@@ -467,6 +472,8 @@ void engine_free(struct engine *e)
         struct background *b = container_of(list_first(&e->background), struct background, link);
         b->abandon(b);
     }
+    fragments_free(e->fragments);
+    e->fragments = NULL;
     scrub_free(e->scrub);
     catchup_free(e->catchup);
     exchanges_free(e->exchanges);
@@ -586,6 +593,7 @@ void engine_stats(const struct engine *e, struct engine_stats *out)
     out->hints_bytes = hints_bytes(e->hints);
     out->owed_now = debts_now(e->sweeper);
     reaper_stats(e->reaper, out);
+    out->fragments_pending = fragments_pending(e->fragments);
 }
 
 void engine_propose(struct engine *e, const struct member_event *change,

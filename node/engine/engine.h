@@ -85,6 +85,10 @@ struct engine_config {
     uint64_t clock_age_ms;    /* of their pairs that are at least this old */
     uint64_t background_target_us; /* of the foreground's p99, see admission.h; 0: no control */
     uint64_t gossip_us;            /* one round in about so long: 1 s; 0: none */
+    uint32_t fragment_entries;     /* a directory's fragment that has more is split (fragments.h):
+                                  50,000; 0: never */
+    uint32_t fragment_rate;        /* and one whose entries change more often, a second: 1,000;
+                                  0: never */
     const char *const *seeds; /* addresses, borrowed: asked now and then, so that two halves of a
                                  cluster that do not know each other meet */
     uint32_t n_seeds;
@@ -130,6 +134,7 @@ struct engine_stats {
         refused_wide; /* beside 100 versions or more; refused beside 1,000 (E24) */
     uint64_t owed_now, owed_projected, implicit_dirs;
     uint64_t chunks_collected;
+    uint64_t fragment_moves, fragments_pending; /* entries that moved; directories not at rest */
     uint64_t in_flight;
     uint64_t gossip_sent, gossip_exchanges;
     uint64_t partitions_filled, transfer_rows, transfer_bytes;

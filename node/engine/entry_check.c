@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/exchange_wire.h"
+#include "engine/fragments.h"
 #include "engine/gather.h"
 #include "engine/peer_wire.h"
 #include "model/wire.h"
@@ -78,8 +79,11 @@ static void mend_own(struct engine *e, uint64_t origin, uint64_t rid, const stru
     memcpy(d->m.state, m->state, DIGEST_LEN);
     object_copy(&d->m.object, &m->object);
     background_add(e, &d->background, mend_abandon);
+    uint32_t fragment;
+    struct slice key = entry_id_split(d->m.key, &fragment);
     d->write = (struct replica_write){.e = e,
-                                      .key = d->m.key,
+                                      .key = key,
+                                      .fragment = fragment,
                                       .roles = ROLE_ENTRY,
                                       .incoming = &d->m.object,
                                       .only_if = d->m.state,
@@ -113,8 +117,8 @@ static void mend_everywhere(struct entry_check *c, const struct object *object)
                            .key = c->key,
                            .object = OBJECT_EMPTY};
     uint64_t nodes[N_MAX];
-    uint32_t partition = ring_partition_of(e->ring, key_parent(c->key));
-    uint32_t n = ring_preference_list(e->ring, partition, ring_n(e->ring), nodes, N_MAX);
+    struct place at = place_of_entry(e->ring, c->key);
+    uint32_t n = ring_preference_list(e->ring, at.partition, ring_n(e->ring), nodes, N_MAX);
     object_hash(c->object, m.state);
     object_project(object, &m.object);
     for (uint32_t i = 0; i < n && i < ring_n(e->ring); i++) {
@@ -214,8 +218,9 @@ static void on_gathered(void *arg, const struct gather_result *result)
 static void gather_all(struct entry_check *c)
 {
     const struct request_options options = {.r = (uint8_t)ring_n(c->e->ring), .sloppy = SLOPPY_NO};
-    struct gather_params p = {.key = c->key, .values = VALUE_NONE, .done = on_gathered, .arg = c};
-    if (engine_quorum(c->e, &options, c->key, &p.quorum) != DYN_OK)
+    struct slice key = buf_slice(&c->other);
+    struct gather_params p = {.key = key, .values = VALUE_NONE, .done = on_gathered, .arg = c};
+    if (engine_quorum(c->e, &options, key, &p.quorum) != DYN_OK)
         end(c);
     else
         gather_start(c->e, &p);
@@ -288,25 +293,47 @@ static uint64_t first_up(const struct engine *e, uint32_t partition, bool prefer
     return first;
 }
 
+/* False where there is nothing to compare: a head is no entry of an object's own, and an entry that
+ * is on its way to another fragment is looked at there. */
+static bool find_other(struct entry_check *c)
+{
+    uint32_t fragment;
+    if (c->kind == ROW_OBJECT) {
+        entry_id(engine_fragment(c->e, c->key), c->key, &c->other);
+        return true;
+    }
+    struct slice key = entry_id_split(c->key, &fragment);
+    if (entry_key_is_head(key) || engine_fragment(c->e, key) != fragment)
+        return false;
+    buf_put_slice(&c->other, key);
+    return true;
+}
+
 void entry_check_start(struct entry_check *c)
 {
     struct engine *e = c->e;
-    uint32_t of_object = ring_partition_of(e->ring, c->key);
-    uint32_t of_entry = ring_partition_of(e->ring, key_parent(c->key));
     bool entry = c->kind == ROW_OBJECT; /* what is looked at */
-    uint64_t at = first_up(e, entry ? of_entry : of_object, true);
     c->reading = false;
     c->call = (struct rpc_call){0};
-    if (at == 0 || first_up(e, entry ? of_object : of_entry, false) != e->cfg.node) {
+    c->other = BUF_EMPTY;
+    if (!find_other(c)) {
+        end(c);
+        return;
+    }
+    struct slice other = buf_slice(&c->other);
+    struct place own = place_of_row(e->ring, c->kind, c->key);
+    struct place theirs = place_of_row(e->ring, entry ? ROW_ENTRY : ROW_OBJECT, other);
+    uint64_t at = first_up(e, theirs.partition, true);
+    if (at == 0 || first_up(e, own.partition, false) != e->cfg.node) {
         end(c);
     } else if (at == e->cfg.node) {
         c->read = (struct replica_read){
-            .e = e, .key = c->key, .load = LOAD_NONE, .entry = entry, .done = on_read, .arg = c};
+            .e = e, .key = other, .load = LOAD_NONE, .entry = entry, .done = on_read, .arg = c};
         c->reading = true;
         replica_read_start(&c->read);
     } else {
         const struct peer_get m = {
-            .ring = *ring_epoch(e->ring), .load = LOAD_NONE, .entry = entry, .key = c->key};
+            .ring = *ring_epoch(e->ring), .load = LOAD_NONE, .entry = entry, .key = other};
         struct buf body = BUF_EMPTY;
         peer_get_encode(&m, &body);
         c->call = (struct rpc_call){.done = on_reply, .arg = c};
@@ -319,5 +346,6 @@ void entry_check_release(struct entry_check *c)
     if (c->reading)
         replica_read_release(&c->read);
     rpc_cancel(c->e->rpc, &c->call);
+    buf_release(&c->other);
     c->reading = false;
 }

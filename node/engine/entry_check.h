@@ -15,12 +15,13 @@
 
 struct entry_check { /* caller-owned; must stay put until done */
     struct engine *e;
-    enum row_kind kind;                  /* of the row at hand */
-    struct slice key;                    /* borrowed until done, not the root's */
-    const struct object *object;         /* the row's; borrowed until done */
+    enum row_kind kind;          /* of the row at hand */
+    struct slice key;            /* of an entry: its id; borrowed until done, not the root's */
+    const struct object *object; /* the row's; borrowed until done */
     void (*done)(struct entry_check *c); /* may run inside entry_check_start */
     void *arg;
 
+    struct buf other; /* the key of the object, or the id of the entry, that is looked at */
     struct replica_read read;
     bool reading;
     struct rpc_call call;

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/entry_place.h"
 #include "model/wire_codec.h"
 
 static void put_scope(const struct tree_scope *s, struct buf *out)
@@ -282,9 +283,8 @@ static bool read_difference(struct reader *r, struct tree_difference *d)
 {
     uint8_t kind = read_u8(r);
     *d = (struct tree_difference){.kind = (enum row_kind)kind, .object = OBJECT_EMPTY};
-    d->key = wire_read_bytes(r, KEY_LEN_MAX);
-    if ((kind != ROW_OBJECT && kind != ROW_ENTRY) || (kind == ROW_ENTRY && d->key.len == 0) ||
-        (d->key.len > 0 && key_check(d->key, NULL) != DYN_OK))
+    d->key = wire_read_bytes(r, ENTRY_ID_MAX);
+    if (!row_id_valid(d->kind, d->key))
         reader_fail(r);
     object_decode(r, &d->object);
     if (reader_ok(r) && object_is_absent(&d->object))
@@ -347,8 +347,8 @@ int entry_mend_decode(struct slice body, struct entry_mend *m)
     int err = open_scope(body, &r, &t.scope);
     if (err != DYN_OK)
         return err;
-    t.key = wire_read_bytes(&r, KEY_LEN_MAX);
-    if (t.key.len == 0 || key_check(t.key, NULL) != DYN_OK)
+    t.key = wire_read_bytes(&r, ENTRY_ID_MAX);
+    if (!entry_id_valid(t.key))
         reader_fail(&r);
     read_copy(&r, t.state, DIGEST_LEN);
     object_decode(&r, &t.object);

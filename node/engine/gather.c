@@ -20,6 +20,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/delivery.h"
+#include "engine/fragments.h"
 #include "engine/peer_wire.h"
 #include "engine/replication.h"
 #include "engine/view.h"
@@ -138,14 +139,16 @@ static void repair(struct gather *g)
         if (!needs_repair(g, c) || e->failed != DYN_OK)
             continue;
         struct delivery *d = &g->repairs[g->n_repairs++];
+        uint32_t fragment = engine_fragment(e, g->p.key), n = g->p.quorum.n;
         *d = (struct delivery){.e = e,
                                .key = g->p.key,
+                               .fragment = fragment,
                                .object = &g->repair_object,
                                .born_us = g->born_us,
                                .node = c->node,
                                .roles =
-                                   ROLE_OBJECT | engine_roles(e, c->node, g->p.key, g->p.quorum.n),
-                               .owe_entry = !replication_same_nodes(e, g->p.key, g->p.quorum.n),
+                                   ROLE_OBJECT | engine_roles(e, c->node, g->p.key, fragment, n),
+                               .owe_entry = !replication_same_nodes(e, g->p.key, fragment, n),
                                .timeout_us = e->cfg.replica_timeout_us,
                                .done = on_repaired,
                                .arg = g};
@@ -480,7 +483,7 @@ static void on_read(struct replica_read *r, int err)
 {
     struct ask *a = r->arg;
     if (err == DYN_OK)
-        take_copy(a, &r->object, engine_votes(a->g->e, a->g->p.key, ROLE_OBJECT), r->implicit_dir,
+        take_copy(a, &r->object, engine_votes(a->g->e, ROW_OBJECT, a->g->p.key), r->implicit_dir,
                   r->dir_mtime_ns);
     replica_read_release(r);
     ask_ended(a, err);
@@ -545,7 +548,7 @@ static void ask(struct gather *g, uint64_t node, bool primary)
         return;
     }
     struct peer_get m = {.ring = *ring_epoch(e->ring),
-                         .fence = engine_fence(e, g->p.key, ROLE_OBJECT),
+                         .fence = engine_fence(e, g->p.key, 0, ROLE_OBJECT),
                          .load = load_for(g, first),
                          .dir_info = g->p.dir_info,
                          .key = g->p.key,

@@ -16,6 +16,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/delivery.h"
+#include "engine/entry_place.h"
+#include "engine/fragments.h"
 #include "engine/replication.h"
 #include "engine/tree.h"
 
@@ -307,22 +309,14 @@ static void delete_copy(struct drain_item *it, struct store_batch *b)
     struct buf key = BUF_EMPTY;
     struct tree_hash was = trees_hash(e->trees, it->kind, it->key, &it->now, &it->local);
     const struct tree_hash none = {0, 0};
-    if (it->kind == ROW_ENTRY) {
-        struct slice dir = key_parent(it->key);
-        struct place at_dir = place_of(e->ring, dir);
-        row_entry(&at_dir, dir, key_name(it->key), &key);
-        store_batch_delete(b, STORE_META, buf_slice(&key));
-        trees_change(e->trees, b, ROW_ENTRY, &at_dir, it->key, was, none);
-    } else {
-        struct place at = place_of(e->ring, it->key);
-        row_object(&at, it->key, &key);
-        store_batch_delete(b, STORE_META, buf_slice(&key));
-        trees_change(e->trees, b, ROW_OBJECT, &at, it->key, was, none);
-        for (uint32_t i = 0; i < it->now.n; i++) {
-            buf_clear(&key);
-            row_value(&at, it->key, &it->now.siblings[i].value_dot, &key);
-            store_batch_delete(b, STORE_VALUE, buf_slice(&key));
-        }
+    struct place at = place_of_row(e->ring, it->kind, it->key);
+    row_of_id(&at, it->kind, it->key, &key);
+    store_batch_delete(b, STORE_META, buf_slice(&key));
+    trees_change(e->trees, b, it->kind, &at, it->key, was, none);
+    for (uint32_t i = 0; it->kind == ROW_OBJECT && i < it->now.n; i++) {
+        buf_clear(&key);
+        row_value(&at, it->key, &it->now.siblings[i].value_dot, &key);
+        store_batch_delete(b, STORE_VALUE, buf_slice(&key));
     }
     buf_release(&key);
 }
@@ -391,8 +385,8 @@ static void next_member(struct drain_item *it)
 static bool is_replica(const struct drain_item *it)
 {
     struct engine *e = it->drain->h->e;
-    unsigned role = it->kind == ROW_OBJECT ? ROLE_OBJECT : ROLE_ENTRY;
-    return engine_roles(e, e->cfg.node, it->key, ring_n(e->ring)) & role;
+    struct place at = place_of_row(e->ring, it->kind, it->key);
+    return engine_is_owner(e, e->cfg.node, at.partition, ring_n(e->ring));
 }
 
 static void on_current(struct store_get *req, int err, struct slice value)
@@ -420,22 +414,25 @@ static void locked(struct keylock *lock, void *arg)
     struct drain_item *it = arg;
     struct engine *e = it->drain->h->e;
     buf_clear(&it->row);
-    if (it->kind == ROW_OBJECT) {
-        struct place at = place_of(e->ring, it->key);
-        row_object(&at, it->key, &it->row);
-    } else {
-        struct slice dir = key_parent(it->key);
-        struct place at_dir = place_of(e->ring, dir);
-        row_entry(&at_dir, dir, key_name(it->key), &it->row);
-    }
+    struct place at = place_of_row(e->ring, it->kind, it->key);
+    row_of_id(&at, it->kind, it->key, &it->row);
     it->get = (struct store_get){
         .family = STORE_META, .key = buf_slice(&it->row), .done = on_current, .arg = it};
     e->ports.store.get(e->ports.store.ctx, &it->get);
 }
 
+/* Of an entry, key is its id; what is locked is the key in it. */
+static struct slice key_of(const struct drain_item *it, uint32_t *fragment)
+{
+    *fragment = 0;
+    return it->kind == ROW_ENTRY ? entry_id_split(it->key, fragment) : it->key;
+}
+
 static void lock_item(struct drain_item *it)
 {
-    if (keylock_acquire(it->drain->h->e->locks, &it->lock, LOCK_KEY, it->key, locked, it))
+    uint32_t fragment;
+    struct slice key = key_of(it, &fragment);
+    if (keylock_acquire(it->drain->h->e->locks, &it->lock, LOCK_KEY, key, locked, it))
         locked(&it->lock, it);
 }
 
@@ -457,8 +454,9 @@ static void add_holders(struct drain_item *it)
 {
     struct engine *e = it->drain->h->e;
     struct delivery *dl = &it->delivery;
-    dl->n_holders = ring_preference_list(e->ring, ring_partition_of(e->ring, it->key),
-                                         ring_n(e->ring), dl->holders, READ_QUORUM_NODES);
+    struct place at = place_of_row(e->ring, it->kind, it->key);
+    dl->n_holders = ring_preference_list(e->ring, at.partition, ring_n(e->ring), dl->holders,
+                                         READ_QUORUM_NODES);
 }
 
 /* A hint is of a partition and an object, not of a node for ever (E12): where its target owns the
@@ -468,8 +466,8 @@ static void find_owners(struct drain_item *it)
     struct drain *d = it->drain;
     struct engine *e = d->h->e;
     uint64_t owners[OWNERS_MAX];
-    unsigned role = it->kind == ROW_ENTRY ? ROLE_ENTRY : ROLE_OBJECT;
-    uint32_t n = engine_owners(e, it->key, role, ring_n(e->ring), owners);
+    struct place at = place_of_row(e->ring, it->kind, it->key);
+    uint32_t n = engine_owners(e, at.partition, ring_n(e->ring), owners);
     it->n_owners = it->at_owner = 0;
     for (uint32_t i = 0; i < n; i++)
         if (owners[i] == d->target) {
@@ -489,23 +487,29 @@ static void deliver(struct drain_item *it)
         return;
     }
     uint64_t node = it->owners[it->at_owner];
-    unsigned roles = it->kind == ROW_ENTRY
-                         ? (unsigned)ROLE_ENTRY
-                         : ROLE_OBJECT | engine_roles(e, node, it->key, ring_n(e->ring));
+    uint32_t fragment, n = ring_n(e->ring);
+    struct slice key = key_of(it, &fragment);
+    unsigned roles = ROLE_ENTRY;
+    bool owe = false;
+    if (it->kind == ROW_OBJECT) {
+        fragment = engine_fragment(e, key);
+        roles = ROLE_OBJECT | engine_roles(e, node, key, fragment, n);
+        owe = !replication_same_nodes(e, key, fragment, n);
+    }
     if (it->delivering)
         delivery_release(&it->delivery);
-    it->delivery =
-        (struct delivery){.e = e,
-                          .key = it->key,
-                          .object = &it->read.object,
-                          .node = node,
-                          .roles = roles,
-                          .born_us = it->began_us,
-                          .sync = true, /* E11 */
-                          .owe_entry = !replication_same_nodes(e, it->key, ring_n(e->ring)),
-                          .timeout_us = e->cfg.replica_timeout_us,
-                          .done = on_delivered,
-                          .arg = it};
+    it->delivery = (struct delivery){.e = e,
+                                     .key = key,
+                                     .fragment = fragment,
+                                     .object = &it->read.object,
+                                     .node = node,
+                                     .roles = roles,
+                                     .born_us = it->began_us,
+                                     .sync = true, /* E11 */
+                                     .owe_entry = owe,
+                                     .timeout_us = e->cfg.replica_timeout_us,
+                                     .done = on_delivered,
+                                     .arg = it};
     add_holders(it);
     it->delivering = true;
     delivery_start(&it->delivery);

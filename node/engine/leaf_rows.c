@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/entry_place.h"
 
 #define ROWS_MAX 4096 /* a partition of 10^8 rows has 1,500 a leaf */
 
@@ -47,13 +48,8 @@ static void next_row(struct leaf_rows *l)
     }
     const struct leaf_row *r = &l->rows[l->next];
     buf_clear(&l->row);
-    if (r->kind == ROW_OBJECT) {
-        struct place at = place_of(l->e->ring, r->key);
-        row_object(&at, r->key, &l->row);
-    } else {
-        struct place at = place_of(l->e->ring, key_parent(r->key));
-        row_entry(&at, key_parent(r->key), key_name(r->key), &l->row);
-    }
+    struct place at = place_of_row(l->e->ring, r->kind, r->key);
+    row_of_id(&at, r->kind, r->key, &l->row);
     l->get = (struct store_get){
         .family = STORE_META, .key = buf_slice(&l->row), .done = on_row, .arg = l};
     l->e->ports.store.get(l->e->ports.store.ctx, &l->get);

@@ -11,7 +11,9 @@
 #include "engine/debts.h"
 #include "engine/dir_settings.h"
 #include "engine/entry_check.h"
+#include "engine/entry_place.h"
 #include "engine/exchange_serve.h"
+#include "engine/fragments.h"
 #include "engine/gossip.h"
 #include "engine/hints.h"
 #include "engine/peer_time.h"
@@ -69,14 +71,14 @@ static void reply(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type,
 
 /* Rings may differ, but not about who holds what the request is about (E10). */
 static int check_ring(struct serving *s, const struct history_epoch *theirs, uint64_t fence,
-                      struct slice key, unsigned roles)
+                      struct slice key, uint32_t fragment, unsigned roles)
 {
     struct engine *e = s->e;
     if (!e->serving || e->failed != DYN_OK)
         return DYN_ERR_STOPPED;
     if (history_epoch_equal(theirs, ring_epoch(e->ring)))
         return DYN_OK;
-    if (fence == engine_fence(e, key, roles) || e->cfg.bug == BUG_UNFENCED_MOVE)
+    if (fence == engine_fence(e, key, fragment, roles) || e->cfg.bug == BUG_UNFENCED_MOVE)
         return DYN_OK;
     return DYN_ERR_REFUSED;
 }
@@ -108,6 +110,7 @@ static void write_put(struct serving *s, uint64_t born_us)
 {
     s->write = (struct replica_write){.e = s->e,
                                       .key = s->put.key,
+                                      .fragment = s->put.fragment,
                                       .roles = s->put.roles,
                                       .incoming = &s->put.object,
                                       .hint_for = s->put.hint_for,
@@ -121,6 +124,12 @@ static void write_put(struct serving *s, uint64_t born_us)
     replica_write_start(&s->write);
 }
 
+static int check_put(struct serving *s)
+{
+    const struct peer_put *m = &s->put;
+    return check_ring(s, &m->ring, m->fence, m->key, m->fragment, m->roles);
+}
+
 static void on_age(struct peer_time_wait *w, int err)
 {
     struct serving *s = w->arg;
@@ -128,7 +137,7 @@ static void on_age(struct peer_time_wait *w, int err)
     if (err == DYN_OK && !peer_times_at(s->e->times, s->from, &s->put.born, &born_us))
         err = DYN_ERR_STALE; /* it is from before the sender's last start */
     if (err == DYN_OK)
-        err = check_ring(s, &s->put.ring, s->put.fence, s->put.key, s->put.roles);
+        err = check_put(s);
     if (err == DYN_OK)
         write_put(s, born_us);
     else
@@ -141,7 +150,7 @@ static void serve_put(struct serving *s)
     uint64_t born_us;
     int err = peer_put_decode(buf_slice(&s->body), &s->put);
     if (err == DYN_OK)
-        err = check_ring(s, &s->put.ring, s->put.fence, s->put.key, s->put.roles);
+        err = check_put(s);
     if (err == DYN_OK && s->put.hint_for != 0 && hints_full(e->hints)) {
         err = DYN_ERR_OVERLOAD; /* E25 */
         e->stats.hint_refused++;
@@ -164,17 +173,12 @@ static void serve_put(struct serving *s)
 
 /* ---- get --------------------------------------------------------------------------------- */
 
-static unsigned role_of(bool entry)
-{
-    return entry ? ROLE_ENTRY : ROLE_OBJECT;
-}
-
 static void reply_get(struct serving *s, int status)
 {
     struct peer_get_reply m = {.status = status};
     if (status == DYN_OK) {
         m.implicit_dir = s->read.implicit_dir;
-        m.voteless = !engine_votes(s->e, s->get.key, role_of(s->get.entry));
+        m.voteless = !engine_votes(s->e, s->get.entry ? ROW_ENTRY : ROW_OBJECT, s->get.key);
         m.dir_mtime_ns = s->read.dir_mtime_ns;
         m.object = s->read.object;
     }
@@ -190,12 +194,20 @@ static void on_get(struct replica_read *r, int err)
     reply_get(r->arg, err);
 }
 
+static int check_get(struct serving *s)
+{
+    const struct peer_get *q = &s->get;
+    uint32_t fragment = 0;
+    struct slice key = q->entry ? entry_id_split(q->key, &fragment) : q->key;
+    return check_ring(s, &q->ring, q->fence, key, fragment, q->entry ? ROLE_ENTRY : ROLE_OBJECT);
+}
+
 static void serve_get(struct serving *s)
 {
     int err = peer_get_decode(buf_slice(&s->body), &s->get);
     bool votes = s->get.load != LOAD_DOTS || s->get.fence != 0; /* or is asked for bytes by dot */
     if (err == DYN_OK && votes)
-        err = check_ring(s, &s->get.ring, s->get.fence, s->get.key, role_of(s->get.entry));
+        err = check_get(s);
     if (err != DYN_OK) {
         reply_get(s, err);
         return;
@@ -223,12 +235,22 @@ static void on_page(void *arg, struct buf *body)
     serving_free(s);
 }
 
+/* As check_ring, for a fragment of a directory. */
+static int check_list(struct serving *s, const struct peer_list *m)
+{
+    int err = check_ring(s, &m->ring, 0, m->dir, 0, ROLE_OBJECT);
+    if (err != DYN_ERR_REFUSED)
+        return err;
+    struct place at = place_of_fragment(s->e->ring, m->dir, m->fragment);
+    return m->fence == ring_fence(s->e->ring, at.partition) ? DYN_OK : err;
+}
+
 static void serve_list(struct serving *s)
 {
     struct peer_list m;
     int err = peer_list_decode(buf_slice(&s->body), &m);
     if (err == DYN_OK)
-        err = check_ring(s, &m.ring, m.fence, m.dir, ROLE_OBJECT);
+        err = check_list(s, &m);
     if (err != DYN_OK) {
         struct peer_list_page page;
         peer_list_page_begin(&page);
@@ -236,7 +258,7 @@ static void serve_list(struct serving *s)
         on_page(s, &page.body);
         return;
     }
-    replica_list(s->e, m.dir, m.after, m.limit, on_page, s);
+    replica_list(s->e, &m, on_page, s);
 }
 
 /* ---- sync, clear, ping ------------------------------------------------------------------- */
@@ -283,7 +305,7 @@ static void serve_sync(struct serving *s)
     struct peer_sync m;
     int err = peer_sync_decode(buf_slice(&s->body), &m);
     if (err == DYN_OK)
-        err = check_ring(s, &m.ring, m.fence, m.key, ROLE_OBJECT);
+        err = check_ring(s, &m.ring, m.fence, m.key, 0, ROLE_OBJECT);
     if (err != DYN_OK) {
         reply_status(s, err);
         return;
@@ -374,6 +396,10 @@ void peer_frame(struct engine *e, uint64_t origin, uint64_t from, uint64_t rid, 
         return;
     case FRAME_ENTRY_MEND:
         entry_mend_serve(e, origin, rid, body);
+        serving_free(s);
+        return;
+    case FRAME_ENTRY_MOVED:
+        fragment_moved_serve(e, origin, rid, body);
         serving_free(s);
         return;
     case FRAME_PING:

@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/entry_place.h"
 
 #define FORMAT 1
 #define LIST_ROWS_MAX 10001
@@ -75,6 +76,23 @@ static void read_key(struct reader *r, struct slice *key)
         reader_fail(r);
 }
 
+/* Which part of a directory a message is about: said at its end, and only of a split one. */
+static void put_fragment(struct buf *out, uint32_t fragment)
+{
+    if (fragment != 0)
+        buf_put_varint(out, fragment);
+}
+
+static uint32_t read_fragment(struct reader *r)
+{
+    if (!reader_ok(r) || reader_left(r) == 0)
+        return 0;
+    uint64_t fragment = read_varint(r);
+    if (fragment == 0 || fragment >= FRAGMENTS_MAX)
+        reader_fail(r);
+    return (uint32_t)fragment;
+}
+
 static void put_dots(struct buf *out, const struct dot *dots, uint32_t n)
 {
     buf_put_varint(out, n);
@@ -111,6 +129,21 @@ void peer_put_encode(const struct peer_put *m, struct buf *out)
     object_encode(&m->object, out);
     object_values_encode(&m->object, out);
     clock_encode(&m->cut, out);
+    put_fragment(out, m->fragment);
+}
+
+/* What may be written under a key in these roles, in this fragment of its directory. */
+static bool put_key_valid(const struct peer_put *m)
+{
+    struct buf id = BUF_EMPTY;
+    if (!(m->roles & ROLE_ENTRY))
+        return m->fragment == 0 && row_id_valid(ROW_OBJECT, m->key);
+    if ((m->roles & ROLE_OBJECT) && !row_id_valid(ROW_OBJECT, m->key))
+        return false;
+    entry_id(m->fragment, m->key, &id);
+    bool valid = entry_id_valid(buf_slice(&id));
+    buf_release(&id);
+    return valid;
 }
 
 int peer_put_decode(struct slice body, struct peer_put *m)
@@ -124,13 +157,15 @@ int peer_put_decode(struct slice body, struct peer_put *m)
     t.sync = flags & PUT_SYNC;
     t.owe_entry = flags & PUT_OWE;
     read_moment(&r, &t.born);
-    read_key(&r, &t.key);
-    if (t.roles == 0 || (t.roles & ~(unsigned)(ROLE_OBJECT | ROLE_ENTRY)) != 0 ||
-        ((t.roles & ROLE_ENTRY) && t.key.len == 0))
+    t.key = read_bytes(&r);
+    if (t.roles == 0 || (t.roles & ~(unsigned)(ROLE_OBJECT | ROLE_ENTRY)) != 0)
         reader_fail(&r);
     object_decode(&r, &t.object);
     object_values_decode(&r, &t.object);
     clock_decode(&r, &t.cut);
+    t.fragment = read_fragment(&r);
+    if (reader_ok(&r) && !put_key_valid(&t))
+        reader_fail(&r);
     int err = closed(&r);
     if (err != DYN_OK) {
         peer_put_release(&t);
@@ -208,11 +243,11 @@ int peer_get_decode(struct slice body, struct peer_get *m)
     t.load = (enum load)load;
     t.entry = flags & GET_ENTRY;
     t.dir_info = flags & GET_DIR_INFO;
-    read_key(&r, &t.key);
+    t.key = read_bytes(&r);
     read_dots(&r, &t.dots, &t.n_dots);
     if (reader_ok(&r) && reader_left(&r) > 0)
         t.value_max = read_varint(&r);
-    if (load > LOAD_DOTS || (t.entry && t.key.len == 0))
+    if (load > LOAD_DOTS || !row_id_valid(t.entry ? ROW_ENTRY : ROW_OBJECT, t.key))
         reader_fail(&r);
     int err = closed(&r);
     if (err != DYN_OK) {
@@ -274,6 +309,7 @@ void peer_list_encode(const struct peer_list *m, struct buf *out)
     buf_put_bytes(out, m->dir);
     buf_put_bytes(out, m->after);
     buf_put_varint(out, m->limit);
+    put_fragment(out, m->fragment);
 }
 
 int peer_list_decode(struct slice body, struct peer_list *m)
@@ -284,16 +320,17 @@ int peer_list_decode(struct slice body, struct peer_list *m)
     read_key(&r, &t.dir);
     t.after = read_bytes(&r);
     uint64_t limit = read_varint(&r);
-    if (limit == 0 || limit > LIST_ROWS_MAX || t.after.len > KEY_NAME_MAX)
+    if (limit > LIST_ROWS_MAX || t.after.len > KEY_NAME_MAX)
         reader_fail(&r);
     t.limit = (uint32_t)limit;
+    t.fragment = read_fragment(&r);
     int err = closed(&r);
     if (err == DYN_OK)
         *m = t;
     return err;
 }
 
-#define PAGE_HEADER 18 /* format, status, more, mtime, rows */
+#define PAGE_HEADER 18 /* format, status, flags and growth, mtime, rows */
 
 void peer_list_page_begin(struct peer_list_page *p)
 {
@@ -315,7 +352,7 @@ void peer_list_page_end(struct peer_list_page *p, const struct peer_list_end *en
     struct buf head = BUF_EMPTY;
     begin(&head);
     put_status(&head, end->status);
-    buf_put_u8(&head, (uint8_t)(end->more | end->voteless << 1));
+    buf_put_u8(&head, (uint8_t)(end->growth << 2 | end->voteless << 1 | end->more));
     buf_put_u64(&head, (uint64_t)end->dir_mtime_ns);
     buf_put_u32(&head, p->rows);
     memcpy(p->body.data, head.data, PAGE_HEADER);
@@ -343,6 +380,7 @@ int peer_list_reply_decode(struct slice body, struct peer_list_reply *m)
     uint8_t flags = read_u8(&r);
     t.more = flags & 1;
     t.voteless = flags & 2;
+    t.growth = flags >> 2;
     t.dir_mtime_ns = (int64_t)read_u64(&r);
     uint32_t rows = read_u32(&r);
     if (rows > LIST_ROWS_MAX)

@@ -15,8 +15,9 @@ struct peer_put {
     uint64_t hint_for; /* not 0: the receiver stands in for this node */
     bool sync;         /* acknowledge only what a sync covers */
     bool owe_entry;
-    struct moment born; /* when the sender had the object from where it is kept (E15) */
-    struct slice key;
+    struct moment born;   /* when the sender had the object from where it is kept (E15) */
+    struct slice key;     /* of an object, or only of an entry: then also a fragment's head */
+    uint32_t fragment;    /* of the entry */
     struct object object; /* with the values that travel */
     struct clock cut;     /* pairs that the put's coordinator cut (E4) */
 };
@@ -40,7 +41,7 @@ struct peer_get {
     uint64_t fence; /* engine_fence() of what it is about */
     enum load load;
     bool entry, dir_info;
-    struct slice key;
+    struct slice key; /* of an entry: its id */
     struct dot *dots;
     uint32_t n_dots;
     uint64_t value_max; /* larger values are left out; 0: none is */
@@ -64,7 +65,8 @@ struct peer_list {
     struct history_epoch ring;
     uint64_t fence; /* engine_fence() of what it is about */
     struct slice dir, after;
-    uint32_t limit;
+    uint32_t limit;    /* 0: only the directory's mtime */
+    uint32_t fragment; /* of the directory */
 };
 void peer_list_encode(const struct peer_list *m, struct buf *out);
 int peer_list_decode(struct slice body, struct peer_list *m);
@@ -80,6 +82,7 @@ void peer_list_page_row(struct peer_list_page *p, struct slice name, const struc
 struct peer_list_end {
     int status;
     bool more, voteless; /* voteless: as in struct peer_get_reply */
+    uint8_t growth;      /* of the directory, as the sender knows it (fragments.h) */
     int64_t dir_mtime_ns;
 };
 void peer_list_page_end(struct peer_list_page *p, const struct peer_list_end *end);
@@ -87,6 +90,7 @@ void peer_list_page_end(struct peer_list_page *p, const struct peer_list_end *en
 struct peer_list_reply {
     int status;
     bool more, voteless;
+    uint8_t growth;
     int64_t dir_mtime_ns;
     struct list_entry *entries; /* by name, strictly ascending */
     uint32_t n;

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/catchup.h"
+#include "engine/entry_place.h"
 #include "engine/peer_wire.h"
 #include "engine/view.h"
 
@@ -38,9 +39,7 @@ static void read_name(struct reader *r, struct range_row *row)
     uint8_t kind = read_u8(r);
     row->kind = (enum row_kind)kind;
     row->key = read_bytes(r);
-    bool root = row->key.len == 0 && kind == ROW_OBJECT;
-    if ((kind != ROW_OBJECT && kind != ROW_ENTRY) || !reader_ok(r) ||
-        (!root && key_check(row->key, NULL) != DYN_OK))
+    if (!reader_ok(r) || !row_id_valid(row->kind, row->key))
         reader_fail(r);
 }
 
@@ -260,33 +259,19 @@ static int check_range(const struct giving *g)
 }
 
 /* What the row is about, and the hash of its state; false for rows that are no state. */
-static bool parse_row(struct slice key, struct slice value, struct buf *name, enum row_kind *kind,
+static bool parse_row(struct slice row, struct slice value, struct buf *name, enum row_kind *kind,
                       uint8_t hash[DIGEST_LEN])
 {
-    struct reader r = reader_of(key);
     struct object o = OBJECT_EMPTY;
     struct epoch mark;
-    read_u32_be(&r);
-    read_raw(&r, POSITION_LEN);
-    uint8_t k = read_u8(&r);
-    struct slice rest = read_raw(&r, reader_left(&r));
-    if (!reader_ok(&r) || (k != ROW_OBJECT && k != ROW_ENTRY) ||
-        object_row_decode(value, &mark, &o) != DYN_OK)
-        return false;
-    object_hash(&o, hash);
-    object_release(&o);
-    *kind = (enum row_kind)k;
+    struct place at;
     buf_clear(name);
-    const uint8_t *nul = k == ROW_ENTRY && rest.len > 0 ? memchr(rest.data, 0, rest.len) : NULL;
-    if (k == ROW_OBJECT) {
-        buf_put_slice(name, rest);
-        return true;
-    }
-    if (nul == NULL)
-        return false;
-    size_t dir_len = (size_t)(nul - rest.data);
-    key_join(slice_of(rest.data, dir_len), slice_of(nul + 1, rest.len - dir_len - 1), name);
-    return true;
+    bool good = row_meta_parse(row, &at, kind, name) == DYN_OK && *kind != ROW_DIRSTAT &&
+                object_row_decode(value, &mark, &o) == DYN_OK;
+    if (good)
+        object_hash(&o, hash);
+    object_release(&o);
+    return good;
 }
 
 static bool on_row(struct store_scan *req, struct slice key, struct slice value)

@@ -15,7 +15,7 @@
 
 struct range_row {
     enum row_kind kind; /* ROW_OBJECT or ROW_ENTRY */
-    struct slice key;   /* of an entry: the whole key that it is about */
+    struct slice key;   /* of an entry: its id (entry_place.h) */
     uint8_t hash[DIGEST_LEN];
     struct object object; /* in a piece only */
 };

@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/catchup.h"
+#include "engine/fragments.h"
 #include "engine/reap_rows.h"
 #include "engine/replication.h"
 #include "engine/slices.h"
@@ -33,8 +34,12 @@ enum phase { RESTING, SCANNING, LOOKING, VOTING, CLEARING, PREPARING, DROP_ENTRI
 struct candidate {
     uint8_t *key_bytes;
     struct slice key;
-    uint32_t partition, of_entry; /* where the object lies, and its entry */
-    bool has_entry;               /* in general; this one may have none left */
+    uint32_t partition; /* where the object lies */
+    /* Where its entry lies: first where it belongs, then where it lay before its directory was
+     * split (E26), and must have gone from. None: it has none in general. */
+    struct buf ids[FRAGMENT_DEPTH_MAX + 1];
+    uint32_t of_entry[FRAGMENT_DEPTH_MAX + 1];
+    uint32_t n_ids;
     uint8_t state[DIGEST_LEN], entry[DIGEST_LEN];
     bool entry_seen;
     bool out;                /* nothing can be done about it now */
@@ -121,8 +126,11 @@ static void release_batch(struct reaper *r)
 {
     release_parties(r);
     reap_job_release(&r->look);
-    for (uint32_t i = 0; i < r->n; i++)
+    for (uint32_t i = 0; i < r->n; i++) {
         free(r->candidates[i].key_bytes);
+        for (uint32_t k = 0; k < r->candidates[i].n_ids; k++)
+            buf_release(&r->candidates[i].ids[k]);
+    }
     r->n = 0;
 }
 
@@ -170,26 +178,38 @@ static struct party *party_of(struct reaper *r, uint64_t node)
 }
 
 /* Every replica of the row is to be asked about it. */
-static void add_item(struct reaper *r, uint32_t i, enum row_kind kind, const uint8_t *state)
+static void add_row(struct reaper *r, uint32_t i, struct reap_item it, uint32_t partition)
 {
     struct candidate *c = &r->candidates[i];
     uint64_t nodes[N_MAX];
-    uint32_t n = reap_replicas(r->e, kind == ROW_ENTRY ? c->of_entry : c->partition, nodes);
+    uint32_t n = reap_replicas(r->e, partition, nodes);
     if (n == 0)
         leave_out(c, &r->now.moving);
     for (uint32_t k = 0; k < n; k++) {
         struct party *p = party_of(r, nodes[k]);
+        if (p->n ==
+            REAP_ITEMS_MAX) { /* entries of split directories are asked for at many places */
+            leave_out(c, &r->now.moving);
+            return;
+        }
         if (p->n == p->cap) {
             p->cap = p->cap == 0 ? 16 : p->cap * 2;
             p->items = mem_reallocarray(p->items, p->cap, sizeof(*p->items));
             p->of = mem_reallocarray(p->of, p->cap, sizeof(*p->of));
         }
-        struct reap_item *it = &p->items[p->n];
-        *it = (struct reap_item){.kind = kind, .key = c->key};
-        if (state != NULL)
-            memcpy(it->state, state, DIGEST_LEN);
+        p->items[p->n] = it;
         p->of[p->n++] = i;
     }
+}
+
+static void add_item(struct reaper *r, uint32_t i, enum row_kind kind, const uint8_t *state)
+{
+    const struct candidate *c = &r->candidates[i];
+    bool entry = kind == ROW_ENTRY;
+    struct reap_item it = {.kind = kind, .key = entry ? buf_slice(&c->ids[0]) : c->key};
+    if (state != NULL)
+        memcpy(it.state, state, DIGEST_LEN);
+    add_row(r, i, it, entry ? c->of_entry[0] : c->partition);
 }
 
 static void answered(struct reaper *r)
@@ -209,6 +229,10 @@ static void take_vote(struct reaper *r, const struct reap_item *it, struct candi
     }
     if (v->verdict == REAP_ABSENT)
         return;
+    if (it->kind == ROW_ENTRY && !slice_equal(it->key, buf_slice(&c->ids[0]))) {
+        leave_out(c, &r->now.differ); /* it is still to be moved from there */
+        return;
+    }
     if (it->kind == ROW_ENTRY && !c->entry_seen) {
         c->entry_seen = true;
         memcpy(c->entry, v->state, DIGEST_LEN);
@@ -287,6 +311,14 @@ static void ask_all(struct reaper *r, enum reap_step step)
 
 /* ---- what is kept for others ------------------------------------------------------------- */
 
+static bool is_about(const struct candidate *c, uint32_t partition)
+{
+    bool is = partition == c->partition;
+    for (uint32_t i = 0; i < c->n_ids; i++)
+        is |= partition == c->of_entry[i];
+    return is;
+}
+
 static void take_kept(struct party *p, int err, const uint8_t *kept, uint32_t n)
 {
     struct reaper *r = p->r;
@@ -295,8 +327,7 @@ static void take_kept(struct party *p, int err, const uint8_t *kept, uint32_t n)
     for (uint32_t i = 0; i < r->n; i++) {
         struct candidate *c = &r->candidates[i];
         for (uint32_t k = 0; k < r->n_partitions && err == DYN_OK; k++)
-            if ((r->partitions[k] == c->partition || r->partitions[k] == c->of_entry) &&
-                kept[k] != REAP_CLEAR)
+            if (is_about(c, r->partitions[k]) && kept[k] != REAP_CLEAR)
                 leave_out(c, kept[k] == REAP_HINTS ? &r->now.hints : &r->now.copies);
         if (err != DYN_OK)
             leave_out(c, &r->now.away);
@@ -321,12 +352,15 @@ static void on_kept(struct rpc_call *call, int err, struct slice body)
     clear_reply_release(&reply);
 }
 
-static void add_partition(struct reaper *r, uint32_t partition)
+static void add_partition(struct reaper *r, struct candidate *c, uint32_t partition)
 {
     for (uint32_t i = 0; i < r->n_partitions; i++)
         if (r->partitions[i] == partition)
             return;
-    r->partitions[r->n_partitions++] = partition;
+    if (r->n_partitions == REAP_PARTITIONS_MAX)
+        leave_out(c, &r->now.moving);
+    else
+        r->partitions[r->n_partitions++] = partition;
 }
 
 static void ask_kept(struct party *p)
@@ -357,10 +391,12 @@ static void clear(struct reaper *r)
     const struct ring *ring = r->e->ring;
     r->n_partitions = 0;
     for (uint32_t i = 0; i < r->n; i++) {
-        if (r->candidates[i].out)
+        struct candidate *c = &r->candidates[i];
+        if (c->out)
             continue;
-        add_partition(r, r->candidates[i].partition);
-        add_partition(r, r->candidates[i].of_entry);
+        add_partition(r, c, c->partition);
+        for (uint32_t k = 0; k < c->n_ids; k++)
+            add_partition(r, c, c->of_entry[k]);
     }
     bool nobody = r->n_partitions == 0 || r->e->cfg.bug == BUG_EARLY_REAP;
     for (uint32_t i = 0; i < ring_member_count(ring) && !nobody; i++)
@@ -409,8 +445,10 @@ static void ask_for_votes(struct reaper *r)
         if (r->candidates[i].out)
             continue;
         add_item(r, i, ROW_OBJECT, r->candidates[i].state);
-        if (r->candidates[i].has_entry)
-            add_item(r, i, ROW_ENTRY, NULL);
+        const struct candidate *c = &r->candidates[i];
+        for (uint32_t k = 0; k < c->n_ids; k++)
+            add_row(r, i, (struct reap_item){.kind = ROW_ENTRY, .key = buf_slice(&c->ids[k])},
+                    c->of_entry[k]);
     }
     ask_all(r, REAP_VOTE);
 }
@@ -486,6 +524,21 @@ static bool leads(const struct reaper *r, uint32_t partition, uint64_t overdue_m
     return false;
 }
 
+static void find_entries(const struct engine *e, struct candidate *c)
+{
+    uint32_t belongs = engine_fragment(e, c->key), last = belongs;
+    for (uint32_t d = 0; d <= fragments_depth(e, key_parent(c->key)) + 1; d++) {
+        uint32_t fragment = d == 0 ? belongs : fragment_of_name(key_name(c->key), d - 1);
+        if (d > 0 && (fragment == belongs || fragment == last))
+            continue;
+        struct buf *id = &c->ids[c->n_ids];
+        *id = BUF_EMPTY;
+        entry_id(fragment, c->key, id);
+        c->of_entry[c->n_ids++] = place_of_entry(e->ring, buf_slice(id)).partition;
+        last = fragment;
+    }
+}
+
 static bool on_row(struct store_scan *req, struct slice row, struct slice value)
 {
     struct reaper *r = req->arg;
@@ -508,13 +561,10 @@ static bool on_row(struct store_scan *req, struct slice row, struct slice value)
     if (!r->all_up)
         return true;
     struct candidate *c = &r->candidates[r->n++];
-    *c = (struct candidate){.key_bytes = mem_dup(key.data, key.len),
-                            .partition = partition,
-                            .of_entry = partition,
-                            .has_entry = engine_has_entry(key)};
+    *c = (struct candidate){.key_bytes = mem_dup(key.data, key.len), .partition = partition};
     c->key = slice_of(c->key_bytes, key.len);
-    if (c->has_entry)
-        c->of_entry = ring_partition_of(e->ring, key_parent(c->key));
+    if (engine_has_entry(key))
+        find_entries(e, c);
     return r->n < BATCH;
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/entry_place.h"
 #include "engine/hints.h"
 #include "engine/replication.h"
 #include "model/wire.h"
@@ -238,18 +239,13 @@ static bool is_replica(const struct reap_job *j)
 static void read_item(struct reap_job *j)
 {
     const struct reap_item *it = item_of(j);
-    bool entry = it->kind == ROW_ENTRY;
-    struct slice dir = entry ? key_parent(it->key) : slice_of(NULL, 0);
-    j->place = place_of(j->e->ring, entry ? dir : it->key);
+    j->place = place_of_row(j->e->ring, it->kind, it->key);
     if (j->step != REAP_LOOK && (j->generation != j->e->generation || !is_replica(j))) {
         vote(j, REAP_NO);
         return;
     }
     buf_clear(&j->row);
-    if (entry)
-        row_entry(&j->place, dir, key_name(it->key), &j->row);
-    else
-        row_object(&j->place, it->key, &j->row);
+    row_of_id(&j->place, it->kind, it->key, &j->row);
     j->get = (struct store_get){
         .family = STORE_META, .key = buf_slice(&j->row), .done = on_row, .arg = j};
     j->e->ports.store.get(j->e->ports.store.ctx, &j->get);
@@ -277,7 +273,10 @@ static bool wants_sync(const struct reap_job *j)
 static void next_item(struct reap_job *j)
 {
     if (j->at < j->n) {
-        if (keylock_acquire(j->e->locks, &j->lock, LOCK_KEY, item_of(j)->key, granted, j))
+        uint32_t fragment;
+        const struct reap_item *it = item_of(j);
+        struct slice key = it->kind == ROW_ENTRY ? entry_id_split(it->key, &fragment) : it->key;
+        if (keylock_acquire(j->e->locks, &j->lock, LOCK_KEY, key, granted, j))
             read_item(j);
     } else if (wants_sync(j)) {
         j->sync = (struct store_write){.done = on_synced, .arg = j};

@@ -6,7 +6,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "model/key.h"
+#include "engine/entry_place.h"
 #include "model/wire_codec.h"
 
 static int verdict(const struct reader *r)
@@ -62,8 +62,7 @@ static void read_item(struct reader *r, struct reap_item *item)
     item->kind = (enum row_kind)kind;
     item->key = read_bytes(r);
     read_copy(r, item->state, DIGEST_LEN);
-    if ((kind != ROW_OBJECT && kind != ROW_ENTRY) || !reader_ok(r) ||
-        key_check(item->key, NULL) != DYN_OK)
+    if (!reader_ok(r) || item->key.len == 0 || !row_id_valid(item->kind, item->key))
         reader_fail(r);
 }
 

@@ -17,6 +17,8 @@
 #include <assert.h>
 
 #include "base/err.h"
+#include "engine/entry_place.h"
+#include "engine/fragments.h"
 #include "engine/replication.h"
 
 #define YOUNG_MS 2000
@@ -41,11 +43,12 @@ static bool young(const struct engine *e, const struct object *o)
 }
 
 /* An object brings its entry along where the same node is a replica of both. */
-static unsigned roles_at(const struct repair *r, uint64_t node)
+static unsigned roles_at(const struct repair *r, uint64_t node, uint32_t fragment)
 {
     if (r->kind == ROW_ENTRY)
         return ROLE_ENTRY;
-    return ROLE_OBJECT | (engine_roles(r->e, node, r->key, ring_n(r->e->ring)) & ROLE_ENTRY);
+    uint32_t n = ring_n(r->e->ring);
+    return ROLE_OBJECT | (engine_roles(r->e, node, r->key, fragment, n) & ROLE_ENTRY);
 }
 
 static void read_own(struct repair *r);
@@ -73,11 +76,16 @@ static void deliver(struct repair *r, int stage, uint64_t node, const struct obj
     struct engine *e = r->e;
     assert(stage > r->stage);
     r->stage = stage;
+    uint32_t fragment = engine_fragment(e, r->key);
+    struct slice key = r->key;
+    if (r->kind == ROW_ENTRY)
+        key = entry_id_split(r->key, &fragment);
     r->delivery = (struct delivery){.e = e,
-                                    .key = r->key,
+                                    .key = key,
+                                    .fragment = fragment,
                                     .object = o,
                                     .node = node,
-                                    .roles = roles_at(r, node),
+                                    .roles = roles_at(r, node, fragment),
                                     .born_us = r->born_us,
                                     .owe_entry = r->joined && node == e->cfg.node,
                                     .heal = true,
@@ -88,8 +96,8 @@ static void deliver(struct repair *r, int stage, uint64_t node, const struct obj
                                     .arg = r};
     /* after the peer itself, others may have what neither has */
     uint64_t nodes[N_MAX];
-    uint32_t n = ring_preference_list(e->ring, ring_partition_of(e->ring, r->key), ring_n(e->ring),
-                                      nodes, N_MAX);
+    struct place at = place_of_row(e->ring, r->kind, r->key);
+    uint32_t n = ring_preference_list(e->ring, at.partition, ring_n(e->ring), nodes, N_MAX);
     for (uint32_t i = 0; i < n && i < ring_n(e->ring); i++)
         if (nodes[i] != r->node && r->delivery.n_holders < READ_QUORUM_NODES)
             r->delivery.holders[r->delivery.n_holders++] = nodes[i];

@@ -8,7 +8,7 @@
 struct repair { /* caller-owned; must stay put until done */
     struct engine *e;
     enum row_kind kind;
-    struct slice key;     /* borrowed until done */
+    struct slice key;     /* of an entry: its id; borrowed until done */
     uint64_t node;        /* the other one */
     struct object theirs; /* taken; absent when it has nothing */
     uint64_t born_us;     /* when the peer was asked for `theirs` (E15) */

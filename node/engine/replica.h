@@ -21,7 +21,8 @@ typedef int (*replica_mutate)(struct replica_write *w, struct object *current, s
 struct replica_write { /* caller-owned; must stay put until done */
     /* set by the caller */
     struct engine *e;
-    struct slice key; /* borrowed until done */
+    struct slice key;  /* borrowed until done; with ROLE_ENTRY alone also a fragment's head */
+    uint32_t fragment; /* in which the entry lies (entry_place.h) */
     unsigned roles;
     const struct object *incoming; /* merged in; borrowed until done; NULL with mutate */
     replica_mutate mutate;         /* instead of incoming, ROLE_OBJECT only or both */
@@ -55,7 +56,8 @@ struct replica_write { /* caller-owned; must stay put until done */
 
     /* private */
     struct place at, at_dir;
-    struct slice dir, name;
+    struct slice dir, name, id;    /* id: the entry's */
+    struct buf id_bytes, children; /* children: where the rows of what lies under it begin */
     struct keylock key_lock, own_dir_lock, parent_lock;
     struct object stored, entry; /* as read */
     bool entry_was_there;
@@ -66,9 +68,9 @@ struct replica_write { /* caller-owned; must stay put until done */
     int ack_err;
     uint64_t hint_was, hint_bytes; /* what the hint counted before, and counts now */
     uint64_t hint_since_ms;        /* of the hint before */
-    uint64_t dirstat;
-    uint64_t generation, fence; /* the ring it was let in under: another one's owners end it */
-    struct buf row;             /* key of the read in progress */
+    uint64_t dirstat, live_here;   /* of the directory's fragment; live_here: entries */
+    uint64_t generation, fence;    /* the ring it was let in under: another one's owners end it */
+    struct buf row;                /* key of the read in progress */
     struct store_get get;
     struct store_scan scan;
     struct store_write write;
@@ -76,6 +78,8 @@ struct replica_write { /* caller-owned; must stay put until done */
 };
 void replica_write_start(struct replica_write *w);
 void replica_write_release(struct replica_write *w);
+/* Of the file that says what is owed (replica_debts.c). */
+void replica_batch_debts(struct replica_write *w, struct store_batch *b);
 /* Of the file that keeps the books of values not held (replica_lacks.c). */
 bool replica_names_value(const struct replica_write *w, const struct dot *value_dot);
 bool replica_holds_value(const struct replica_write *w, const struct dot *value_dot);
@@ -88,14 +92,14 @@ enum load { LOAD_NONE, LOAD_NEWEST, LOAD_ALL, LOAD_DOTS };
 
 struct replica_read { /* caller-owned; must stay put until done */
     struct engine *e;
-    struct slice key; /* borrowed until done */
+    struct slice key; /* with entry: the entry's id; borrowed until done */
     enum load load;
     const struct dot *dots; /* LOAD_DOTS: value dots; borrowed */
     uint32_t n_dots;
     uint64_t value_max; /* values of more bytes stay unloaded; 0: none does */
     bool entry;    /* read the entry's row instead: what this node holds of it as a replica of the
                       parent */
-    bool dir_info; /* also what lies under the key as a directory */
+    bool dir_info; /* also what lies under the key as a directory; of a head, in its fragment */
     bool orphans;  /* with dir_info: also what lies under a live file, where a directory was */
     void (*done)(struct replica_read *r, int err); /* may run inside replica_read_start */
     void *arg;
@@ -106,6 +110,8 @@ struct replica_read { /* caller-owned; must stay put until done */
     int64_t dir_mtime_ns;
 
     struct place at;
+    struct slice entry_key; /* the key in the id */
+    uint32_t fragment;
     struct keylock lock;
     struct buf row;
     struct store_get get;

@@ -8,8 +8,12 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/catchup.h"
+#include "engine/dir_settings.h"
+#include "engine/entry_place.h"
 
 #define PAGE_BYTES_MAX (4u << 20)
+#define PAGE_BYTES_MIN (64u << 10)
+#define ROW_BYTES 4096u
 
 struct list_read {
     struct background background; /* first */
@@ -19,6 +23,7 @@ struct list_read {
     struct store_get get;
     struct peer_list_page page;
     int64_t dir_mtime_ns;
+    uint8_t growth;
     bool voteless;
     bool bad; /* a row that this node cannot read: its page would hide a name */
     void (*done)(void *arg, struct buf *body);
@@ -42,8 +47,11 @@ static void abandon(struct background *b)
 
 static void finish(struct list_read *l, int err, bool more)
 {
-    const struct peer_list_end end = {
-        .status = err, .more = more, .voteless = l->voteless, .dir_mtime_ns = l->dir_mtime_ns};
+    const struct peer_list_end end = {.status = err,
+                                      .more = more,
+                                      .voteless = l->voteless,
+                                      .growth = l->growth,
+                                      .dir_mtime_ns = l->dir_mtime_ns};
     peer_list_page_end(&l->page, &end);
     struct buf body = buf_take(&l->page.body);
     void (*done)(void *arg, struct buf *b) = l->done;
@@ -86,38 +94,48 @@ static void on_dirstat(struct store_get *req, int err, struct slice value)
         struct reader r = reader_of(value);
         l->dir_mtime_ns = (int64_t)read_u64(&r);
     }
-    if (err != DYN_OK && err != DYN_ERR_NOT_FOUND)
-        finish(l, err, false);
+    if ((err != DYN_OK && err != DYN_ERR_NOT_FOUND) || l->scan.max_rows == 0)
+        finish(l, err == DYN_ERR_NOT_FOUND ? DYN_OK : err, false);
     else
         l->e->ports.store.scan(l->e->ports.store.ctx, &l->scan);
 }
 
-void replica_list(struct engine *e, struct slice dir, struct slice after, uint32_t limit,
+/* Pages of many fragments are merged in one memory: the fewer rows, the fewer bytes. */
+static uint64_t page_bytes(uint32_t limit)
+{
+    uint64_t bytes = (uint64_t)limit * ROW_BYTES;
+    return bytes < PAGE_BYTES_MIN   ? PAGE_BYTES_MIN
+           : bytes > PAGE_BYTES_MAX ? PAGE_BYTES_MAX
+                                    : bytes;
+}
+
+void replica_list(struct engine *e, const struct peer_list *q,
                   void (*done)(void *arg, struct buf *body), void *arg)
 {
     struct list_read *l = mem_new(struct list_read);
-    struct place at = place_of(e->ring, dir);
+    struct place at = place_of_fragment(e->ring, q->dir, q->fragment);
     l->e = e;
     l->done = done;
     l->arg = arg;
+    l->growth = q->fragment == 0 ? settings_keeper_growth(e->settings, q->dir) : 0;
     l->voteless = !catchup_votes(e->catchup, at.partition);
     background_add(e, &l->background, abandon);
     peer_list_page_begin(&l->page);
-    row_entry_prefix(&at, dir, &l->prefix);
-    if (after.len > 0) {
-        buf_put_slice(&l->from, buf_slice(&l->prefix));
-        buf_put_slice(&l->from, after);
-        buf_put_u8(&l->from, 0); /* names have no NUL: the least name after this one */
-    }
+    row_fragment_prefix(&at, q->dir, q->fragment, &l->prefix);
+    /* Names have no NUL, so this is the least name after `after`; the first of all is not the
+     * empty one, which is the fragment's head. */
+    buf_put_slice(&l->from, buf_slice(&l->prefix));
+    buf_put_slice(&l->from, q->after);
+    buf_put_u8(&l->from, 0);
     l->scan = (struct store_scan){.family = STORE_META,
                                   .prefix = buf_slice(&l->prefix),
                                   .from = buf_slice(&l->from),
-                                  .max_rows = limit,
-                                  .max_bytes = PAGE_BYTES_MAX,
+                                  .max_rows = q->limit,
+                                  .max_bytes = page_bytes(q->limit),
                                   .row = on_row,
                                   .done = on_scanned,
                                   .arg = l};
-    row_dirstat(&at, dir, &l->dirstat_row);
+    row_dirstat(&at, q->dir, &l->dirstat_row);
     l->get = (struct store_get){
         .family = STORE_META, .key = buf_slice(&l->dirstat_row), .done = on_dirstat, .arg = l};
     e->ports.store.get(e->ports.store.ctx, &l->get);

@@ -5,9 +5,9 @@
 
 #include "engine/peer_wire.h"
 
-/* Reads at most limit entries with names after `after`. done(arg, body) gets the encoded page (a
- * peer_list_reply; taken), also on errors. It may run inside the call. */
-void replica_list(struct engine *e, struct slice dir, struct slice after, uint32_t limit,
+/* Reads at most q->limit entries of a fragment with names after q->after. done(arg, body) gets the
+ * encoded page (a peer_list_reply; taken), also on errors. It may run inside the call. */
+void replica_list(struct engine *e, const struct peer_list *q,
                   void (*done)(void *arg, struct buf *body), void *arg);
 
 #endif

@@ -8,6 +8,8 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/entry_place.h"
+#include "engine/fragments.h"
 
 static void next_value(struct replica_read *r);
 
@@ -27,8 +29,11 @@ static void get_row(struct replica_read *r, enum store_family family,
 
 static bool on_child(struct store_scan *req, struct slice key, struct slice value)
 {
-    (void)key;
     struct replica_read *r = req->arg;
+    struct slice name = slice_of(key.data + r->row.len, key.len - r->row.len);
+    if (name.len == 0 ||
+        fragments_stray(r->e, r->entry ? key_parent(r->entry_key) : r->key, name, r->fragment))
+        return true; /* see replica_write.c */
     struct object child = OBJECT_EMPTY;
     struct epoch none;
     if (object_row_decode(value, &none, &child) == DYN_OK && object_live(&child))
@@ -47,7 +52,10 @@ static void on_children(struct store_scan *req, int err, bool more)
 static void look_for_children(struct replica_read *r)
 {
     buf_clear(&r->row);
-    row_entry_prefix(&r->at, r->key, &r->row);
+    if (r->entry)
+        row_fragment_prefix(&r->at, key_parent(r->entry_key), r->fragment, &r->row);
+    else
+        row_entry_prefix(&r->at, r->key, &r->row);
     r->scan = (struct store_scan){.family = STORE_META,
                                   .prefix = buf_slice(&r->row),
                                   .max_rows = UINT32_MAX,
@@ -60,10 +68,7 @@ static void look_for_children(struct replica_read *r)
 
 static bool has_directory(const struct replica_read *r)
 {
-    for (uint32_t i = 0; i < r->object.n; i++)
-        if (r->object.siblings[i].type == SIBLING_DIR)
-            return true;
-    return r->key.len == 0;
+    return object_is_dir(&r->object) || (r->key.len == 0 && !r->entry);
 }
 
 /* Something may lie under it and has no directory to lie in. */
@@ -81,6 +86,8 @@ static void on_dirstat(struct store_get *req, int err, struct slice value)
     }
     struct reader in = reader_of(value);
     r->dir_mtime_ns = (int64_t)read_u64(&in);
+    if (reader_left(&in) > 0)
+        read_u64(&in); /* how many live here */
     if (!reader_done(&in))
         finish(r, DYN_ERR_CORRUPT);
     else if (may_be_implicit(r))
@@ -91,6 +98,10 @@ static void on_dirstat(struct store_get *req, int err, struct slice value)
 
 static void after_values(struct replica_read *r)
 {
+    if (r->entry && r->dir_info && entry_key_is_head(r->entry_key) && may_be_implicit(r)) {
+        look_for_children(r);
+        return;
+    }
     if (!r->dir_info || r->entry || !(has_directory(r) || may_be_implicit(r))) {
         finish(r, DYN_OK);
         return;
@@ -168,13 +179,7 @@ static void on_object(struct store_get *req, int err, struct slice value)
 
 static void read_object(struct replica_read *r)
 {
-    if (r->entry) {
-        struct slice dir = key_parent(r->key);
-        struct place at_dir = place_of(r->e->ring, dir);
-        row_entry(&at_dir, dir, key_name(r->key), &r->row);
-    } else {
-        row_object(&r->at, r->key, &r->row);
-    }
+    row_of_id(&r->at, r->entry ? ROW_ENTRY : ROW_OBJECT, r->key, &r->row);
     get_row(r, STORE_META, on_object);
 }
 
@@ -193,10 +198,12 @@ void replica_read_start(struct replica_read *r)
     r->row = BUF_EMPTY;
     r->next_sibling = 0;
     r->loaded = 0;
-    r->at = place_of(r->e->ring, r->key);
+    r->at = place_of_row(r->e->ring, r->entry ? ROW_ENTRY : ROW_OBJECT, r->key);
+    r->fragment = 0;
+    r->entry_key = r->entry ? entry_id_split(r->key, &r->fragment) : r->key;
     keylock_init(&r->lock);
     assert(!r->entry || r->key.len > 0);
-    if (keylock_acquire(r->e->locks, &r->lock, LOCK_KEY, r->key, granted, r))
+    if (keylock_acquire(r->e->locks, &r->lock, LOCK_KEY, r->entry_key, granted, r))
         read_object(r);
 }
 

@@ -20,9 +20,9 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "engine/collect.h"
+#include "engine/entry_place.h"
+#include "engine/fragments.h"
 #include "engine/hints.h"
-#include "engine/reap.h"
 #include "engine/reconcile.h"
 #include "engine/view.h"
 
@@ -219,7 +219,7 @@ static void on_entry(struct store_get *req, int err, struct slice value)
         clock_join(&projection.clock, w->cut); /* no pair of an entry is ever cut (E4) */
     w->entry_was_live = object_live(&w->entry);
     w->entry_was_there = !object_is_absent(&w->entry);
-    w->entry_was = trees_hash(w->e->trees, ROW_ENTRY, w->key, &w->entry, &state);
+    w->entry_was = trees_hash(w->e->trees, ROW_ENTRY, w->id, &w->entry, &state);
     if (state.prepared.boot != 0)
         touch_prepared(w);
     row_state_release(&state);
@@ -232,12 +232,18 @@ static void on_entry(struct store_get *req, int err, struct slice value)
     advance(w, LOCK_OWN_DIR);
 }
 
+/* An entry in a fragment that it does not belong to counts when it has been moved: it may have died
+ * where it belongs. */
 static bool on_child(struct store_scan *req, struct slice key, struct slice value)
 {
-    (void)key;
     struct replica_write *w = req->arg;
     struct object child = OBJECT_EMPTY;
     struct epoch none;
+    struct slice name = slice_of(key.data + w->children.len, key.len - w->children.len);
+    bool head = entry_key_is_head(w->key);
+    if (name.len == 0 ||
+        fragments_stray(w->e, head ? w->dir : w->key, name, head ? w->fragment : 0))
+        return true;
     if (object_row_decode(value, &none, &child) == DYN_OK && object_live(&child))
         w->orphans = true;
     object_release(&child);
@@ -261,6 +267,7 @@ static void on_dirstat(struct store_get *req, int err, struct slice value)
     if (err == DYN_OK) {
         struct reader r = reader_of(value);
         w->dirstat = read_u64(&r);
+        w->live_here = reader_left(&r) > 0 ? read_u64(&r) : 0; /* older rows do not count */
         err = reader_done(&r) ? DYN_OK : DYN_ERR_CORRUPT;
     }
     if (err != DYN_OK && err != DYN_ERR_NOT_FOUND) {
@@ -270,12 +277,10 @@ static void on_dirstat(struct store_get *req, int err, struct slice value)
     advance(w, READ_PARENT);
 }
 
-static bool has_directory(const struct object *o)
+/* A head is no entry that anybody lists. */
+static bool liveness_changed(const struct replica_write *w)
 {
-    for (uint32_t i = 0; i < o->n; i++)
-        if (o->siblings[i].type == SIBLING_DIR)
-            return true;
-    return false;
+    return (w->roles & ROLE_ENTRY) && w->entry_live_changed && !entry_key_is_head(w->key);
 }
 
 static void on_parent(struct store_get *req, int err, struct slice value)
@@ -285,7 +290,7 @@ static void on_parent(struct store_get *req, int err, struct slice value)
     struct epoch none;
     if (err == DYN_OK)
         err = object_row_decode(value, &none, &parent);
-    w->parent_dead = !has_directory(&parent);
+    w->parent_dead = !object_is_dir(&parent);
     object_release(&parent);
     if (err != DYN_OK && err != DYN_ERR_NOT_FOUND) {
         finish(w, err);
@@ -348,15 +353,15 @@ static void batch_object(struct replica_write *w, struct store_batch *b)
 static void batch_entry(struct replica_write *w, struct store_batch *b)
 {
     struct buf key = BUF_EMPTY, row = BUF_EMPTY;
-    row_entry(&w->at_dir, w->dir, w->name, &key);
+    row_of_id(&w->at_dir, ROW_ENTRY, w->id, &key);
     object_row_encode((struct epoch){0, 0}, &w->entry, &row);
     if (object_is_absent(&w->entry))
         store_batch_delete(b, STORE_META, buf_slice(&key));
     else
         store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
-    trees_change(w->e->trees, b, ROW_ENTRY, &w->at_dir, w->key, w->entry_was,
-                 trees_hash(w->e->trees, ROW_ENTRY, w->key, &w->entry, NULL));
-    if (w->entry_live_changed) {
+    trees_change(w->e->trees, b, ROW_ENTRY, &w->at_dir, w->id, w->entry_was,
+                 trees_hash(w->e->trees, ROW_ENTRY, w->id, &w->entry, NULL));
+    if (liveness_changed(w)) {
         uint64_t newest = w->dirstat;
         for (uint32_t i = 0; i < w->entry.n; i++)
             if (w->entry.siblings[i].time_ns > newest)
@@ -364,50 +369,16 @@ static void batch_entry(struct replica_write *w, struct store_batch *b)
         buf_clear(&key);
         buf_clear(&row);
         row_dirstat(&w->at_dir, w->dir, &key);
+        if (object_live(&w->entry))
+            w->live_here++;
+        else if (w->live_here > 0)
+            w->live_here--;
         buf_put_u64(&row, newest);
+        buf_put_u64(&row, w->live_here);
         store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
     }
     buf_release(&key);
     buf_release(&row);
-}
-
-static void batch_debt(struct replica_write *w, struct store_batch *b, enum debt_kind kind,
-                       uint32_t partition, struct slice key)
-{
-    struct buf name = BUF_EMPTY, row = BUF_EMPTY;
-    struct debt debt = {.since_ms = engine_wall_ms(w->e)};
-    object_hash(&w->object, debt.state);
-    debt_encode(&debt, &row);
-    row_debt(kind, partition, key, &name);
-    store_batch_put(b, STORE_HINT, buf_slice(&name), buf_slice(&row));
-    buf_release(&name);
-    buf_release(&row);
-}
-
-static void batch_debts(struct replica_write *w, struct store_batch *b)
-{
-    if ((w->roles & ROLE_OBJECT) && w->owe_entry && w->e->cfg.bug != BUG_NO_ENTRY_OWED)
-        batch_debt(w, b, DEBT_ENTRY, w->at.partition, w->key);
-    if ((w->roles & ROLE_OBJECT) && w->changed && object_live(&w->object))
-        collect_batch(w->e, b, w->at.partition, w->key);
-    if ((w->roles & ROLE_OBJECT) && w->changed)
-        reap_batch(b, w->at.partition, w->key, &w->object);
-    if (w->parent_dead)
-        batch_debt(w, b, DEBT_DIR, w->at_dir.partition, w->dir);
-    if (w->orphans)
-        batch_debt(w, b, DEBT_DIR, w->at.partition, w->key);
-    if ((w->roles & ROLE_OBJECT) && has_directory(&w->object) && !has_directory(&w->stored)) {
-        struct buf name = BUF_EMPTY;
-        row_debt(DEBT_DIR, w->at.partition, w->key, &name);
-        store_batch_delete(b, STORE_HINT, buf_slice(&name));
-        buf_release(&name);
-    }
-    if (w->hint_for != 0) {
-        enum row_kind kind = w->roles & ROLE_OBJECT ? ROW_OBJECT : ROW_ENTRY;
-        uint32_t partition = kind == ROW_OBJECT ? w->at.partition : w->at_dir.partition;
-        w->hint_bytes = hints_batch(w->e->hints, b, w->hint_for, partition, kind, w->key,
-                                    &w->object, w->hint_since_ms);
-    }
 }
 
 static void on_written(struct store_write *req, int err)
@@ -464,9 +435,9 @@ static void write_batch(struct replica_write *w)
             batch_object(w, &b);
         if (w->roles & ROLE_ENTRY)
             batch_entry(w, &b);
-        batch_debts(w, &b);
+        replica_batch_debts(w, &b);
     } else if (w->hint_for != 0 && !w->hint_current) {
-        batch_debts(w, &b);
+        replica_batch_debts(w, &b);
     }
     w->stage = ENDED;
     w->write = (struct store_write){.done = on_written, .arg = w};
@@ -489,6 +460,9 @@ static void write_batch(struct replica_write *w)
     release_locks(w); /* reads see the batch from now on, so nobody can come in between */
     if (w->changed && (w->roles & ROLE_OBJECT) && w->object.n > 1)
         reconcile_stored(e, w->key, &w->object);
+    if (w->changed && (w->roles & ROLE_ENTRY) && w->name.len > 0)
+        fragments_note(e, &w->at_dir, w->dir, w->name, w->fragment,
+                       liveness_changed(w) ? w->live_here : 0);
     if (w->handed != NULL)
         w->handed(w);
     w->handing_over = false;
@@ -498,22 +472,23 @@ static void write_batch(struct replica_write *w)
 
 /* ---- the machine ------------------------------------------------------------------------- */
 
-static bool liveness_changed(const struct replica_write *w)
-{
-    return (w->roles & ROLE_ENTRY) && w->entry_live_changed;
-}
-
+/* Also as the head of one of its fragments sees it. */
 static bool directory_died(const struct replica_write *w)
 {
+    if (entry_key_is_head(w->key))
+        return w->entry_was_live && !object_live(&w->entry);
     return (w->roles & ROLE_OBJECT) && w->was_live && !object_live(&w->object);
 }
 
 static void scan_children(struct replica_write *w)
 {
-    buf_clear(&w->row);
-    row_entry_prefix(&w->at, w->key, &w->row);
+    buf_clear(&w->children);
+    if (entry_key_is_head(w->key))
+        row_fragment_prefix(&w->at_dir, w->dir, w->fragment, &w->children);
+    else
+        row_entry_prefix(&w->at, w->key, &w->children);
     w->scan = (struct store_scan){.family = STORE_META,
-                                  .prefix = buf_slice(&w->row),
+                                  .prefix = buf_slice(&w->children),
                                   .max_rows = UINT32_MAX,
                                   .max_bytes = UINT64_MAX,
                                   .row = on_child,
@@ -536,6 +511,10 @@ static void on_own_dirstat(struct store_get *req, int err, struct slice value)
 
 static void look_for_children(struct replica_write *w)
 {
+    if (entry_key_is_head(w->key)) {
+        scan_children(w);
+        return;
+    }
     buf_clear(&w->row);
     row_dirstat(&w->at, w->key, &w->row);
     read_row(w, STORE_META, on_own_dirstat);
@@ -559,7 +538,7 @@ static void begin_stage(struct replica_write *w)
             advance(w, LOCK_OWN_DIR);
             return;
         }
-        row_entry(&w->at_dir, w->dir, w->name, &w->row);
+        row_of_id(&w->at_dir, ROW_ENTRY, w->id, &w->row);
         read_row(w, STORE_META, on_entry);
         return;
     case LOCK_OWN_DIR:
@@ -568,7 +547,8 @@ static void begin_stage(struct replica_write *w)
             return;
         }
         w->stage = SCAN_CHILDREN;
-        if (keylock_acquire(locks, &w->own_dir_lock, LOCK_DIR, w->key, granted, w))
+        if (keylock_acquire(locks, &w->own_dir_lock, LOCK_DIR,
+                            entry_key_is_head(w->key) ? w->dir : w->key, granted, w))
             look_for_children(w);
         return;
     case SCAN_CHILDREN:
@@ -592,6 +572,11 @@ static void begin_stage(struct replica_write *w)
             advance(w, READ_HINT);
             return;
         }
+        if (w->fragment != 0) {
+            row_fragment_prefix(&w->at_dir, w->dir, w->fragment, &w->row); /* the empty name */
+            read_row(w, STORE_META, on_parent);
+            return;
+        }
         row_object(&w->at_dir, w->dir, &w->row);
         read_row(w, STORE_META, on_parent);
         return;
@@ -601,7 +586,8 @@ static void begin_stage(struct replica_write *w)
             return;
         }
         row_hint(w->hint_for, w->roles & ROLE_OBJECT ? w->at.partition : w->at_dir.partition,
-                 w->roles & ROLE_OBJECT ? ROW_OBJECT : ROW_ENTRY, w->key, &w->row);
+                 w->roles & ROLE_OBJECT ? ROW_OBJECT : ROW_ENTRY,
+                 w->roles & ROLE_OBJECT ? w->key : w->id, &w->row);
         read_row(w, STORE_HINT, on_hint);
         return;
     case WRITE:
@@ -630,9 +616,16 @@ void replica_write_start(struct replica_write *w)
     } else {
         w->dir = key_parent(w->key);
         w->name = key_name(w->key);
-        w->at_dir = place_of(e->ring, w->dir);
+        w->at_dir = place_of_fragment(e->ring, w->dir, w->fragment);
     }
     assert(w->roles != 0);
+    assert(!entry_key_is_head(w->key) || (w->roles == ROLE_ENTRY && w->fragment != 0));
+    w->id = w->key;
+    w->id_bytes = w->children = BUF_EMPTY;
+    if (w->fragment != 0) {
+        entry_id(w->fragment, w->key, &w->id_bytes);
+        w->id = buf_slice(&w->id_bytes);
+    }
     w->generation = e->generation;
     w->fence = fence_now(w);
     w->object = w->stored = w->entry = OBJECT_EMPTY;
@@ -657,6 +650,8 @@ void replica_write_release(struct replica_write *w)
     row_state_release(&w->state);
     row_state_release(&w->after);
     buf_release(&w->row);
+    buf_release(&w->id_bytes);
+    buf_release(&w->children);
     free(w->missing);
     w->missing = NULL;
     w->n_missing = 0;

@@ -19,6 +19,7 @@
 #include "engine/catchup.h"
 #include "engine/debts.h"
 #include "engine/delivery.h"
+#include "engine/entry_place.h"
 #include "model/key.h"
 
 #define LIST_MAX 64
@@ -151,7 +152,7 @@ static bool entries_settled(const struct replication *r)
 /* A debt goes only on synced entries (E11); with weaker durability the sweep settles it. */
 static bool clears_debts(const struct replication *r)
 {
-    return r->p.owe_entry && r->p.quorum.durability == DURABILITY_QUORUM;
+    return r->p.owe_entry && !r->p.keep_debts && r->p.quorum.durability == DURABILITY_QUORUM;
 }
 
 static void clear_at_holders(struct replication *r)
@@ -248,6 +249,7 @@ static void target_start(struct replication *r, uint64_t node, unsigned roles, u
     }
     t->delivery = (struct delivery){.e = e,
                                     .key = r->p.key,
+                                    .fragment = r->p.fragment,
                                     .object = &r->object,
                                     .node = node,
                                     .roles = roles,
@@ -416,11 +418,11 @@ static void on_deadline(struct timer *t, void *arg)
 
 /* ---- starting ---------------------------------------------------------------------------- */
 
-static void load_list(struct replication *r, unsigned role, struct slice key)
+static void load_list(struct replication *r, unsigned role, uint32_t p)
 {
     struct preference *list = &r->lists[role_index(role)];
     struct ring *ring = r->e->ring;
-    uint32_t p = ring_partition_of(ring, key), n = r->p.quorum.n;
+    uint32_t n = r->p.quorum.n;
     list->n = ring_preference_list(ring, p, n, list->nodes, LIST_MAX);
     list->next_standin = list->voters = ring_voters(ring, p, n);
     list->n_other = ring_other_row(ring, p, n, list->other);
@@ -429,8 +431,10 @@ static void load_list(struct replication *r, unsigned role, struct slice key)
 static void load_lists(struct replication *r)
 {
     r->generation = r->e->generation;
-    load_list(r, ROLE_OBJECT, r->p.key);
-    load_list(r, ROLE_ENTRY, key_parent(r->p.key));
+    struct ring *ring = r->e->ring;
+    load_list(r, ROLE_OBJECT, ring_partition_of(ring, r->p.key));
+    load_list(r, ROLE_ENTRY,
+              place_of_fragment(ring, key_parent(r->p.key), r->p.fragment).partition);
 }
 
 static bool is_primary(const struct replication *r, unsigned role, uint64_t node)
@@ -579,57 +583,62 @@ bool engine_has_entry(struct slice key)
     return key.len != 0 && !key_internal(key);
 }
 
-static bool owns(const struct ring *ring, uint32_t p, uint32_t n, uint64_t node)
+bool engine_is_owner(const struct engine *e, uint64_t node, uint32_t partition, uint32_t n)
 {
     uint64_t nodes[N_MAX], other[MOVES_N_MAX];
-    uint32_t voters = ring_voters(ring, p, n);
-    ring_preference_list(ring, p, n, nodes, n);
-    return in_row(nodes, voters, node) || in_row(other, ring_other_row(ring, p, n, other), node);
+    uint32_t voters = ring_voters(e->ring, partition, n);
+    ring_preference_list(e->ring, partition, n, nodes, n);
+    return in_row(nodes, voters, node) ||
+           in_row(other, ring_other_row(e->ring, partition, n, other), node);
 }
 
-bool engine_votes(const struct engine *e, struct slice key, unsigned role)
+bool engine_votes(const struct engine *e, enum row_kind kind, struct slice id)
 {
-    struct slice at = role == ROLE_ENTRY ? key_parent(key) : key;
-    return catchup_votes(e->catchup, ring_partition_of(e->ring, at));
+    return catchup_votes(e->catchup, place_of_row(e->ring, kind, id).partition);
 }
 
 bool engine_owns(const struct engine *e, uint32_t partition)
 {
-    return owns(e->ring, partition, ring_n(e->ring), e->cfg.node);
+    return engine_is_owner(e, e->cfg.node, partition, ring_n(e->ring));
 }
 
-unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, uint32_t n)
+static uint32_t entry_partition(const struct engine *e, struct slice key, uint32_t fragment)
+{
+    return place_of_fragment(e->ring, key_parent(key), fragment).partition;
+}
+
+unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, uint32_t fragment,
+                      uint32_t n)
 {
     unsigned roles = 0;
-    if (owns(e->ring, ring_partition_of(e->ring, key), n, node))
+    if (engine_is_owner(e, node, ring_partition_of(e->ring, key), n))
         roles |= ROLE_OBJECT;
-    if (engine_has_entry(key) &&
-        owns(e->ring, ring_partition_of(e->ring, key_parent(key)), n, node))
+    if (engine_has_entry(key) && engine_is_owner(e, node, entry_partition(e, key, fragment), n))
         roles |= ROLE_ENTRY;
     return roles;
 }
 
-uint32_t engine_owners(const struct engine *e, struct slice key, unsigned role, uint32_t n,
+uint32_t engine_owners(const struct engine *e, uint32_t partition, uint32_t n,
                        uint64_t nodes[OWNERS_MAX])
 {
     uint64_t other[MOVES_N_MAX];
     struct ring *ring = e->ring;
-    uint32_t p = ring_partition_of(ring, role == ROLE_ENTRY ? key_parent(key) : key);
-    ring_preference_list(ring, p, n, nodes, n);
-    uint32_t have = ring_voters(ring, p, n), n_other = ring_other_row(ring, p, n, other);
+    ring_preference_list(ring, partition, n, nodes, n);
+    uint32_t have = ring_voters(ring, partition, n);
+    uint32_t n_other = ring_other_row(ring, partition, n, other);
     for (uint32_t i = 0; i < n_other; i++)
         if (!in_row(nodes, have, other[i]))
             nodes[have++] = other[i];
     return have;
 }
 
-bool replication_same_nodes(const struct engine *e, struct slice key, uint32_t n)
+bool replication_same_nodes(const struct engine *e, struct slice key, uint32_t fragment, uint32_t n)
 {
     uint64_t object[OWNERS_MAX], entry[OWNERS_MAX];
     if (!engine_has_entry(key))
         return true;
-    uint32_t a = engine_owners(e, key, ROLE_OBJECT, n, object);
-    uint32_t b = engine_owners(e, key, ROLE_ENTRY, n, entry);
+    uint32_t a = engine_owners(e, ring_partition_of(e->ring, key), n, object);
+    uint32_t b = engine_owners(e, entry_partition(e, key, fragment), n, entry);
     uint32_t common = 0;
     for (uint32_t i = 0; i < a; i++)
         common += in_row(entry, b, object[i]);

@@ -17,10 +17,12 @@ struct replication_params {
     const struct clock *cut; /* copied; what this put has cut (E4); may be NULL */
     struct quorum quorum;
     unsigned roles;         /* what to spread: ROLE_OBJECT, ROLE_ENTRY or both */
+    uint32_t fragment;      /* in which the entry lies; see entry_place.h */
     bool wait_entry;        /* W entries too, before it is settled (creates and deletes) */
     unsigned self_roles;    /* this node writes its own copy in these roles: see replication_self */
     uint64_t self_hint_for; /* not 0: as a stand-in for this primary */
     bool owe_entry;         /* replicas record the entry as owed; cleared at W entries (E17) */
+    bool keep_debts;        /* not cleared: more is owed than this entry (fragments.h) */
     /* Runs once, when W have it or cannot be had: err is DYN_OK, DYN_ERR_NO_QUORUM or
      * DYN_ERR_TIMEOUT. Never inside replication_start. NULL: nobody waits. */
     void (*settled)(void *arg, int err);
@@ -39,22 +41,25 @@ uint32_t replication_acks(
 bool replication_parent_dead(const struct replication *r);
 uint32_t replication_holders(const struct replication *r, uint64_t *nodes, uint32_t cap);
 
-/* The nodes that hold a key's entry are the same as those that hold its object: then nothing is
- * ever owed between them. */
-bool replication_same_nodes(const struct engine *e, struct slice key, uint32_t n);
+/* The nodes that hold a key's entry, in this fragment, are the same as those that hold its object:
+ * then nothing is ever owed between them. */
+bool replication_same_nodes(const struct engine *e, struct slice key, uint32_t fragment,
+                            uint32_t n);
 
 /* Is the key in some directory's listing? Not the root, nor what the cluster keeps for itself. */
 bool engine_has_entry(struct slice key);
 
-/* The roles that this node has for a key as one of the first n. */
-/* All who hold a key in this role, or will: those that vote, and the other row of a move. Returns
- * how many. */
+/* All who hold a partition as one of its first n, or will: those that vote, and the other row of a
+ * move. Returns how many. */
 #define OWNERS_MAX (N_MAX + MOVES_N_MAX)
-uint32_t engine_owners(const struct engine *e, struct slice key, unsigned role, uint32_t n,
+uint32_t engine_owners(const struct engine *e, uint32_t partition, uint32_t n,
                        uint64_t nodes[OWNERS_MAX]);
+bool engine_is_owner(const struct engine *e, uint64_t node, uint32_t partition, uint32_t n);
 
-/* The roles that a node has for a key as one of the first n, also while it still fills. */
-unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, uint32_t n);
+/* The roles that a node has for a key, with its entry in this fragment, as one of the first n, also
+ * while it still fills. */
+unsigned engine_roles(const struct engine *e, uint64_t node, struct slice key, uint32_t fragment,
+                      uint32_t n);
 
 /* Is this node one of those, of a partition? */
 bool engine_owns(const struct engine *e, uint32_t partition);

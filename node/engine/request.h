@@ -44,7 +44,9 @@ struct request {
     int refused_here; /* why this node cannot coordinate it; DYN_OK: it can */
     uint64_t started_us, deadline_us;
 
-    bool settled; /* a conflict that a rule settles has been tried */
+    bool settled;      /* a conflict that a rule settles has been tried */
+    bool mtimes_asked; /* of a split directory's fragments */
+    int64_t dir_mtime_ns;
     struct reconcile_wait settling;
 
     void *coordinator; /* its state while one is at work */

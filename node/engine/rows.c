@@ -8,6 +8,7 @@
 #include "base/mem.h"
 
 #define ROW_FORMAT 1
+#define KIND_SPLIT 'f' /* an entry in a fragment other than 0 */
 
 struct place place_of(const struct ring *ring, struct slice key)
 {
@@ -47,9 +48,38 @@ void row_entry(const struct place *at_dir, struct slice dir, struct slice name, 
     buf_put_slice(out, name);
 }
 
+void row_split_prefix(const struct place *at, struct slice dir, uint32_t fragment, struct buf *out)
+{
+    put_place(at, out);
+    buf_put_u8(out, KIND_SPLIT);
+    buf_put_slice(out, dir);
+    buf_put_u8(out, 0);
+    buf_put_u8(out, (uint8_t)(fragment >> 8));
+    buf_put_u8(out, (uint8_t)fragment);
+}
+
 void row_dirstat(const struct place *at_dir, struct slice dir, struct buf *out)
 {
     put_kind(at_dir, ROW_DIRSTAT, dir, out);
+}
+
+/* dir, NUL, and in a fragment other than 0 its number; then the name. */
+static int parse_entry(struct slice rest, bool split, struct buf *id)
+{
+    const uint8_t *nul = rest.len == 0 ? NULL : memchr(rest.data, 0, rest.len);
+    if (nul == NULL)
+        return DYN_ERR_CORRUPT;
+    struct slice dir = slice_of(rest.data, (size_t)(nul - rest.data));
+    struct slice name = slice_of(nul + 1, rest.len - dir.len - 1);
+    if (split && (name.len < 2 || (name.data[0] | name.data[1]) == 0))
+        return DYN_ERR_CORRUPT;
+    if (split) {
+        buf_put_u8(id, 0);
+        buf_put(id, name.data, 2);
+        name = slice_of(name.data + 2, name.len - 2);
+    }
+    key_join(dir, name, id);
+    return DYN_OK;
 }
 
 int row_meta_parse(struct slice row, struct place *at, enum row_kind *kind, struct buf *key)
@@ -60,19 +90,18 @@ int row_meta_parse(struct slice row, struct place *at, enum row_kind *kind, stru
     read_copy(&r, p.pos.bytes, POSITION_LEN);
     uint8_t k = read_u8(&r);
     struct slice rest = read_raw(&r, reader_left(&r));
-    if (!reader_ok(&r) || (k != ROW_OBJECT && k != ROW_ENTRY && k != ROW_DIRSTAT))
+    bool split = k == KIND_SPLIT;
+    if (!reader_ok(&r) || (k != ROW_OBJECT && k != ROW_ENTRY && k != ROW_DIRSTAT && !split))
         return DYN_ERR_CORRUPT;
-    if (k == ROW_ENTRY) {
-        const uint8_t *nul = rest.len == 0 ? NULL : memchr(rest.data, 0, rest.len);
-        if (nul == NULL)
-            return DYN_ERR_CORRUPT;
-        size_t dir = (size_t)(nul - rest.data);
-        key_join(slice_of(rest.data, dir), slice_of(nul + 1, rest.len - dir - 1), key);
-    } else {
+    int err = DYN_OK;
+    if (k == ROW_ENTRY || split)
+        err = parse_entry(rest, split, key);
+    else
         buf_put_slice(key, rest);
-    }
+    if (err != DYN_OK)
+        return err;
     *at = p;
-    *kind = (enum row_kind)k;
+    *kind = split ? ROW_ENTRY : (enum row_kind)k;
     return DYN_OK;
 }
 

@@ -5,8 +5,12 @@
  *
  *   STORE_META   partition, position(key),  'o', key              -> mark, object
  *                partition, position(dir),  'e', dir, NUL, name   -> an entry, without values
- *                partition, position(dir),  'd', dir              -> newest change among the
- *                                                                    entries, i64 ns (F29)
+ *                partition, position(dir, fragment), 'f', dir, NUL, fragment, name
+ *                                                                 -> the same in a fragment other
+ *                                                                    than 0 (entry_place.h)
+ *                partition, position(dir, fragment), 'd', dir     -> newest change among the
+ *                                                                    entries, i64 ns (F29); how
+ *                                                                    many live here, u64
  *   STORE_VALUE  partition, position(key),  key, NUL, value dot   -> bytes
  *   STORE_HINT   'h', target node, partition, kind, key           -> debt record: a hint
  *                'w', partition, key                              -> the same: an entry owed (E17)
@@ -26,6 +30,7 @@
 #include "model/object.h"
 #include "model/ring.h"
 
+/* An entry is ROW_ENTRY whatever its fragment: on disk alone, those of others than 0 are 'f'. */
 enum row_kind { ROW_OBJECT = 'o', ROW_ENTRY = 'e', ROW_DIRSTAT = 'd' };
 enum debt_kind {
     DEBT_HINT = 'h',
@@ -51,8 +56,10 @@ struct place place_of(const struct ring *ring, struct slice key);
 void row_object(const struct place *at, struct slice key, struct buf *out);
 void row_entry(const struct place *at_dir, struct slice dir, struct slice name, struct buf *out);
 void row_entry_prefix(const struct place *at_dir, struct slice dir, struct buf *out);
+/* Of the entries in a fragment other than 0. */
+void row_split_prefix(const struct place *at, struct slice dir, uint32_t fragment, struct buf *out);
 void row_dirstat(const struct place *at_dir, struct slice dir, struct buf *out);
-/* Takes a key of STORE_META apart; of an entry, key is its own, whole. DYN_ERR_CORRUPT. */
+/* Takes a key of STORE_META apart; of an entry, key is its id (entry_place.h). DYN_ERR_CORRUPT. */
 int row_meta_parse(struct slice row, struct place *at, enum row_kind *kind, struct buf *key);
 void row_value(const struct place *at, struct slice key, const struct dot *value_dot,
                struct buf *out);

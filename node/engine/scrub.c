@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "engine/delivery.h"
 #include "engine/entry_check.h"
+#include "engine/entry_place.h"
 #include "engine/reap.h"
 #include "engine/slices.h"
 #include "engine/tree_audit.h"
@@ -87,8 +88,7 @@ static void rows_release(struct scrub *s)
 
 static struct place place_at(const struct scrub *s, const struct scrub_row *row)
 {
-    struct slice key = buf_slice(&row->key);
-    return place_of(s->e->ring, row->kind == ROW_ENTRY ? key_parent(key) : key);
+    return place_of_row(s->e->ring, row->kind, buf_slice(&row->key));
 }
 
 /* ---- values ------------------------------------------------------------------------------ */

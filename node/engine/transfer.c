@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "engine/closing.h"
 #include "engine/delivery.h"
+#include "engine/entry_place.h"
 #include "engine/range.h"
 
 #define JOBS_MAX 4u
@@ -305,10 +306,13 @@ static void merge_one(struct job *j, uint32_t i)
     struct engine *e = j->t->e;
     const struct range_row *row = &j->reply.rows[i];
     struct merge *m = &j->merges[i];
+    uint32_t fragment = 0;
+    struct slice key = row->kind == ROW_ENTRY ? entry_id_split(row->key, &fragment) : row->key;
     m->job = j;
     m->delivery = (struct delivery){
         .e = e,
-        .key = row->key,
+        .key = key,
+        .fragment = fragment,
         .object = &row->object,
         .born_us = j->asked_us,
         .node = e->cfg.node,

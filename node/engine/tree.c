@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/entry_place.h"
 #include "engine/tree_audit.h"
 #include "engine/tree_private.h"
 
@@ -142,14 +143,6 @@ static struct tree_change *note_change(struct trees *t, uint32_t partition, uint
     return &t->changes[t->n_changes++];
 }
 
-static void row_of(const struct place *at, enum row_kind kind, struct slice key, struct buf *out)
-{
-    if (kind == ROW_OBJECT)
-        row_object(at, key, out);
-    else
-        row_entry(at, key_parent(key), key_name(key), out);
-}
-
 void trees_mend(struct trees *t, struct store_batch *b, uint32_t partition, uint32_t leaf,
                 const struct tree_hash *delta)
 {
@@ -178,7 +171,7 @@ void trees_insert(struct trees *t, struct store_batch *b, enum row_kind kind,
     store_batch_merge(b, STORE_TREE, buf_slice(&row), operand);
     struct tree_change *change = note_change(t, partition, tree_leaf_of(slot), &delta);
     if (t->audit != NULL && t->audited == partition)
-        row_of(at, kind, key, &change->row);
+        row_of_id(at, kind, key, &change->row);
     if (tree_hash_none(&before) != tree_hash_none(&after)) {
         buf_clear(&row);
         trees_key_row(t, partition, kind, key, &row);

@@ -5,10 +5,10 @@
  * One tree for each (partition, N), of 16^4 leaves. A leaf is the XOR of a keyed hash of each of
  * its rows: kind, key, clock, dots, and which values are not held; so a change is an update in the
  * row's own batch, an associative merge that reads nothing, whatever the size of the partition.
- * Which leaf is decided by a keyed hash of the whole key, so a directory of a million entries is
- * spread like anything else. An inner node is the XOR of all below it, as good a fingerprint as a
- * hash of hashes when whoever writes does not know the key, and it keeps up with a write by one
- * XOR in memory.
+ * Which leaf is decided by a keyed hash of the whole key (of an entry: its id), so a directory of a
+ * million entries is spread like anything else. An inner node is the XOR of all below it, as good a
+ * fingerprint as a hash of hashes when whoever writes does not know the key, and it keeps up with a
+ * write by one XOR in memory.
  *
  *   STORE_TREE   partition, n, 'l', slot (2 bytes)                 -> XOR of hashes, by merges
  *                partition, n, 'k', slot (8 bytes), kind, key      -> nothing: a leaf's rows
@@ -54,7 +54,7 @@ bool trees_complete(const struct trees *t); /* until then nothing may be compare
 struct tree_hash trees_hash(struct trees *t, enum row_kind kind, struct slice key,
                             const struct object *o, const struct row_state *s);
 /* Adds to a batch that changes a row what the tree makes of it. at: where the row lies, so for an
- * entry the place of its directory; key: the entry's own, whole. After the batch has been handed
+ * entry the place of its fragment; key: of an entry its id. After the batch has been handed
  * over, or refused, trees_handed() must run, before anything else changes a row. */
 void trees_change(struct trees *t, struct store_batch *b, enum row_kind kind,
                   const struct place *at, struct slice key, struct tree_hash before,

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/entry_place.h"
 #include "engine/tree_private.h"
 
 #define STATE_ROW "tree"
@@ -35,10 +36,7 @@ bool trees_covers(struct trees *t, enum row_kind kind, const struct place *at, s
     struct buf row = BUF_EMPTY;
     if (t->complete)
         return true;
-    if (kind == ROW_OBJECT)
-        row_object(at, key, &row);
-    else
-        row_entry(at, key_parent(key), key_name(key), &row);
+    row_of_id(at, kind, key, &row);
     bool covered = !t->clearing && slice_compare(buf_slice(&row), buf_slice(&t->cursor)) < 0;
     if (!covered)
         t->touched = true;

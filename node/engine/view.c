@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/entry_place.h"
 #include "engine/gossip.h"
 #include "engine/replica.h"
 
@@ -353,10 +354,10 @@ uint64_t engine_fence_at(const struct engine *e, uint32_t object, uint32_t entry
     return fence;
 }
 
-uint64_t engine_fence(const struct engine *e, struct slice key, unsigned roles)
+uint64_t engine_fence(const struct engine *e, struct slice key, uint32_t fragment, unsigned roles)
 {
     uint32_t object = ring_partition_of(e->ring, key), entry = object;
     if (roles & ROLE_ENTRY)
-        entry = ring_partition_of(e->ring, key_parent(key));
+        entry = place_of_fragment(e->ring, key_parent(key), fragment).partition;
     return engine_fence_at(e, object, entry, roles);
 }

@@ -34,7 +34,7 @@ void view_learn(struct view *v, uint64_t node, struct view_wait *w);
 void view_wait_cancel(struct view_wait *w);
 
 /* What a request must say for whoever holds the key, in these roles, to serve it (E10). */
-uint64_t engine_fence(const struct engine *e, struct slice key, unsigned roles);
+uint64_t engine_fence(const struct engine *e, struct slice key, uint32_t fragment, unsigned roles);
 /* The same for a key in one partition whose entry is in another. */
 uint64_t engine_fence_at(const struct engine *e, uint32_t object, uint32_t entry, unsigned roles);
 

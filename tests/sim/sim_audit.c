@@ -6,7 +6,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "engine/rows.h"
+#include "engine/fragments.h"
 
 struct listed {
     struct buf key;
@@ -206,17 +206,15 @@ static void audit_replica(struct sim_node *node, struct slice key, const struct 
     buf_release(&value);
 }
 
-/* What one node holds of a key, as a replica of the object or of its entry. False, after saying
- * why, when it cannot be read. */
+/* What one node holds under a key, or under the id of its entry. False, after saying why, when it
+ * cannot be read. */
 static bool held(struct sim_node *node, struct slice key, bool entry, struct object *out)
 {
     struct buf row = BUF_EMPTY, value = BUF_EMPTY;
-    struct place at = place_of(node->cluster->ring, entry ? key_parent(key) : key);
+    enum row_kind kind = entry ? ROW_ENTRY : ROW_OBJECT;
+    struct place at = place_of_row(node->cluster->ring, kind, key);
     struct epoch mark;
-    if (entry)
-        row_entry(&at, key_parent(key), key_name(key), &row);
-    else
-        row_object(&at, key, &row);
+    row_of_id(&at, kind, key, &row);
     int err = row_get(node, STORE_META, buf_slice(&row), &value);
     if (err == DYN_OK)
         err = object_row_decode(buf_slice(&value), &mark, out);
@@ -230,11 +228,18 @@ static bool held(struct sim_node *node, struct slice key, bool entry, struct obj
     return err == DYN_OK || err == DYN_ERR_NOT_FOUND;
 }
 
+static uint32_t owners_of(const struct sim_cluster *c, struct slice key, bool entry, uint32_t n,
+                          uint32_t *nodes)
+{
+    struct place at = place_of_row(sim_cluster_ring(c), entry ? ROW_ENTRY : ROW_OBJECT, key);
+    return sim_cluster_owners(c, at.partition, n, nodes);
+}
+
 static void audit_level(struct sim_cluster *c, struct slice key, bool entry, uint32_t n)
 {
     uint32_t nodes[SIM_NODES_MAX];
     struct object first = OBJECT_EMPTY, other = OBJECT_EMPTY;
-    uint32_t replicas = sim_cluster_replicas(c, entry ? key_parent(key) : key, n, nodes);
+    uint32_t replicas = owners_of(c, key, entry, n, nodes);
     if (replicas == 0 || !held(&c->nodes[nodes[0]], key, entry, &first))
         return;
     for (uint32_t k = 1; k < replicas; k++) {
@@ -251,6 +256,39 @@ static void audit_level(struct sim_cluster *c, struct slice key, bool entry, uin
     object_release(&other);
 }
 
+/* Nothing is left in a fragment of the directory that it does not belong to (E26). */
+static void audit_stray(struct sim_cluster *c, struct slice id, uint32_t n)
+{
+    uint32_t nodes[SIM_NODES_MAX], fragment;
+    struct slice key = entry_id_split(id, &fragment);
+    uint32_t replicas = owners_of(c, id, true, n, nodes);
+    for (uint32_t k = 0; k < replicas; k++) {
+        struct object o = OBJECT_EMPTY;
+        if (held(&c->nodes[nodes[k]], id, true, &o) && !object_is_absent(&o))
+            sim_violation(c->world, "node %u keeps the entry of %.*s in fragment %u", nodes[k],
+                          (int)key.len, (const char *)key.data, fragment);
+        object_release(&o);
+    }
+}
+
+static void audit_entries(struct sim_cluster *c, struct slice key, uint32_t n)
+{
+    const struct engine *e = c->nodes[0].engine;
+    uint32_t depth = fragments_depth(e, key_parent(key)), belongs = engine_fragment(e, key);
+    uint32_t before = FRAGMENTS_MAX;
+    for (uint32_t d = 0; d <= depth; d++) {
+        uint32_t fragment = fragment_of_name(key_name(key), d);
+        struct buf id = BUF_EMPTY;
+        entry_id(fragment, key, &id);
+        if (fragment == belongs && fragment != before)
+            audit_level(c, buf_slice(&id), true, n);
+        else if (fragment != before)
+            audit_stray(c, buf_slice(&id), n);
+        before = fragment;
+        buf_release(&id);
+    }
+}
+
 void sim_audit_level(struct sim_cluster *c, const struct oracle *o, uint32_t n)
 {
     for (uint32_t i = 0; i < c->cfg.nodes; i++)
@@ -259,7 +297,7 @@ void sim_audit_level(struct sim_cluster *c, const struct oracle *o, uint32_t n)
         struct slice key = oracle_key_name(o, i);
         audit_level(c, key, false, n);
         if (key.len > 0)
-            audit_level(c, key, true, n);
+            audit_entries(c, key, n);
     }
 }
 

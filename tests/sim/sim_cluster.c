@@ -322,16 +322,20 @@ void sim_cluster_debts(const struct sim_cluster *c, uint64_t *hints, uint64_t *o
         struct engine_stats s;
         engine_stats(c->nodes[i].engine, &s);
         *hints += s.hints_now;
-        *owed += s.owed_now;
+        *owed += s.owed_now + s.fragments_pending;
     }
 }
 
 uint32_t sim_cluster_replicas(const struct sim_cluster *c, struct slice key, uint32_t n,
                               uint32_t *nodes)
 {
+    return sim_cluster_owners(c, ring_partition_of(sim_cluster_ring(c), key), n, nodes);
+}
+
+uint32_t sim_cluster_owners(const struct sim_cluster *c, uint32_t p, uint32_t n, uint32_t *nodes)
+{
     uint64_t ids[SIM_NODES_MAX];
     struct ring *ring = sim_cluster_ring(c);
-    uint32_t p = ring_partition_of(ring, key);
     uint32_t got = ring_preference_list(ring, p, n, ids, SIM_NODES_MAX);
     if (got > ring_voters(ring, p, n))
         got = ring_voters(ring, p, n);

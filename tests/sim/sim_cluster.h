@@ -12,7 +12,7 @@
 #include "sim_disk.h"
 #include "sim_net.h"
 
-#define SIM_NODES_MAX 8
+#define SIM_NODES_MAX 12
 
 enum sim_node_state { NODE_DOWN, NODE_STARTING, NODE_UP, NODE_STOPPING };
 
@@ -81,5 +81,7 @@ struct member_event sim_join_of(const struct sim_cluster *c, uint32_t index, uin
 /* The first n of a key's preference list, as indexes. */
 uint32_t sim_cluster_replicas(const struct sim_cluster *c, struct slice key, uint32_t n,
                               uint32_t *nodes);
+/* The same of a partition. */
+uint32_t sim_cluster_owners(const struct sim_cluster *c, uint32_t p, uint32_t n, uint32_t *nodes);
 
 #endif

@@ -12,7 +12,7 @@
 #include "sim_random.h"
 #include "sim_world.h"
 
-#define SIM_ENDPOINTS_MAX 24
+#define SIM_ENDPOINTS_MAX 32
 #define SIM_PORT 7000 /* endpoint e has the address "127.0.0.1:(SIM_PORT + e)" */
 
 struct sim_net_config {

@@ -169,6 +169,24 @@ static void plan_changes(struct sim_plan *p, uint64_t seed)
         p->fault_every_us = 2 * SIM_SECOND;
 }
 
+/* In a stream of its own as well: directories of a few files are split already (E26). */
+static void plan_fragments(struct sim_plan *p, uint64_t seed)
+{
+    struct sim_random r;
+    sim_random_init(&r, seed, "fragments", 0);
+    if (!sim_random_chance(&r, 250))
+        return;
+    p->fragment_entries = (uint32_t)sim_random_range(&r, 1, 4);
+    if (p->nodes <= p->n)
+        p->nodes = p->n + 1;
+    if (p->members <= p->n)
+        p->members = p->nodes;
+    if (p->files < 12)
+        p->files = (uint32_t)sim_random_range(&r, 6, 16);
+    p->dirs = 1;
+    p->op_weight[OP_RMDIR] *= 3;
+}
+
 static void plan_truncation(struct sim_plan *p, struct sim_random *r)
 {
     p->clock_pairs = (uint32_t)sim_random_range(r, 1, 4);
@@ -203,4 +221,5 @@ void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning)
     else if (leaning == LEANING_LISTING)
         plan_listing(p, &r);
     plan_changes(p, seed);
+    plan_fragments(p, seed);
 }

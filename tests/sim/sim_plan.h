@@ -74,6 +74,7 @@ struct sim_plan {
     uint64_t replica_timeout_us;
     uint32_t clock_pairs; /* truncation (E4); 0: as configured by default, so never */
     uint64_t clock_age_ms;
+    uint32_t fragment_entries; /* directories are split from so many entries on; 0: never */
 };
 
 /* A seed may have a leaning of its own: clocks that are cut early, or a directory that is listed

@@ -75,6 +75,8 @@ static void begin(struct run *run, uint64_t seed, enum engine_bug bug, FILE *log
     engine_config_defaults(&cfg.engine);
     cfg.engine.owed_delay_us = run->plan.owed_delay_us;
     cfg.engine.exchange_us = run->plan.exchange_us;
+    cfg.engine.fragment_entries = run->plan.fragment_entries;
+    cfg.engine.fragment_rate = 0; /* virtual time is quick */
     /* a scrub would make that bug good */
     cfg.engine.scrub_us = bug == BUG_NO_ENTRY_OWED ? 0 : run->plan.scrub_us;
     cfg.engine.replica_timeout_us = run->plan.replica_timeout_us;

@@ -182,12 +182,13 @@ static void test_a_page_is_in_order_and_says_whether_there_is_more(void **state)
     peer_list_page_begin(&page);
     peer_list_page_row(&page, slice_str("a"), &o);
     peer_list_page_row(&page, slice_str("b"), &o);
-    peer_list_page_end(&page,
-                       &(struct peer_list_end){.more = true, .voteless = true, .dir_mtime_ns = 77});
+    peer_list_page_end(&page, &(struct peer_list_end){
+                                  .more = true, .voteless = true, .growth = 5, .dir_mtime_ns = 77});
     assert_int_equal(peer_list_reply_decode(buf_slice(&page.body), &reply), DYN_OK);
     assert_int_equal(reply.n, 2);
     assert_true(reply.more);
     assert_int_equal(reply.dir_mtime_ns, 77);
+    assert_int_equal(reply.growth, 5);
     peer_list_reply_release(&reply);
     hammer(&page.body, decode_list_reply);
     buf_release(&page.body);

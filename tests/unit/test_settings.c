@@ -191,6 +191,47 @@ static void test_words_of_people(void **state)
     refused("color", "red", "reconcile, r, w");
 }
 
+static bool name_growth(void *arg, struct slice dir, uint8_t growth)
+{
+    buf_put_slice(arg, dir);
+    buf_put_u8(arg, (uint8_t)('0' + growth));
+    return true;
+}
+
+static void test_a_directorys_growth_only_grows_and_is_nobodys_to_set(void **state)
+{
+    (void)state;
+    struct settings a = SETTINGS_EMPTY, b = SETTINGS_EMPTY;
+    struct rules rules;
+    struct buf names = BUF_EMPTY;
+    assert_int_equal(settings_raise_growth(&a, slice_str("d"), 3), DYN_OK);
+    assert_int_equal(settings_raise_growth(&a, slice_str("d"), 2), DYN_OK);
+    assert_int_equal(settings_raise_growth(&b, slice_str("d"), 1), DYN_OK);
+    assert_int_equal(settings_raise_growth(&b, slice_str("a/b"), 2), DYN_OK);
+    assert_int_equal(settings_growth(&a, slice_str("d")), 3);
+    settings_join(&a, &b);
+    settings_join(&b, &a);
+    assert_int_equal(settings_growth(&b, slice_str("d")), 3);
+    assert_int_equal(settings_growth(&a, slice_str("d/e")), 0); /* not inherited */
+    assert_int_equal(settings_growths(&a, name_growth, &names), 2);
+    assert_true(slice_equal(buf_slice(&names), slice_str("a/b2d3")));
+    settings_rules(&a, slice_str("d/e"), &rules);
+    for (unsigned i = 0; i < SETTINGS_END; i++)
+        assert_int_equal(rules.value[i], 0);
+    assert_int_equal(settings_set(&a, slice_str("d"), (enum dir_setting)SETTING_GROWTH, 9, 1, 1),
+                     DYN_ERR_INVALID);
+    for (uint32_t i = 0; i < GROWTHS_MAX; i++) {
+        struct buf dir = BUF_EMPTY;
+        buf_printf(&dir, "x%u", i);
+        int err = settings_raise_growth(&a, buf_slice(&dir), 1);
+        assert_int_equal(err, i + 2 < GROWTHS_MAX ? DYN_OK : DYN_ERR_TOO_LARGE);
+        buf_release(&dir);
+    }
+    buf_release(&names);
+    settings_release(&a);
+    settings_release(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +242,7 @@ int main(void)
         cmocka_unit_test(test_tables_that_met_in_any_order_are_equal),
         cmocka_unit_test(test_bytes_come_back_and_broken_ones_do_not),
         cmocka_unit_test(test_words_of_people),
+        cmocka_unit_test(test_a_directorys_growth_only_grows_and_is_nobodys_to_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
