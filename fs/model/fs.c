@@ -15,6 +15,8 @@
 #include "model/resume.h"
 
 #define DRAIN_AGAIN_US 200000u
+#define SPACE_WAIT_US 1000000u
+#define SPACE_LOOK_US 20000u
 
 void fs_config_defaults(struct fs_config *c)
 {
@@ -221,17 +223,47 @@ void fs_drain(struct fs *fs, uint64_t limit_us, void (*done)(void *arg, uint32_t
     drain_round(d);
 }
 
+/* statfs: what the nodes have said of their disks. A mount that has just started waits a moment for
+ * that; while no node answers nothing is known, and nothing is what it says (`df` leaves such a
+ * filesystem out). */
+struct statting {
+    struct task t;
+    struct timer timer;
+    uint64_t until_us;
+};
+
+static void release_stat(struct task *t)
+{
+    timer_cancel(t->fs->timers, &container_of(t, struct statting, t)->timer);
+}
+
+static void look_at_space(struct timer *t, void *arg)
+{
+    struct statting *s = arg;
+    struct fs *fs = s->t.fs;
+    uint64_t total = 0, unused = 0;
+    bool known = fs->host.space == NULL || fs->host.space(fs->host.ctx, &total, &unused);
+    if (!known && fs_now_us(fs) < s->until_us && s->t.op != NULL) {
+        timer_set(fs->timers, t, fs_now_us(fs) + SPACE_LOOK_US);
+        return;
+    }
+    if (s->t.op != NULL)
+        s->t.op->statfs = (struct fs_statfs){.block_size = 4096,
+                                             .blocks = total / 4096,
+                                             .blocks_free = unused / 4096,
+                                             .files = 1u << 30,
+                                             .files_free = 1u << 30,
+                                             .name_max = KEY_NAME_MAX};
+    task_end(&s->t, 0);
+}
+
 void fs_stat_fs(struct fs *fs, struct fs_op *op, uint64_t node)
 {
-    uint64_t total = 1ull << 40, unused = 1ull << 40; /* until the host knows */
+    uint64_t wait = fs->cfg.deadline_us < SPACE_WAIT_US ? fs->cfg.deadline_us : SPACE_WAIT_US;
     (void)node;
-    if (fs->host.space != NULL)
-        fs->host.space(fs->host.ctx, &total, &unused);
-    op->statfs = (struct fs_statfs){.block_size = 4096,
-                                    .blocks = total / 4096,
-                                    .blocks_free = unused / 4096,
-                                    .files = 1u << 30,
-                                    .files_free = 1u << 30,
-                                    .name_max = KEY_NAME_MAX};
-    op_end(fs, op, 0);
+    struct statting *s = task_new(fs, op, sizeof(*s), release_stat);
+    s->t.abandonable = true;
+    s->until_us = fs_now_us(fs) + wait;
+    timer_init(&s->timer, look_at_space, s);
+    look_at_space(&s->timer, s);
 }

@@ -14,7 +14,8 @@
 
 #define PAGE 1000u
 #define ROUNDS_MAX 4u           /* of copying what changed meanwhile */
-#define STALE_NS 120000000000ll /* nobody takes so long: whoever began it is gone */
+#define STALE_NS 120000000000ll /* a record is renewed before: whoever began it is gone */
+#define RENEW_US 40000000u
 
 static void settle(struct moving *m);
 static void walk(struct moving *m);
@@ -33,6 +34,9 @@ static void release(struct task *t)
         free(m->items[i]);
     }
     free(m->items);
+    timer_cancel(t->fs->timers, &m->renew);
+    if (m->renewal != NULL)
+        m->renewal->m = NULL;
     table_release(&m->by_suffix);
     list_remove(&m->link);
     seen_unref(m->from);
@@ -161,6 +165,15 @@ static void set_record(struct inode *i, struct slice value)
     publish_mark(i, false);
 }
 
+static void record_now(struct moving *m, struct inode *dir)
+{
+    struct buf value = BUF_EMPTY;
+    buf_printf(&value, "%lld ", (long long)fs_wall_ns(m->t.fs));
+    buf_put_slice(&value, seen_key(m->to));
+    set_record(dir, buf_slice(&value));
+    buf_release(&value);
+}
+
 static void record(struct moving *m)
 {
     struct inode *dir = inode_of(m->from, 0);
@@ -169,13 +182,39 @@ static void record(struct moving *m)
         move_copy(m);
         return;
     }
-    struct buf value = BUF_EMPTY;
-    buf_printf(&value, "%lld ", (long long)fs_wall_ns(m->t.fs));
-    buf_put_slice(&value, seen_key(m->to));
-    set_record(dir, buf_slice(&value));
-    buf_release(&value);
+    record_now(m, dir);
     m->recorded = true;
+    timer_set(m->t.fs->timers, &m->renew, fs_now_us(m->t.fs) + RENEW_US);
     publish(dir, DURABILITY_DEFAULT, on_record, m);
+}
+
+/* As long as it copies, nobody is to take the move for one that was broken off. */
+static void on_renewed(void *arg, int err)
+{
+    struct move_renewal *r = arg;
+    struct moving *m = r->m;
+    (void)err; /* then the record that is there must do */
+    if (m != NULL) {
+        m->renewal = NULL;
+        cover_join_dots(&m->items[0]->dots, &r->dir->dots); /* dropped with the rest */
+    }
+    inode_drop(r->dir);
+    free(r);
+    if (m != NULL && m->renewal_awaited && !m->t.fs->closing)
+        move_copied(m);
+}
+
+static void renew(struct timer *t, void *arg)
+{
+    struct moving *m = arg;
+    struct inode *dir = inode_of(m->from, 0);
+    if (dir == NULL || m->dirs_again || m->renewal != NULL)
+        return;
+    m->renewal = mem_new(struct move_renewal);
+    *m->renewal = (struct move_renewal){m, inode_hold(dir)};
+    record_now(m, dir);
+    timer_set(m->t.fs->timers, t, fs_now_us(m->t.fs) + RENEW_US);
+    publish(dir, DURABILITY_DEFAULT, on_renewed, m->renewal);
 }
 
 static bool too_much(const struct moving *m, const struct object *o)
@@ -364,6 +403,10 @@ void move_copied(struct moving *m)
         settle(m);
         return;
     }
+    timer_cancel(fs->timers, &m->renew);
+    m->renewal_awaited = m->renewal != NULL;
+    if (m->renewal_awaited)
+        return;
     if (!m->dirs_again) {
         put_dirs_again(m);
         return;
@@ -406,6 +449,7 @@ static struct moving *new_move(struct fs *fs, struct seen *from, struct seen *to
     m->from = seen_ref(from);
     m->to = seen_ref(to);
     list_append(&fs->moves, &m->link);
+    timer_init(&m->renew, renew, m);
     table_init(&m->by_suffix, random_u64(&fs->random));
     add_item(m, slice_of("", 0), true);
     return m;

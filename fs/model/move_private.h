@@ -22,6 +22,13 @@ struct move_drop {
     struct seen *seen; /* referenced; NULL: idle */
 };
 
+struct moving;
+
+struct move_renewal {  /* outlives the move, if it must */
+    struct moving *m;  /* NULL: it has ended */
+    struct inode *dir; /* held */
+};
+
 struct moving {
     struct task t;
     struct list link; /* fs->moves */
@@ -35,6 +42,9 @@ struct moving {
     struct buf after;
     uint32_t waiting, rounds;
     bool walked, recorded, resumed, giving_up, starting;
+    struct timer renew;
+    struct move_renewal *renewal; /* on its way */
+    bool renewal_awaited;
     bool dirs_again; /* attributes of directories have been put last */
     int err;
     struct move_drop drops[MOVE_PARALLEL];

@@ -45,7 +45,8 @@ struct publication {
     struct rebase rebase;
     struct staging_wait kept;
     struct timer slow;
-    bool ahead; /* what is put now is on this machine, or that has been tried */
+    uint64_t chunk_puts; /* of the mount, when last looked at */
+    bool ahead;          /* what is put now is on this machine, or that has been tried */
     int err;
 };
 
@@ -203,10 +204,17 @@ static void finish(struct publication *p, int err)
     staging_save_file(i, &p->kept, end, p);
 }
 
+/* A large file may take its time as long as its chunks leave. */
 static void on_slow(struct timer *t, void *arg)
 {
-    (void)t;
-    staging_save_file(((struct publication *)arg)->inode, NULL, NULL, NULL);
+    struct publication *p = arg;
+    struct fs *fs = p->inode->fs;
+    bool leaving = p->inode->large != NULL && fs->counters.chunk_puts != p->chunk_puts;
+    p->chunk_puts = fs->counters.chunk_puts;
+    if (leaving)
+        timer_set(fs->timers, t, fs_now_us(fs) + SLOW_US);
+    else
+        staging_save_file(p->inode, NULL, NULL, NULL);
 }
 
 /* The stored form of what was sent: by its dot, or whoever absorbed it (E7). */
@@ -538,6 +546,7 @@ static void begin(struct inode *i)
     }
     i->pub = p;
     timer_init(&p->slow, on_slow, p);
+    p->chunk_puts = i->fs->counters.chunk_puts;
     timer_set(i->fs->timers, &p->slow, fs_now_us(i->fs) + SLOW_US);
     seen_lock(i->seen, &p->lock, granted, p);
 }

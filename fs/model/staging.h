@@ -3,7 +3,7 @@
  * does not take it along (F8). What is kept when:
  *
  * - What an acknowledged close or fsync covered lies in the cluster, and needs nothing here.
- * - A file whose publication has failed, or has taken longer than a second, is written here, and
+ * - A file whose publication has failed, or has stood still for a second, is written here, and
  *   only then anybody is told of the failure. So is a drop that is owed, before the rename ends.
  * - From then on the record follows: a later change is written within a second, and in any case
  *   before the next put of it leaves. So a record is never older than what may have reached the

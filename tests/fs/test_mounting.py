@@ -68,6 +68,7 @@ def ended(point):
 def test_df_shows_the_disks_of_the_cluster(three_nodes, tmp_path):
     """All three nodes keep each byte, on one disk here: as much room as that disk has."""
     mnt = three_nodes.mount(tmp_path / "mnt").point
+    assert os.statvfs(mnt).f_blocks > 0  # from the first answer on
     disk = os.statvfs(tmp_path)
     room = disk.f_bavail * disk.f_frsize
 
@@ -174,6 +175,16 @@ def test_why_no_node_answers_is_said(point):
             assert reason in (point / ".dynamount" / "status").read_text()
             assert command("fusermount3", "-u", point).returncode == 0
             wait.until(lambda: ended(point), what="the end of dynamount")
+
+
+def test_df_says_nothing_while_no_node_has_said_anything(point):
+    assert dynamount("-o", "deadline=1s,drain=0", DEAD, point).returncode == 0
+    begun = time.monotonic()
+    seen = os.statvfs(point)
+    assert seen.f_blocks == seen.f_bfree == 0 and seen.f_namemax == 255
+    assert time.monotonic() - begun < 15
+    assert command("fusermount3", "-u", point).returncode == 0
+    wait.until(lambda: ended(point), what="the end of dynamount")
 
 
 def test_a_file_is_no_root(three_nodes, point):

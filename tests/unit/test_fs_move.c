@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "fs_world.h"
+#include "model/core.h"
 #include "unit.h"
 
 /* d/a, d/sub/b, d/sub/deep/c, d/x with a conflict */
@@ -68,6 +69,37 @@ static void test_a_tree_moves_whole(void **state)
     assert_string_equal(sh_getxattr(t->b, "e/a", "user.k"), "v");
     assert_null(sh_getxattr(t->b, "e", "user.dynamount.moving"));
     assert_string_equal(sh_cat(t->a, ".dynamount/pending"), "");
+}
+
+/* Each answer takes half a minute, and the copying more than the two minutes after which a
+ * move counts as broken off. */
+static void test_a_move_that_takes_long_is_not_taken_over(void **state)
+{
+    struct world *t = *state;
+    struct call c;
+    make_tree(t);
+    do_lookup(t->a, "d");
+    do_lookup(t->a, "e");
+    uint64_t begun = t->k.now_us;
+    t->k.delay_us = 28000000;
+    call_init(t->a, &c);
+    fs_rename(t->a->fs, &c.op, FS_ROOT, slice_str("d"), FS_ROOT, slice_str("e"), 0);
+    while (!c.done) {
+        fake_kv_run(&t->k, 15000000, &c.done);
+        if (fake_kv_live(&t->k, "d") == 0)
+            break;
+        uint64_t seen = do_lookup(t->b, "d");
+        assert_int_not_equal(seen, 0);
+        later(t->b); /* its attributes are asked for again */
+        assert_int_equal(do_getattr(t->b, seen), 0);
+        assert_true(list_empty(&t->b->fs->moves));
+    }
+    assert_int_equal(call_wait(t->a, &c), 0);
+    assert_true(t->k.now_us - begun > 240000000);
+    t->k.delay_us = 100;
+    later(t->b);
+    nothing_below(t, "d");
+    tree_is_at(t->b, "e");
 }
 
 static void test_a_tree_moves_onto_an_empty_folder_and_no_other(void **state)
@@ -272,6 +304,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CLAIM(test_a_tree_moves_whole),
+        CLAIM(test_a_move_that_takes_long_is_not_taken_over),
         CLAIM(test_a_tree_moves_onto_an_empty_folder_and_no_other),
         CLAIM(test_files_that_are_open_move_along),
         CLAIM(test_what_changes_meanwhile_is_kept),
