@@ -9,9 +9,18 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "fake_stage.h"
+#include "model/core.h"
 #include "unit.h"
 
 #define CLUSTER 77
+
+static char first; /* done borrows op->data only while it runs */
+
+static void take_first(struct fs_op *op)
+{
+    first = op->data.len == 0 ? 0 : (char)op->data.data[0];
+    ((struct call *)op->arg)->done = true;
+}
 
 struct bench {
     struct fake_kv k;
@@ -416,6 +425,105 @@ static void test_an_old_name_that_is_owed_is_dropped_by_the_next_start(void **st
     assert_int_equal(fake_stage_count(&t->stage), 0);
 }
 
+#define MIB (1u << 20)
+
+static void write_mib(struct mount *m, uint64_t node, uint64_t fh, uint32_t number, char what)
+{
+    struct call c;
+    char *bytes = mem_alloc(MIB);
+    memset(bytes, what, MIB);
+    call_init(m, &c);
+    fs_write(m->fs, &c.op, node, fh, (uint64_t)number * MIB, slice_of(bytes, MIB));
+    assert_int_equal(call_wait(m, &c), 0);
+    free(bytes);
+}
+
+static char first_of(struct mount *m, uint64_t node, uint64_t fh, uint32_t number)
+{
+    struct call c;
+    call_init(m, &c);
+    c.op.done = take_first;
+    fs_read(m->fs, &c.op, node, fh, (uint64_t)number * MIB, 100);
+    assert_int_equal(call_wait(m, &c), 0);
+    return first;
+}
+
+static void expect_chunks(struct mount *m, const char *path, const char *chunks)
+{
+    assert_int_equal(do_open(m, path, O_RDONLY), 0);
+    uint64_t node = m->node, fh = m->fh;
+    for (uint32_t i = 0; chunks[i] != 0; i++)
+        assert_int_equal(first_of(m, node, fh, i), chunks[i]);
+    assert_int_equal(do_getattr(m, node), 0);
+    assert_int_equal(m->entry.attr.size, strlen(chunks) * MIB);
+    do_close(m, node, fh);
+}
+
+/* Five chunks of which three have left when the cluster stops taking any. */
+static void half_a_large_file(struct bench *t)
+{
+    assert_int_equal(do_open(t->a, "large", O_WRONLY | O_CREAT), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    for (uint32_t i = 0; i < 3; i++)
+        write_mib(t->a, node, fh, i, (char)('a' + i));
+    fake_kv_run(&t->k, 100000, NULL);
+    t->k.refuse_puts = DYN_ERR_NO_QUORUM;
+    for (uint32_t i = 3; i < 5; i++)
+        write_mib(t->a, node, fh, i, (char)('a' + i));
+    assert_int_equal(do_flush(t->a, node, fh), ETIMEDOUT);
+}
+
+static void test_of_a_large_file_only_what_was_not_sent_is_kept_and_sent(void **state)
+{
+    struct bench *t = *state;
+    half_a_large_file(t);
+    assert_int_equal(t->a->fs->counters.chunk_puts, 3);
+    assert_int_equal(fake_stage_count(&t->stage), 1);
+    assert_int_equal(t->stage.chunks_put, 2);
+    restart_and_go_on(t);
+    expect_chunks(t->a, "large", "abcde");
+    t->k.refuse_puts = DYN_OK;
+    half_a_minute(t);
+    assert_int_equal(fs_dirty_count(t->a->fs), 0);
+    assert_int_equal(t->a->fs->counters.chunk_puts, 2);
+    assert_int_equal(fake_stage_count(&t->stage), 0);
+    expect_chunks(t->b, "large", "abcde");
+}
+
+static void test_of_a_large_file_only_what_changed_is_written_again(void **state)
+{
+    struct bench *t = *state;
+    half_a_large_file(t);
+    write_mib(t->a, t->a->node, t->a->fh, 1, 'B');
+    write_mib(t->a, t->a->node, t->a->fh, 4, 'E');
+    fake_kv_run(&t->k, 1500000, NULL);
+    assert_int_equal(t->stage.chunks_put, 4);
+    restart_and_go_on(t);
+    t->k.refuse_puts = DYN_OK;
+    half_a_minute(t);
+    expect_chunks(t->b, "large", "aBcdE");
+}
+
+/* A resumed change over the version that it was made to: its other chunks are shared. */
+static void test_an_edit_of_a_large_file_is_resumed_over_the_version_it_edited(void **state)
+{
+    struct bench *t = *state;
+    assert_int_equal(do_open(t->a, "large", O_WRONLY | O_CREAT), 0);
+    for (uint32_t i = 0; i < 4; i++)
+        write_mib(t->a, t->a->node, t->a->fh, i, 'x');
+    assert_int_equal(do_close(t->a, t->a->node, t->a->fh), 0);
+    assert_int_equal(do_open(t->a, "large", O_WRONLY), 0);
+    t->k.refuse_puts = DYN_ERR_NO_QUORUM;
+    write_mib(t->a, t->a->node, t->a->fh, 2, 'y');
+    assert_int_equal(do_flush(t->a, t->a->node, t->a->fh), ETIMEDOUT);
+    t->k.refuse_puts = DYN_OK;
+    restart_and_go_on(t);
+    half_a_minute(t);
+    assert_int_equal(t->a->fs->counters.chunk_puts, 1);
+    assert_int_equal(fake_kv_live(&t->k, "large"), 1);
+    expect_chunks(t->b, "large", "xxyx");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -439,6 +547,9 @@ int main(void)
         CLAIM(test_no_more_is_kept_than_there_may_be),
         CLAIM(test_what_is_kept_at_the_end_is_not_resumed_as_well),
         CLAIM(test_an_old_name_that_is_owed_is_dropped_by_the_next_start),
+        CLAIM(test_of_a_large_file_only_what_was_not_sent_is_kept_and_sent),
+        CLAIM(test_of_a_large_file_only_what_changed_is_written_again),
+        CLAIM(test_an_edit_of_a_large_file_is_resumed_over_the_version_it_edited),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
