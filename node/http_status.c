@@ -81,6 +81,13 @@ static const struct stat_field {
     FIELD(partitions_filled, "counter", "Partitions brought to this node."),
     FIELD(transfer_rows, "counter", "Rows brought to this node with partitions."),
     FIELD(transfer_bytes, "counter", "Bytes brought to this node with partitions."),
+    FIELD(watch_sessions, "gauge", "Clients that this node tells of changes."),
+    FIELD(watch_dirs, "gauge", "Directories that they want to be told of, each client's counted."),
+    FIELD(watch_bytes, "gauge", "Memory that this takes."),
+    FIELD(watch_answers, "counter", "Answers to clients that wait for changes, empty ones too."),
+    FIELD(watch_events, "counter", "Changes told to them."),
+    FIELD(watch_wholesale, "counter", "Times that there were too many to tell them one by one."),
+    FIELD(watch_refused, "counter", "Directories and clients refused because there are too many."),
 #undef FIELD
 };
 #define N_FIELDS (sizeof(fields) / sizeof(fields[0]))

@@ -55,6 +55,7 @@ void client_free(struct client *c)
 {
     if (c == NULL)
         return;
+    client_watch_free(c);
     client_outages_free(c);
     client_ops_free(c);
     client_settings_free(c);

@@ -11,6 +11,7 @@
 #include "model/ring.h"
 #include "port/kv.h"
 #include "port/net.h"
+#include "port/watch.h"
 
 struct client_config {
     uint64_t id;              /* random, not 0: writer of origins for requests that give none */
@@ -40,6 +41,15 @@ struct kv_port
 client_kv(struct client *c); /* requests wait for the first ring until their deadline */
 struct ring *client_ring(struct client *c); /* borrowed; NULL until known */
 bool client_node_up(struct client *c, uint64_t node);
+
+/* Being told of changes; once for a client. Needs the ring, so nothing is covered before. */
+struct watch_port client_watch(struct client *c, const struct watch_events *events);
+struct client_watch_stats {
+    uint64_t sessions, dirs; /* now: nodes that tell, directories that are covered */
+    uint64_t asked, events,
+        lost; /* questions, changes told, directories that ceased to be covered */
+};
+void client_watch_stats(const struct client *c, struct client_watch_stats *out);
 
 /* From the network adapter. */
 struct net_events client_events(struct client *c);

@@ -121,6 +121,7 @@ struct client {
     struct timer ring_timer;
     uint64_t asked_early_us; /* when a reply's epoch last made us ask before the time */
 
+    struct client_watch *watch; /* NULL: nobody wants to be told */
     struct list outages;
     uint32_t n_outages;
     uint64_t ringless_us; /* since when operations fail for want of a ring; 0: none has */
@@ -191,6 +192,9 @@ void client_outages_free(struct client *c);
 void client_settings(void *ctx, const struct settings_request *req, kv_settings_done done,
                      void *arg);
 void client_settings_free(struct client *c); /* without callbacks */
+
+/* client_watch.c */
+void client_watch_free(struct client *c);
 
 /* client_ring.c */
 void client_ring_start(struct client *c);

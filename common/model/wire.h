@@ -68,6 +68,8 @@ enum frame_type {
     FRAME_STATUS = 37,
     FRAME_DIRECT_GET = 38, /* one replica's own copy */
     FRAME_BEHIND = 39,     /* replicas of a key differ; sent with rid 0: there is no reply */
+    FRAME_WATCH = 42,      /* model/watch.h: held until there is something to tell */
+    FRAME_INTEREST = 43,   /* in which directories */
     FRAME_ADMIN = 40,      /* JSON both ways: what administrators ask (node/http_cluster.h) */
     FRAME_SETTINGS = 46,   /* model/settings.h */
     FRAME_REPLY = 128,     /* added to a request's type in its reply */

@@ -32,6 +32,7 @@ struct slices;
 struct exchanges;
 struct catchup;
 struct scrub;
+struct watchers;
 
 struct engine {
     struct engine_config cfg;
@@ -56,6 +57,7 @@ struct engine {
     struct exchanges *exchanges;
     struct catchup *catchup;
     struct scrub *scrub;
+    struct watchers *watchers;
 
     /* membership */
     struct rumours rumours; /* the history in it may be ahead of the ring: see view.h */

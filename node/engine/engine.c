@@ -30,6 +30,7 @@
 #include "engine/transfer.h"
 #include "engine/tree.h"
 #include "engine/view.h"
+#include "engine/watchers.h"
 #include "model/chunk_io.h"
 
 #define LEASE_SIZE                                                                                 \
@@ -258,6 +259,7 @@ void engine_ring_changed(struct engine *e)
     }
     hints_drain(e->hints);
     gossip_hurry(e->gossip);
+    watchers_look(e->watchers);
     transfers_look(e->transfers);
     if (e->cfg.host.changed != NULL)
         e->cfg.host.changed(e->cfg.host.ctx);
@@ -299,6 +301,7 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->exchanges = exchanges_new(e);
     e->scrub = scrub_new(e);
     e->catchup = catchup_new(e);
+    e->watchers = watchers_new(e);
     list_init(&e->requests);
     list_init(&e->background);
     timer_init(&e->drain_timer, on_drain_timer, e);
@@ -454,6 +457,7 @@ void engine_stop(struct engine *e, void (*drained)(void *arg), void *arg)
 {
     bool idle = list_empty(&e->requests) && list_empty(&e->background);
     e->stopping = true;
+    watchers_stop(e->watchers);
     e->drained = drained;
     e->drained_arg = arg;
     e->drain_until = engine_now(e) + (idle ? 0 : e->cfg.request_timeout_us);
@@ -474,6 +478,7 @@ void engine_free(struct engine *e)
     }
     fragments_free(e->fragments);
     e->fragments = NULL;
+    watchers_free(e->watchers);
     scrub_free(e->scrub);
     catchup_free(e->catchup);
     exchanges_free(e->exchanges);
@@ -533,6 +538,12 @@ static void receive_request(void *ctx, uint64_t origin, uint64_t from, uint64_t 
         return;
     case FRAME_BEHIND:
         direct_behind_frame(e, body);
+        return;
+    case FRAME_INTEREST:
+        watchers_interest(e->watchers, origin, rid, body);
+        return;
+    case FRAME_WATCH:
+        watchers_watch(e->watchers, origin, rid, body);
         return;
     case FRAME_RING:
         send_ring(e, origin, rid);
@@ -594,6 +605,7 @@ void engine_stats(const struct engine *e, struct engine_stats *out)
     out->owed_now = debts_now(e->sweeper);
     reaper_stats(e->reaper, out);
     out->fragments_pending = fragments_pending(e->fragments);
+    watchers_stats(e->watchers, out);
 }
 
 void engine_propose(struct engine *e, const struct member_event *change,

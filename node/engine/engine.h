@@ -144,6 +144,8 @@ struct engine_stats {
     uint64_t reap_blocked_away, reap_blocked_hints, reap_blocked_copies, reap_blocked_moving,
         reap_blocked_differ;
     uint64_t reap_prepared, reap_cancelled, reaped, reaped_entries, reap_too_old;
+    uint64_t watch_sessions, watch_dirs, watch_bytes; /* of clients that are told of changes */
+    uint64_t watch_answers, watch_events, watch_wholesale, watch_refused;
 };
 void engine_stats(const struct engine *e, struct engine_stats *out);
 

@@ -11,6 +11,7 @@
 #include "engine/dir_settings.h"
 #include "engine/gather.h"
 #include "engine/replication.h"
+#include "engine/watchers.h"
 #include "model/wire.h"
 
 #define SPREAD 8u           /* no more fragments than make so many replicas for each member */
@@ -131,8 +132,10 @@ static bool take_growth(void *arg, struct slice dir, uint8_t growth)
 
 void fragments_table_changed(struct engine *e)
 {
-    if (e->fragments != NULL)
-        settings_keeper_growths(e->settings, take_growth, e->fragments);
+    if (e->fragments == NULL)
+        return;
+    settings_keeper_growths(e->settings, take_growth, e->fragments);
+    watchers_look(e->watchers);
 }
 
 void fragments_learn(struct engine *e, struct slice dir, uint8_t growth)

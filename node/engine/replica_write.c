@@ -25,6 +25,7 @@
 #include "engine/hints.h"
 #include "engine/reconcile.h"
 #include "engine/view.h"
+#include "engine/watchers.h"
 
 enum stage {
     READ_OBJECT = 1,
@@ -458,6 +459,8 @@ static void write_batch(struct replica_write *w)
     }
     hints_note(w->e->hints, w->hint_for, w->hint_was, w->hint_bytes);
     release_locks(w); /* reads see the batch from now on, so nobody can come in between */
+    if (w->changed)
+        watchers_written(e->watchers, w);
     if (w->changed && (w->roles & ROLE_OBJECT) && w->object.n > 1)
         reconcile_stored(e, w->key, &w->object);
     if (w->changed && (w->roles & ROLE_ENTRY) && w->name.len > 0)

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "fuzz.h"
 #include "model/settings.h"
+#include "model/watch.h"
 #include "model/wire.h"
 
 /* One function for each body: decodes, and encodes what came out. */
@@ -39,12 +40,32 @@ BODY_WITH_RELEASE(settings_sync)
 BODY(direct_get)
 BODY_WITH_RELEASE(direct_reply)
 BODY(behind)
+BODY_WITH_RELEASE(interest_request)
+BODY(interest_reply)
+BODY(watch_request)
+
+/* A node encodes an answer event by event. */
+static void watch_reply_encode(const struct watch_reply *p, struct buf *out)
+{
+    struct buf state = BUF_EMPTY;
+    watch_reply_begin(p->status, p->number, p->n, out);
+    for (uint32_t i = 0; i < p->n; i++) {
+        const struct watch_event *e = &p->events[i];
+        buf_clear(&state);
+        if (e->kind == WATCH_NAME || e->kind == WATCH_SELF)
+            object_encode(&e->state, &state);
+        watch_reply_event(e->kind, e->dir, e->name, e->came_or_went, buf_slice(&state), out);
+    }
+    buf_release(&state);
+}
+BODY_WITH_RELEASE(watch_reply)
 
 static bool (*const bodies[])(struct slice in, struct buf *out) = {
-    again_get_request,  again_get_reply,        again_put_request,    again_put_reply,
-    again_list_request, again_list_reply,       again_sync_request,   again_sync_reply,
-    again_ring_reply,   again_settings_request, again_settings_reply, again_settings_sync,
-    again_direct_get,   again_direct_reply,     again_behind,
+    again_get_request,    again_get_reply,        again_put_request,    again_put_reply,
+    again_list_request,   again_list_reply,       again_sync_request,   again_sync_reply,
+    again_ring_reply,     again_settings_request, again_settings_reply, again_settings_sync,
+    again_direct_get,     again_direct_reply,     again_behind,         again_interest_request,
+    again_interest_reply, again_watch_request,    again_watch_reply,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
