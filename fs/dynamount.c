@@ -103,6 +103,9 @@ static const char usage[] =
     "  deadline=TIME            give up after so long without progress (20s)\n"
     "  attr_timeout=TIME, entry_timeout=TIME\n"
     "                           how long the kernel may keep attributes and names (1)\n"
+    "  push=TIME                how long names and attributes are believed without being asked "
+    "for\n"
+    "                           again, while a node tells of changes (30); 0: it is not asked to\n"
     "  rename_limit=N           rename directories of up to so many files as a whole (10000)\n"
     "  drain=TIME               longest wait for the cluster when unmounting (60s)\n"
     "  staging=SIZE             memory for what is written to large files and not yet sent (64M)\n"
@@ -199,6 +202,12 @@ static void drop_attributes(void *arg, uint64_t node)
     fuse_channel_inval_attrs(m->channel, node);
 }
 
+static void attributes_outdated(void *arg, uint64_t node)
+{
+    struct mount *m = arg;
+    fuse_channel_outdate(m->channel, node);
+}
+
 static bool caller_holds(void *arg, uint32_t pid, uint64_t ino)
 {
     (void)arg;
@@ -222,6 +231,11 @@ static void report_peers(void *arg, struct buf *out)
         buf_printf(out, "node %016llx at %s: %s\n", (unsigned long long)member->node,
                    member->address, client_node_up(m->client, member->node) ? "up" : "down");
     }
+    struct client_watch_stats watch;
+    client_watch_stats(m->client, &watch);
+    buf_printf(out, "told of %llu directories by %llu nodes: %llu changes, %llu times lost\n",
+               (unsigned long long)watch.dirs, (unsigned long long)watch.sessions,
+               (unsigned long long)watch.events, (unsigned long long)watch.lost);
 }
 
 static uint8_t count_replicas(void *arg)
@@ -301,8 +315,14 @@ static void make_filesystem(struct mount *m)
         .space = tell_space,
         .still_open = caller_holds,
         .cluster = cluster_id,
+        .outdated = attributes_outdated,
     };
     m->fs = fs_new(&m->o.fs, &m->kv, &m->time, &m->random, loop_timers(m->loop), &host);
+    struct watch_events events = fs_watch_events(m->fs);
+    if (m->o.fs.push_us != 0) {
+        struct watch_port port = client_watch(m->client, &events);
+        fs_watch(m->fs, &port);
+    }
     fuse_channel_serve(m->channel, m->fs);
 }
 

@@ -136,6 +136,11 @@ static int set_attr_timeout(struct mount_options *o, const char *value)
     return mount_options_duration(value, &o->fs.attr_us);
 }
 
+static int set_push(struct mount_options *o, const char *value)
+{
+    return mount_options_duration(value, &o->fs.push_us);
+}
+
 static int set_entry_timeout(struct mount_options *o, const char *value)
 {
     return mount_options_duration(value, &o->fs.entry_us);
@@ -311,6 +316,7 @@ static const struct rule {
     {"deadline", VALUE, set_deadline, "a time of at least 1ms, such as 20s"},
     {"rename_limit", VALUE, set_rename_limit, "a number of at most 1000000"},
     {"drain", VALUE, set_drain, "a time such as 60s"},
+    {"push", VALUE, set_push, "a time such as 30, 500ms or 0"},
     {"staging", VALUE, set_staging, "a size of at least 16M, such as 64M or 1G"},
     {"staging_dir", VALUE, set_staging_dir, "the path of a folder"},
     {"recovered", VALUE, set_recovered, "the path of a folder"},

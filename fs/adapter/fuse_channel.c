@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "adapter/caller.h"
+#include "adapter/fuse_notify.h"
 #include "adapter/fuse_request.h"
 #include "base/err.h"
 #include "base/mem.h"
@@ -133,6 +134,7 @@ struct fuse_channel *fuse_channel_new(const struct fuse_channel_config *cfg)
         free(ch);
         return NULL;
     }
+    ch->notifier = fuse_notifier_new(ch->session);
     ch->timers = cfg->timers;
     ch->time = cfg->time;
     ch->ended = cfg->ended;
@@ -214,6 +216,13 @@ void fuse_channel_inval_attrs(void *ctx, uint64_t node)
         fuse_lowlevel_notify_inval_inode(ch->session, node, -1, 0);
 }
 
+void fuse_channel_outdate(void *ctx, uint64_t node)
+{
+    struct fuse_channel *ch = ctx;
+    if (ch->fd >= 0 && !ch->over)
+        fuse_notifier_outdate(ch->notifier, node);
+}
+
 void fuse_channel_disown(struct fuse_channel *ch)
 {
     ch->disowned = true;
@@ -240,6 +249,8 @@ void fuse_channel_unmount(struct fuse_channel *ch)
     fuse_session_exit(ch->session);
     ch->over = true;
     ch->fd = -1;
+    fuse_notifier_free(ch->notifier);
+    ch->notifier = NULL;
     fuse_session_unmount(ch->session);
 }
 
@@ -256,6 +267,7 @@ void fuse_channel_free(struct fuse_channel *ch)
         request_free(r);
     }
     timer_cancel(ch->timers, &ch->look);
+    fuse_notifier_free(ch->notifier);
     fuse_session_destroy(ch->session);
     free(ch->receive);
     free(ch);

@@ -55,6 +55,9 @@ void fuse_channel_inval_attrs(void *ch, uint64_t node);
  * close the descriptor, which ends whatever copies there are. */
 void fuse_channel_disown(struct fuse_channel *ch);
 
+/* The same, soon, from a thread of its own: for an inode that may be in no use (fuse_notify.h). */
+void fuse_channel_outdate(void *ch, uint64_t node);
+
 /* Takes the mount away from the folder, lazily when it is busy, and closes the descriptor: what the
  * kernel still waits for ends with ENOTCONN. */
 void fuse_channel_unmount(struct fuse_channel *ch);

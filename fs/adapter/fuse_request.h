@@ -29,6 +29,7 @@ struct fuse_channel {
     void *receive;       /* one message in */
     struct list requests;
     struct list interrupted;
+    struct fuse_notifier *notifier;
     struct timer look; /* set while `interrupted` has members */
 };
 

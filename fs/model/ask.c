@@ -99,7 +99,8 @@ static void give_up(struct task *t)
 static void on_get(void *arg, const struct get_reply *p)
 {
     struct task *t = arg;
-    uint64_t now = fs_now_us(t->fs);
+    struct fs *fs = t->fs;
+    uint64_t now = fs_now_us(fs);
     t->kv_id = 0;
     resume_look(t->fs);
     if (good_enough(t, p)) {
@@ -107,7 +108,9 @@ static void on_get(void *arg, const struct get_reply *p)
         if (t->ask.probing)
             replaced.status = DYN_ERR_STALE;
         t->ask.probing = false;
+        fs->asked_us = t->asked_us;
         t->on.got(t, t->ask.q.want == GET_DOT ? &replaced : p);
+        fs->asked_us = 0;
         return;
     }
     if (now >= t->ask.until_us) {
@@ -163,6 +166,7 @@ static void ask(struct task *t)
         q.opt.timeout_ms = left_ms > 100 ? (uint32_t)left_ms : 100;
     }
     fs->counters.gets++;
+    t->asked_us = now;
     t->kv_id = fs->kv.get(fs->kv.ctx, &q, on_get, t);
     contexts_release(&contexts);
 }

@@ -81,6 +81,11 @@ static void put_metrics(struct fs *fs, struct buf *out)
                "Answers that knew less than this mount, and were asked for again.", c->lagging);
     put_metric(out, "names_from_memory_total", "counter", "Lookups answered without a request.",
                c->names_from_memory);
+    put_metric(out, "told_total", "counter", "Changes made elsewhere that nodes told of.", c->told);
+    put_metric(out, "told_answers_total", "counter",
+               "Answers from memory, because a node would have told of a change.", c->told_answers);
+    put_metric(out, "told_directories", "gauge", "Directories that nodes are to tell of.",
+               fs->n_told);
     put_metric(out, "inodes", "gauge", "Inodes known to the kernel.", fs->inodes.n);
     put_metric(out, "keys_remembered", "gauge", "Keys remembered.", fs->seens.n);
     put_metric(out, "pending", "gauge", "Files with unpublished changes, and owed drops.",

@@ -19,7 +19,8 @@ struct fs_counters {
     uint64_t published, publish_failures, rebased, value_bytes_put;
     uint64_t chunk_gets, chunk_puts;
     uint64_t lagging; /* answers that knew less than this mount, and were asked for again */
-    uint64_t names_from_memory; /* lookups answered without a request */
+    uint64_t names_from_memory;  /* lookups answered without a request */
+    uint64_t told, told_answers; /* changes told, answers because nothing was told (told.h) */
 };
 
 struct drain; /* control.c */
@@ -63,6 +64,11 @@ struct fs {
     uint64_t staged_bytes, next_stamp;
     struct list resumed; /* records of an earlier run that wait for the cluster (resume.c) */
     uint32_t n_resumed;
+    struct watch_port watch; /* want NULL: nobody tells us anything */
+    struct list told;        /* told.h */
+    uint32_t n_told;
+    struct timer told_timer;
+    uint64_t asked_us; /* when the answer that is being dealt with was asked for; 0: unknown */
 
     struct list drains;
     uint64_t next_node, next_stream, next_cursor;
@@ -92,8 +98,9 @@ struct task {
     struct fs *fs;
     struct fs_op *op; /* NULL: nobody waits for the result */
     struct list link;
-    uint64_t kv_id; /* the request on its way, 0: none */
-    struct {        /* the get on its way (ask.c) */
+    uint64_t kv_id;    /* the request on its way, 0: none */
+    uint64_t asked_us; /* when it left */
+    struct {           /* the get on its way (ask.c) */
         struct buf key;
         struct get_request q;
         struct timer pause;

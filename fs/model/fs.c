@@ -13,6 +13,7 @@
 #include "model/place.h"
 #include "model/publish.h"
 #include "model/resume.h"
+#include "model/told.h"
 
 #define DRAIN_AGAIN_US 200000u
 #define SPACE_WAIT_US 1000000u
@@ -22,6 +23,7 @@ void fs_config_defaults(struct fs_config *c)
 {
     *c = (struct fs_config){.attr_us = 1000000,
                             .entry_us = 1000000,
+                            .push_us = 30000000,
                             .resolve = FS_RESOLVE_SHOWN,
                             .deadline_us = 20000000,
                             .value_max = FILE_LEN_MAX,
@@ -72,6 +74,7 @@ struct fs *fs_new(const struct fs_config *cfg, const struct kv_port *kv,
     list_init(&fs->owed);
     list_init(&fs->resumed);
     list_init(&fs->drains);
+    list_init(&fs->told);
     list_init(&fs->slots_dirty);
     list_init(&fs->slots_queued);
     list_init(&fs->room_waits);
@@ -136,6 +139,7 @@ void fs_free(struct fs *fs)
         else
             open_release(h);
     }
+    told_release(fs);
     owed_free_all(fs);
     resume_free_all(fs);
     dir_free_all(fs);

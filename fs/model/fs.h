@@ -12,6 +12,7 @@
 #include "base/clock_port.h"
 #include "base/timers.h"
 #include "port/kv.h"
+#include "port/watch.h"
 
 #define FS_ROOT 1 /* nodeid of the mount's root */
 
@@ -21,6 +22,7 @@ struct fs_config {
     uint64_t mount_id;          /* random, not 0 */
     struct slice root;          /* key of the directory mounted as root; "" for all; copied */
     uint64_t attr_us, entry_us; /* kernel cache times; 1 s */
+    uint64_t push_us; /* how long what a node would have told of is believed; 30 s; 0: not at all */
     enum fs_resolve resolve;
     bool hide_conflicts;
     bool read_only;
@@ -55,6 +57,10 @@ struct fs_host {
     uint8_t (*replicas)(void *ctx);
     /* Bytes that the cluster holds and has free, over N; false while unknown; may be NULL. */
     bool (*space)(void *ctx, uint64_t *total, uint64_t *unused);
+    /* An inode's attributes have changed elsewhere: the kernel's are to go, soon, not here and now
+     * (F21). May be NULL: the kernel's live no longer than what a mount that is told nothing gives
+     * them. */
+    void (*outdated)(void *ctx, uint64_t node);
     /* Does this process still have the file of that st_ino open, through another descriptor? May be
      * NULL: not known. */
     bool (*still_open)(void *ctx, uint32_t pid, uint64_t ino);
@@ -77,6 +83,10 @@ void fs_set_stage(struct fs *fs, const struct stage_port *stage);
 int fs_resume_record(struct fs *fs, uint64_t id, struct slice body, const struct slice *chunks,
                      uint32_t n);
 void fs_resume(struct fs *fs, uint64_t cluster);
+/* To be told of changes made elsewhere, where the host can: before the first operation. The events
+ * go to fs_watch_events. */
+void fs_watch(struct fs *fs, const struct watch_port *port);
+struct watch_events fs_watch_events(struct fs *fs);
 /* Publishes all that is dirty, as if every inode were released (F7); done(arg, still_dirty) runs
  * when nothing is left or after limit_us. */
 void fs_drain(struct fs *fs, uint64_t limit_us, void (*done)(void *arg, uint32_t still_dirty),

@@ -10,6 +10,7 @@
 #include "model/large.h"
 #include "model/publish.h"
 #include "model/staging.h"
+#include "model/told.h"
 
 #define BLOCK_SIZE (1u << 20) /* st_blksize: the chunk size (F19) */
 
@@ -162,6 +163,7 @@ void inode_adopt(struct inode *i, const struct version *v)
                     : i->number == 0 && v->s.attrs.ino != 0 ? v->s.attrs.ino
                                                             : hashed_ino(i, v->s.attrs.ino);
     i->learnt_us = i->seen->learnt_us;
+    i->behind = false;
 }
 
 void inode_unname(struct inode *i)
@@ -314,8 +316,9 @@ void inode_attr(const struct inode *i, struct fs_attr *out)
 
 void inode_entry(struct inode *i, struct fs_entry *out)
 {
-    *out = (struct fs_entry){
-        .node = i->id, .attr_us = i->fs->cfg.attr_us, .entry_us = i->fs->cfg.entry_us};
+    *out = (struct fs_entry){.node = i->id,
+                             .attr_us = told_time(i->seen, i->fs->cfg.attr_us),
+                             .entry_us = told_time(i->seen, i->fs->cfg.entry_us)};
     inode_attr(i, &out->attr);
 }
 

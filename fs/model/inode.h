@@ -39,6 +39,7 @@ struct inode {
     struct dot kernel_dot; /* whose attributes the kernel holds (F5) */
     struct dot pages_dot;  /* whose bytes the kernel's pages hold */
     uint64_t learnt_us;    /* when the attributes came from the cluster */
+    bool behind;           /* something newer is known of the key (told.h) */
     int64_t changed_ns;    /* directory: the last change of names that this mount made (F29) */
     uint64_t burst_us;     /* directory: lookups of the last second that found something (F29) */
     uint32_t burst;

@@ -15,6 +15,7 @@
 #include "model/owed.h"
 #include "model/place.h"
 #include "model/publish.h"
+#include "model/told.h"
 
 #define PAGE 1024u
 
@@ -325,6 +326,7 @@ void fs_opendir(struct fs *fs, struct fs_op *op, uint64_t node)
     struct cursor *c = control ? NULL : mem_new(struct cursor);
     if (c != NULL) {
         c->dir = inode_hold(dir);
+        told_touch(dir->seen);
         list_append(&fs->cursors, &c->link);
         clear(c);
     }

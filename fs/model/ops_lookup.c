@@ -18,6 +18,7 @@
 #include "model/numbering.h"
 #include "model/owed.h"
 #include "model/place.h"
+#include "model/told.h"
 
 #define BURST_US 1000000u
 #define BURST_PAGE 1000u
@@ -47,7 +48,7 @@ static void answer(struct fs_op *op, struct inode *i)
         return;
     inode_entry(i, &op->entry);
     inode_count_lookup(i);
-    uint64_t age = inode_busy(i) ? 0 : fs_now_us(i->fs) - i->learnt_us;
+    uint64_t age = inode_busy(i) || told_of(i->seen) ? 0 : fs_now_us(i->fs) - i->learnt_us;
     op->entry.entry_us -= age < op->entry.entry_us ? age : op->entry.entry_us;
     op->entry.attr_us -= age < op->entry.attr_us ? age : op->entry.attr_us;
 }
@@ -216,7 +217,7 @@ static void on_name(struct task *t, const struct get_reply *p)
 
 static bool fresh(const struct fs *fs, const struct seen *s)
 {
-    return s->learnt_us != 0 && fs_now_us(fs) - s->learnt_us < fs->cfg.entry_us;
+    return s->learnt_us != 0 && fs_now_us(fs) - s->learnt_us < told_time(s, fs->cfg.entry_us);
 }
 
 static void on_page(struct task *t, const struct list_reply *p)
@@ -257,12 +258,14 @@ static bool from_memory(struct lookup *l)
     if (unpublished(l))
         return true;
     struct inode *dir = l->at.dir;
-    if (l->t.op == NULL || !fresh(fs, l->at.seen))
+    bool told = told_of(l->at.seen);
+    if (l->t.op == NULL || !(told || fresh(fs, l->at.seen)))
         return false;
     inode_hold(dir);
     bool found = show(l, l->at.seen, l->at.number);
     if (found) {
         fs->counters.names_from_memory++;
+        fs->counters.told_answers += told;
         dir->page_hits++;
     }
     inode_drop(dir);
@@ -308,6 +311,7 @@ void fs_lookup(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice na
     l->t.abandonable = true;
     l->at = at;
     buf_put_slice(&l->name, name);
+    told_touch(at.dir->seen);
     if (from_memory(l))
         return;
     if (at.number == 0 && in_burst(fs, at.dir)) {
@@ -352,6 +356,8 @@ static void end_getattr(struct getattr *g)
     task_end(&g->t, 0);
 }
 
+static void settle_attr(struct getattr *g);
+
 static void on_attr(struct task *t, const struct get_reply *p)
 {
     struct getattr *g = container_of(t, struct getattr, t);
@@ -372,6 +378,14 @@ static void on_attr(struct task *t, const struct get_reply *p)
         return;
     }
     seen_got(i->seen, p);
+    settle_attr(g);
+}
+
+/* What the inode is now, as far as is known of its key. */
+static void settle_attr(struct getattr *g)
+{
+    struct task *t = &g->t;
+    struct inode *i = g->inode;
     if (inode_busy(i) || i->n_open != 0 || i->unlinked || list_empty(&i->in_seen)) {
         end_getattr(g);
         return;
@@ -387,6 +401,7 @@ static void on_attr(struct task *t, const struct get_reply *p)
         move_resume(inode_show(t->fs, i->seen, at, i->number));
     } else {
         i->learnt_us = i->seen->learnt_us;
+        i->behind = false;
     }
     versions_release(&v);
     if (gone)
@@ -411,12 +426,18 @@ void fs_getattr(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
                      fs->host.replicas(fs->host.ctx) == 0;
     uint64_t age = fs_now_us(fs) - i->learnt_us;
     bool local = inode_busy(i) || i->n_open != 0 || i->unlinked || list_empty(&i->in_seen) ||
-                 (i->learnt_us != 0 && age < fs->cfg.attr_us);
+                 (i->learnt_us != 0 && age < told_time(i->seen, fs->cfg.attr_us) && !i->behind);
+    bool told = i->learnt_us != 0 && told_of(i->seen);
+    if (i->s.type == SIBLING_DIR)
+        told_touch(i->seen);
     struct getattr *g = task_new(fs, op, sizeof(*g), release_getattr);
     g->t.abandonable = true;
     g->inode = inode_hold(i);
     if (unreached || (local && (i->s.type != SIBLING_DIR || i->learnt_us != 0 || i->unlinked)))
         end_getattr(g);
-    else
+    else if (told || (i->behind && i->learnt_us != 0 && fresh(fs, i->seen))) {
+        fs->counters.told_answers++;
+        settle_attr(g);
+    } else
         task_get(&g->t, seen_key(i->seen), GET_META, NULL, on_attr);
 }

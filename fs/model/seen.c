@@ -154,7 +154,7 @@ static void seen_free(struct seen *s)
         forget_written(s);
     if (s->sync_dir != NULL)
         forget_unsynced(s);
-    assert(list_empty(&s->recents) && list_empty(&s->unsynced));
+    assert(list_empty(&s->recents) && list_empty(&s->unsynced) && s->told == NULL);
     assert(list_empty(&s->inodes) && list_empty(&s->waiting) && !s->locked);
     for (uint32_t i = 0; i < s->n; i++) {
         projection_drop(s, &s->known[i]);
@@ -349,6 +349,8 @@ static void learn(struct seen *s, const struct object *answer)
     object_release(&s->view);
     s->view = o;
     s->learnt_us = now == 0 ? 1 : now;
+    if (s->fs->asked_us > s->asked_us)
+        s->asked_us = s->fs->asked_us;
     settle(s);
     if (owed_leaves_live(s))
         projection_yield(s);
@@ -413,7 +415,7 @@ void seen_listed(struct seen *s, const struct object *entry)
 
 void seen_forget_view(struct seen *s)
 {
-    s->learnt_us = 0;
+    s->learnt_us = s->asked_us = 0;
 }
 
 static bool wanted(const struct known *k, const struct cover *dots)

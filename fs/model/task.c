@@ -139,16 +139,22 @@ uint8_t fs_majority(const struct fs *fs)
 static void on_put(void *arg, const struct put_reply *p)
 {
     struct task *t = arg;
+    struct fs *fs = t->fs;
     t->kv_id = 0;
+    fs->asked_us = t->asked_us;
     t->on.put(t, p);
+    fs->asked_us = 0;
 }
 
 static void on_list(void *arg, const struct list_reply *p)
 {
     struct task *t = arg;
+    struct fs *fs = t->fs;
     t->kv_id = 0;
     resume_look(t->fs);
+    fs->asked_us = t->asked_us;
     t->on.listed(t, p);
+    fs->asked_us = 0;
 }
 
 static void on_sync(void *arg, const struct sync_reply *p)
@@ -166,6 +172,7 @@ void task_put(struct task *t, struct put_request *q,
     if (q->opt.durability == DURABILITY_DEFAULT)
         q->opt.durability = t->fs->cfg.durability;
     t->on.put = put;
+    t->asked_us = fs_now_us(t->fs);
     t->fs->counters.puts++;
     t->fs->counters.value_bytes_put += q->value.len;
     t->kv_id = t->fs->kv.put(t->fs->kv.ctx, q, on_put, t);
@@ -178,6 +185,7 @@ void task_list(struct task *t, struct slice dir, struct slice after, uint32_t li
     struct list_request q = {.dir = dir, .after = after, .limit = limit};
     task_options(t->fs, &q.opt);
     t->on.listed = listed;
+    t->asked_us = fs_now_us(t->fs);
     t->fs->counters.lists++;
     t->kv_id = t->fs->kv.list(t->fs->kv.ctx, &q, on_list, t);
 }

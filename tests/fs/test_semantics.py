@@ -295,6 +295,26 @@ def test_a_file_that_is_made_changes_the_time_of_its_directory(pair):
     assert (pair.two / "d").stat().st_mtime_ns > before
 
 
+def test_a_change_made_on_another_mount_shows_within_a_second_without_asking_for_each_file_again(pair):
+    names = [f"f{number}" for number in range(100)]
+    for name in names:
+        (pair.two / name).write_text("x")
+
+    def asked():
+        text = (pair.one.parent / ".dynamount" / "metrics").read_text()
+        return sum(int(re.search(rf"^dynamount_{kind}_total (\d+)$", text, re.MULTILINE)[1])
+                   for kind in ("gets", "lists"))
+
+    def looking_costs_nothing():
+        before, since = asked(), time.monotonic()
+        while time.monotonic() - since < 1.5:  # what the kernel keeps by itself is over
+            assert all((pair.one / name).stat().st_size == 1 for name in names)
+        return asked() - before < 10
+    wait.until(looking_costs_nothing, 40)
+    (pair.two / "f7").write_text("longer")
+    wait.until(lambda: (pair.one / "f7").stat().st_size == 6, 20)
+
+
 def test_a_time_that_was_set_on_a_directory_stands_until_something_in_it_comes_or_goes(pair):
     (pair.one / "d").mkdir()
     (pair.one / "d" / "f").write_text("")
