@@ -103,6 +103,7 @@ static struct bufferevent *connection_new(struct event_base *base, void *arg)
     evbuffer_add_cb(bufferevent_get_output(c->bev), output_changed, c);
     http_gate_init(&c->gate, &s->gates, c->bev);
     list_append(&s->conns, &c->link);
+    list_init(&c->sent);
     s->stats.accepted++;
     if (++s->stats.connections >= s->cfg.connections_max)
         set_accepting(s, false);
@@ -121,6 +122,7 @@ static void connection_free(struct http_conn *c)
     http_room_release(c);
     bufferevent_decref(c->bev); /* closes, once evhttp has let go too */
     list_remove(&c->link);
+    list_remove(&c->sent);
     s->stats.connections--;
     free(c);
 }
@@ -380,7 +382,8 @@ static void stop_reading(struct http_conn *c)
 
 /* Sends what has been answered at once, where evhttp would wait for the poller to call the socket
  * writable: that costs two changes of what is polled and a turn of the loop for each answer. When
- * all is out, evhttp is told so after this turn; what does not fit goes the usual way. */
+ * all is out, evhttp is told so at the end of this turn (a deferred callback would cost another
+ * one); what does not fit goes the usual way. */
 static void push(struct http_conn *c)
 {
     struct evbuffer *output = bufferevent_get_output(c->bev);
@@ -395,7 +398,19 @@ static void push(struct http_conn *c)
         return;
     }
     bufferevent_disable(c->bev, EV_WRITE);
-    bufferevent_trigger(c->bev, EV_WRITE, BEV_OPT_DEFER_CALLBACKS);
+    list_remove(&c->sent);
+    list_append(&c->server->sent, &c->sent);
+    loop_hook_arm(c->server->loop, &c->server->sent_hook);
+}
+
+static void tell_sent(void *arg)
+{
+    struct http_server *s = arg;
+    for (struct list *l; (l = list_first(&s->sent)) != NULL;) {
+        struct http_conn *c = container_of(l, struct http_conn, sent);
+        list_remove(l);
+        bufferevent_trigger(c->bev, EV_WRITE, 0); /* may free c */
+    }
 }
 
 static void request_done(struct http_request *r)
@@ -598,6 +613,8 @@ int http_server_new(struct loop *l, const struct http_server_config *cfg,
     evhttp_set_bevcb(s->http, connection_new, s);
     evhttp_set_gencb(s->http, handle_request, s);
     evhttp_set_default_content_type(s->http, NULL);
+    list_init(&s->sent);
+    loop_hook_init(&s->sent_hook, tell_sent, s);
     timer_init(&s->round, round_fired, s);
     timer_set(loop_timers(l), &s->round, loop_now_us() + ROUND_US);
     *out = s;
@@ -616,6 +633,7 @@ void http_server_free(struct http_server *s)
     if (s == NULL)
         return;
     timer_cancel(loop_timers(s->loop), &s->round);
+    loop_hook_cancel(&s->sent_hook);
     s->bound = NULL;
     while (!list_empty(&s->room)) /* what becomes free now is for nobody */
         http_room_forget(container_of(list_first(&s->room), struct http_request, in_room));

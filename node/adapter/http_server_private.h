@@ -16,6 +16,7 @@ struct http_body;
 
 struct http_conn {
     struct list link;
+    struct list sent; /* in http_server.sent, or nowhere */
     struct http_server *server;
     struct http_gate gate;
     struct bufferevent *bev; /* referenced */
@@ -60,6 +61,8 @@ struct http_server {
     struct http_conn **by_fd;
     size_t n_by_fd;
     struct timer round;
+    struct list sent; /* connections whose answer is out, and evhttp does not know yet */
+    struct loop_hook sent_hook;
     struct http_server_stats stats;
     uint16_t port;
     uint64_t output;   /* of all connections */
