@@ -140,6 +140,7 @@ static void fill_open(struct request *r)
     r->fi.fh = r->op.open.fh;
     r->fi.keep_cache = r->op.open.keep_cache;
     r->fi.direct_io = r->op.open.direct_io;
+    r->fi.noflush = r->op.open.no_flush;
 }
 
 void reply_open(struct fs_op *op)

@@ -132,7 +132,7 @@ struct fs_entry {
 
 struct fs_open {
     uint64_t fh;
-    bool keep_cache, direct_io;
+    bool keep_cache, direct_io, no_flush; /* no_flush: close has nothing to tell */
 };
 
 struct fs_statfs {

@@ -95,7 +95,8 @@ void open_handle(struct inode *i, struct fs_op *op, int flags)
     if (open_writes(flags))
         i->n_writers++;
     op->open = (struct fs_open){.fh = (uint64_t)(uintptr_t)h,
-                                .direct_io = (flags & O_APPEND) != 0 && open_writes(flags)};
+                                .direct_io = (flags & O_APPEND) != 0 && open_writes(flags),
+                                .no_flush = !open_writes(flags)};
     bool same_bytes = !dot_is_none(&i->s.value_dot) && dot_equal(&i->pages_dot, &i->s.value_dot) &&
                       !(flags & O_TRUNC);
     op->open.keep_cache = same_bytes || (inode_busy(i) && i->n_open > 1);

@@ -83,6 +83,24 @@ static void test_f5_opening_a_newer_version_invalidates_attributes_and_pages(voi
     do_close(t->a, node, c.op.open.fh);
 }
 
+/* The close of a reader costs the kernel no request. */
+static void test_only_a_writers_close_has_something_to_tell(void **state)
+{
+    struct world *t = *state;
+    static const int flags[] = {O_RDONLY, O_WRONLY, O_RDWR, O_WRONLY | O_APPEND};
+    fake_kv_write(&t->k, "f", "text", false);
+    sh_cat(t->a, "f");
+    uint64_t node = t->a->node;
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+        struct call c;
+        call_init(t->a, &c);
+        fs_open_file(t->a->fs, &c.op, node, flags[i]);
+        assert_int_equal(call_wait(t->a, &c), 0);
+        assert_true(c.op.open.no_flush == (flags[i] == O_RDONLY));
+        do_close(t->a, node, c.op.open.fh);
+    }
+}
+
 static void test_pages_are_kept_when_the_version_is_unchanged(void **state)
 {
     struct world *t = *state;
@@ -506,6 +524,7 @@ int main(void)
         T(test_created_file_is_visible_on_this_mount_before_it_is_published),
         T(test_unlink_of_an_unpublished_file_asks_nobody),
         T(test_f5_opening_a_newer_version_invalidates_attributes_and_pages),
+        T(test_only_a_writers_close_has_something_to_tell),
         T(test_pages_are_kept_when_the_version_is_unchanged),
         T(test_f10_an_unlinked_file_stays_usable_and_is_never_published),
         T(test_f10_rename_rebinds_open_handles),
