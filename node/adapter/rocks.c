@@ -126,11 +126,21 @@ static void set_blob_options(rocksdb_options_t *o, const struct rocks_config *co
     rocksdb_options_set_blob_cache(o, cache);
 }
 
-/* Values are found by their whole key, and hardly ever walked: a memtable that hashes takes a new
- * one at once, where one in order has to find its place by a dozen comparisons in cold memory. */
-static void set_unordered_memtable(rocksdb_options_t *o)
+/* A memtable in order has to find the place of each new row by a dozen comparisons in cold memory;
+ * one that hashes the start of a key finds a short list at once. Values are found by their whole
+ * key, and hardly ever walked. Rows of trees are walked by partition, N and kind, and those have
+ * their start in common. A walk over more makes an order of the whole memtable first: objects and
+ * entries, which are walked by partition too, stay in order. */
+static const size_t hashed_len[FAMILIES] = {[STORE_VALUE] = SIZE_MAX, [STORE_TREE] = 6};
+
+static void set_hashed_memtable(rocksdb_options_t *o, int f, char **status)
 {
-    rocksdb_options_set_prefix_extractor(o, rocksdb_slicetransform_create_noop());
+    if (f == STORE_VALUE)
+        rocksdb_options_set_prefix_extractor(o, rocksdb_slicetransform_create_noop());
+    else if (f == STORE_TREE)
+        rocksdb_get_options_from_string(o, "prefix_extractor=capped:6", o, status);
+    else
+        return;
     rocksdb_options_set_hash_skip_list_rep(o, HASH_BUCKETS, 4, 4);
 }
 
@@ -213,12 +223,13 @@ static int make_options(struct rocks *r, const struct rocks_config *config, char
         set_table_options(r->options[f], r->cache);
         rocksdb_options_set_db_write_buffer_size(r->options[f], config->write_buffer_bytes);
         rocksdb_options_set_write_buffer_size(r->options[f], config->write_buffer_bytes);
-        if (f == STORE_VALUE) {
+        if (f == STORE_VALUE)
             set_blob_options(r->options[f], config, r->cache);
-            set_unordered_memtable(r->options[f]);
-        }
         if (f == STORE_TREE)
             set_merging(r->options[f]);
+        set_hashed_memtable(r->options[f], f, &status);
+        if (status != NULL)
+            break;
     }
     rocksdb_options_destroy(plain);
     return fail_with(status, message);
@@ -438,8 +449,8 @@ struct rocks_cursor *rocks_cursor_new(const struct rocks *r, enum store_family f
         /* Passing over many deleted rows takes time as well: then it is incomplete too. */
         rocksdb_readoptions_set_max_skippable_internal_keys(c->options, SKIP_MAX);
     }
-    /* otherwise a memtable that hashes would be walked one bucket only */
-    rocksdb_readoptions_set_total_order_seek(c->options, 1);
+    /* else a memtable that hashes is walked one bucket only */
+    rocksdb_readoptions_set_total_order_seek(c->options, prefix.len < hashed_len[f]);
     rocksdb_readoptions_set_fill_cache(c->options, mode != ROCKS_CURSOR_ONCE);
     c->it = rocksdb_create_iterator_cf(r->db, c->options, r->families[f]);
     rocksdb_iter_seek(c->it, (const char *)at.data, at.len);

@@ -187,6 +187,37 @@ static void test_values_are_walked_in_order_though_memory_hashes_them(void **sta
     buf_release(&got);
 }
 
+/* Whatever part of their start keys have in common: rows of trees are hashed by six bytes of it. */
+static void test_rows_of_trees_are_walked_by_any_prefix(void **state)
+{
+    struct subject *s = *state;
+    const char *keys[] = {"part1lb", "part2la", "part1l", "part1ka", "part1la", "par", "part1lbc"};
+    const struct {
+        const char *prefix, *want;
+    } walks[] = {
+        {"part1l", "part1l=v;part1la=v;part1lb=v;part1lbc=v;"},
+        {"part1lb", "part1lb=v;part1lbc=v;"},
+        {"part1", "part1ka=v;part1l=v;part1la=v;part1lb=v;part1lbc=v;"},
+        {"par", "par=v;part1ka=v;part1l=v;part1la=v;part1lb=v;part1lbc=v;part2la=v;"},
+        {"part3l", ""},
+    };
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        assert_int_equal(subject_put(s, STORE_TREE, keys[i], "v"), DYN_OK);
+    for (int restarted = 0; restarted < 2; restarted++) {
+        for (size_t i = 0; i < sizeof(walks) / sizeof(walks[0]); i++) {
+            struct buf got = BUF_EMPTY;
+            bool more;
+            assert_int_equal(
+                subject_scan(s, STORE_TREE, walks[i].prefix, "", 100, 1000, 0, &got, &more),
+                DYN_OK);
+            buf_put_u8(&got, 0);
+            assert_string_equal((const char *)got.data, walks[i].want);
+            buf_release(&got);
+        }
+        subject_restart(s);
+    }
+}
+
 static void test_a_scan_stops_at_its_bounds_and_says_whether_rows_are_left(void **state)
 {
     struct subject *s = *state;
@@ -417,6 +448,7 @@ int main(void)
         EACH(test_reads_see_what_was_handed_over_before_them),
         EACH(test_a_scan_gives_the_rows_of_a_prefix_in_order),
         EACH(test_values_are_walked_in_order_though_memory_hashes_them),
+        EACH(test_rows_of_trees_are_walked_by_any_prefix),
         EACH(test_a_scan_stops_at_its_bounds_and_says_whether_rows_are_left),
         EACH(test_prefixes_of_the_highest_bytes_have_an_end),
         EACH(test_values_of_megabytes_come_back_whole),
