@@ -280,6 +280,7 @@ static void connect_cluster(struct mount *m)
 {
     struct net_curl_config net_cfg;
     net_curl_config_defaults(&net_cfg);
+    net_cfg.posts_soft++; /* one is held by a node that tells of changes */
     m->net = net_curl_new(m->loop, &net_cfg);
     struct net_port net = net_curl_port(m->net);
     struct client_config cfg = {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "engine/fragments.h"
 #include "model/watch.h"
 #include "played_cluster.h"
 #include "unit.h"
@@ -157,6 +158,32 @@ static void test_who_does_not_hold_a_directory_refuses_it(void **state)
     played_cluster_free(c);
 }
 
+/* Its entries then lie elsewhere too, and nobody hears of all of them. */
+static void
+test_a_directory_that_is_split_is_told_of_by_those_alone_who_hold_all_of_it(void **state)
+{
+    (void)state;
+    struct played_cluster *c = played_cluster_new(8, 3, 2, 2);
+    uint32_t watched = 0, ended = 0, stayed = 0;
+    char dir[8];
+    for (uint32_t d = 0; d < 8; d++) {
+        snprintf(dir, sizeof(dir), "d%u", d);
+        for (uint32_t at = 0; at < 8; at++) {
+            if (!interest(c, at, 100 + d, true, dir, NULL).taken[0])
+                continue;
+            watched++;
+            fragments_learn(c->nodes[at].engine, slice_str(dir), 2);
+            played_run(c, 100000);
+            struct watch_reply p = watch(c, at, 100 + d);
+            ended += p.n == 1 && p.events[0].kind == WATCH_ENDED;
+            stayed += p.n == 0;
+            watch_reply_release(&p);
+        }
+    }
+    assert_true(ended > 0 && ended + stayed == watched);
+    played_cluster_free(c);
+}
+
 static void test_sessions_are_known_by_those_who_began_them_alone(void **state)
 {
     (void)state;
@@ -200,6 +227,8 @@ int main(void)
         cmocka_unit_test(test_a_name_that_changes_often_is_told_once_and_many_names_wholesale),
         cmocka_unit_test(test_a_change_of_the_directory_itself_is_told),
         cmocka_unit_test(test_who_does_not_hold_a_directory_refuses_it),
+        cmocka_unit_test(
+            test_a_directory_that_is_split_is_told_of_by_those_alone_who_hold_all_of_it),
         cmocka_unit_test(test_sessions_are_known_by_those_who_began_them_alone),
         cmocka_unit_test(test_a_node_that_starts_again_knows_nobody),
     };
