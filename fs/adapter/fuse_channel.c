@@ -67,10 +67,18 @@ void request_interrupted(fuse_req_t req, void *data)
     (void)req;
     struct request *r = data;
     struct fuse_channel *ch = r->ch;
-    if (!list_empty(&r->interrupted))
-        return;
-    list_append(&ch->interrupted, &r->interrupted);
+    if (list_empty(&r->interrupted))
+        list_append(&ch->interrupted, &r->interrupted);
     timer_set(ch->timers, &ch->look, ch->time->mono_us(ch->time->ctx));
+}
+
+void request_watch(struct request *r)
+{
+    struct fuse_channel *ch = r->ch;
+    if (list_empty(&r->interrupted))
+        list_append(&ch->interrupted, &r->interrupted);
+    if (!timer_is_set(&ch->look))
+        timer_set(ch->timers, &ch->look, ch->time->mono_us(ch->time->ctx) + INTERRUPT_LOOK_US);
 }
 
 /* The session */

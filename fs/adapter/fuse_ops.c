@@ -185,7 +185,9 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *bytes, size_t 
 
 static void op_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
-    fs_flush(fs_of(req), &begin(req, node, reply_done)->op, node, fi->fh);
+    struct request *r = begin(req, node, reply_done);
+    request_watch(r); /* who exits closes his files */
+    fs_flush(fs_of(req), &r->op, node, fi->fh);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)

@@ -69,6 +69,7 @@ struct fs_host {
 };
 
 struct fs;
+struct inode;
 struct fs *fs_new(const struct fs_config *cfg, const struct kv_port *kv,
                   const struct time_port *time, const struct random_port *random,
                   struct timers *timers, const struct fs_host *host);
@@ -156,10 +157,11 @@ struct fs_op {
     /* private to the model */
     struct fs *fs;
     void *state;
+    struct inode *flushed; /* waits for its publication */
 };
 
-/* SIGKILL is pending for the caller: ends the operation with EINTR when it may be abandoned
- * (lookups, reads, getattr ...); flush, release and puts go on (F23). Never runs done for an
+/* The caller is being killed: ends the operation with EINTR, so that he need not wait. What it has
+ * begun to change goes on without him, publications above all (F23). Never runs done for an
  * operation that has ended. */
 void fs_interrupt(struct fs_op *op);
 

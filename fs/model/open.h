@@ -17,7 +17,6 @@ bool open_writes(int flags);
 
 /* What a write leaves behind beside the bytes: `before` is the size that the file had, `asked` the
  * offset that came with it. */
-void io_note_write(struct inode *i, const struct handle *h, uint64_t before, uint64_t asked,
-                   bool first_append);
+void io_note_write(struct inode *i, int flags, uint64_t before, uint64_t asked, bool first_append);
 
 #endif

@@ -103,6 +103,10 @@ static void on_read(struct task *t, const struct get_reply *p)
         return;
     }
     seen_got(c->at.seen, p);
+    if (t->op == NULL) {
+        task_end(t, EINTR);
+        return;
+    }
     if (open_existing(c, p))
         return;
     if (c->at.number != 0) { /* a conflict name whose version has just gone */
@@ -266,6 +270,7 @@ void fs_create(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice na
         return;
     }
     struct creating *c = task_new(fs, op, sizeof(*c), release);
+    c->t.abandonable = true;
     c->at = at;
     c->caller = op->caller;
     c->mode = mode;

@@ -31,6 +31,8 @@ struct cursor {
     size_t n, cap;
     struct buf after;
     bool started, complete;
+    uint32_t readings; /* that go on, though their reader was killed */
+    bool released;
     uint64_t id;
     struct seen **page; /* of the page that becomes rows; referenced */
     size_t n_page, cap_page;
@@ -199,6 +201,8 @@ static void release(struct task *t)
     struct reading *r = container_of(t, struct reading, t);
     numbering_release(&r->numbering);
     seen_unref(r->recent);
+    if (--r->c->readings == 0 && r->c->released)
+        cursor_free(r->c);
 }
 
 static void go_on(struct reading *r);
@@ -303,6 +307,10 @@ static void go_on(struct reading *r)
     struct cursor *c = r->c;
     uint64_t at = r->off;
     bool room = true;
+    if (r->t.op == NULL) { /* nobody is left to be told */
+        task_end(&r->t, EINTR);
+        return;
+    }
     for (; room && at < 2; at += room)
         room = fill_dot(r, at);
     if (room && at - 2 >= c->n && !c->complete) {
@@ -345,8 +353,9 @@ void fs_readdir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uin
     if (c->dir->unlinked)
         c->complete = true;
     struct reading *r = task_new(fs, op, sizeof(*r), release);
-    r->t.abandonable = false; /* a page is bounded by its request, and fill belongs to the op */
+    r->t.abandonable = true;
     r->c = c;
+    c->readings++;
     r->off = off;
     r->plus = plus;
     r->fill = fill;
@@ -356,8 +365,11 @@ void fs_readdir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uin
 void fs_releasedir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
 {
     (void)node;
-    if (fh != 0)
-        cursor_free((struct cursor *)(uintptr_t)fh);
+    struct cursor *c = (struct cursor *)(uintptr_t)fh;
+    if (c != NULL && c->readings == 0)
+        cursor_free(c);
+    else if (c != NULL)
+        c->released = true;
     op_end(fs, op, 0);
 }
 

@@ -14,7 +14,8 @@
 struct io {
     struct task t;
     struct inode *inode; /* held */
-    struct handle *handle;
+    bool writes;
+    int flags; /* of the handle, which may be closed by then: the writer was killed */
     uint64_t off;
     uint32_t size;
     bool link;
@@ -36,10 +37,9 @@ static struct slice window(struct slice all, uint64_t off, uint32_t size)
     return slice_of(all.data + off, left < size ? (size_t)left : size);
 }
 
-void io_note_write(struct inode *i, const struct handle *h, uint64_t before, uint64_t asked,
-                   bool first_append)
+void io_note_write(struct inode *i, int flags, uint64_t before, uint64_t asked, bool first_append)
 {
-    bool append = (h->flags & O_APPEND) != 0;
+    bool append = (flags & O_APPEND) != 0;
     if (first_append) {
         i->appended_only = true;
         i->appended_from = before;
@@ -49,27 +49,29 @@ void io_note_write(struct inode *i, const struct handle *h, uint64_t before, uin
     i->written = true;
     i->s.attrs.mtime_ns = i->s.attrs.ctime_ns = fs_wall_ns(i->fs);
     publish_mark(i, true);
+    if (i->n_open == 0) /* the writer was killed, and will not close the file any more */
+        publish(i, DURABILITY_DEFAULT, NULL, NULL);
     if (append && before != asked && i->fs->host.inval_attrs != NULL)
         i->fs->host.inval_attrs(i->fs->host.ctx, i->id);
 }
 
-static int stage(struct inode *i, const struct handle *h, uint64_t off, struct slice data)
+static int stage(struct inode *i, int flags, uint64_t off, struct slice data)
 {
     uint64_t size = inode_size(i);
-    bool append = (h->flags & O_APPEND) != 0;
+    bool append = (flags & O_APPEND) != 0;
     uint64_t at = append ? size : off; /* F18: the kernel's offset is its stale size */
     bool first_append = append && !i->dirty_data;
     int err = content_write(i, at, data);
     if (err != 0)
         return err;
-    io_note_write(i, h, size, off, first_append);
+    io_note_write(i, flags, size, off, first_append);
     return 0;
 }
 
 /* Where a write would end, or the content already is, no longer fits one value (large.h). */
-static bool is_large(const struct inode *i, const struct handle *h, uint64_t off, size_t len)
+static bool is_large(const struct inode *i, int flags, uint64_t off, size_t len)
 {
-    uint64_t at = h->flags & O_APPEND ? inode_size(i) : off;
+    uint64_t at = flags & O_APPEND ? inode_size(i) : off;
     return at <= i->fs->cfg.value_max && content_large_at(i, at + len);
 }
 
@@ -80,9 +82,9 @@ static void hand_over(struct io *r)
     struct fs *fs = r->t.fs;
     r->t.op = NULL;
     if (op == NULL) {
-        /* a read that was given up */
-    } else if (r->handle != NULL) {
-        large_write_op(fs, op, r->inode, r->handle, r->off, buf_slice(&r->data));
+        /* it was given up */
+    } else if (r->writes) {
+        large_write_op(fs, op, r->inode, r->flags, r->off, buf_slice(&r->data));
     } else {
         large_read_op(fs, op, r->inode, r->off, r->size);
     }
@@ -93,15 +95,15 @@ static void finish(struct io *r)
 {
     struct inode *i = r->inode;
     int err = 0;
-    if (r->handle != NULL ? is_large(i, r->handle, r->off, r->data.len) : i->large != NULL) {
+    if (r->writes ? is_large(i, r->flags, r->off, r->data.len) : i->large != NULL) {
         hand_over(r);
         return;
     }
-    if (r->handle != NULL)
-        err = stage(i, r->handle, r->off, buf_slice(&r->data));
-    if (r->t.op != NULL && r->handle != NULL && err == 0)
+    if (r->writes)
+        err = stage(i, r->flags, r->off, buf_slice(&r->data));
+    if (r->t.op != NULL && r->writes && err == 0)
         r->t.op->written = (uint32_t)r->data.len;
-    else if (r->t.op != NULL && r->handle == NULL)
+    else if (r->t.op != NULL && !r->writes)
         r->t.op->data = window(content_bytes(i), r->off, r->size);
     task_end(&r->t, err);
 }
@@ -172,18 +174,20 @@ void fs_write(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, uint6
         op_end(fs, op, i == NULL ? ESTALE : EBADF);
         return;
     }
-    if (content_here(i) && is_large(i, h, off, data.len)) {
-        large_write_op(fs, op, i, h, off, data);
+    if (content_here(i) && is_large(i, h->flags, off, data.len)) {
+        large_write_op(fs, op, i, h->flags, off, data);
         return;
     }
     if (content_here(i)) {
-        int err = stage(i, h, off, data);
+        int err = stage(i, h->flags, off, data);
         op->written = err == 0 ? (uint32_t)data.len : 0;
         op_end(fs, op, err);
         return;
     }
     struct io *r = io_new(fs, op, i);
-    r->handle = h;
+    r->t.abandonable = true;
+    r->writes = true;
+    r->flags = h->flags;
     r->off = off;
     buf_put_slice(&r->data, data);
     start(r);
@@ -202,12 +206,6 @@ void fs_readlink(struct fs *fs, struct fs_op *op, uint64_t node)
     start(r);
 }
 
-static void published(void *arg, int err)
-{
-    struct fs_op *op = arg;
-    op_end(op->fs, op, err);
-}
-
 /* A shell's redirection: it will close the file again, after it has written. */
 static bool will_come_again(const struct inode *i, const struct fs_op *op)
 {
@@ -223,15 +221,13 @@ static bool will_come_again(const struct inode *i, const struct fs_op *op)
 void fs_flush(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
 {
     struct inode *i = inode_find(fs, node);
-    op->fs = fs;
-    op->state = NULL;
     bool reader = fh != 0 && !open_writes(handle_of(fh)->flags);
     if (i == NULL || reader) /* NULL: a control file */
         op_end(fs, op, 0);
     else if (publish_can_wait(i) && will_come_again(i, op))
         op_end(fs, op, 0);
     else
-        publish(i, DURABILITY_DEFAULT, published, op);
+        publish_op(i, DURABILITY_DEFAULT, op);
 }
 
 void fs_release(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)

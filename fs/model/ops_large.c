@@ -23,7 +23,8 @@
 struct large_io {
     struct task t;
     struct inode *inode; /* held */
-    const struct handle *handle;
+    bool writes;
+    int flags; /* of the handle */
     struct chunk_wait load;
     struct large_wait room;
     uint64_t off, at, size_before; /* at: how far it is */
@@ -51,8 +52,8 @@ static void on_load(struct chunk_wait *w, int err)
     struct large_io *r = w->arg;
     if (err != DYN_OK)
         task_end(&r->t, err == DYN_ERR_NOT_FOUND ? EIO : fs_errno(err));
-    else if (r->t.op == NULL && r->handle == NULL)
-        task_end(&r->t, EINTR); /* a read that was given up */
+    else if (r->t.op == NULL && !r->writes)
+        task_end(&r->t, EINTR); /* it was given up */
     else
         step(r);
 }
@@ -167,7 +168,7 @@ static void end_write(struct large_io *r)
 {
     struct inode *i = r->inode;
     content_changed(i);
-    io_note_write(i, r->handle, r->size_before, r->asked, r->first_append);
+    io_note_write(i, r->flags, r->size_before, r->asked, r->first_append);
     if (r->t.op != NULL)
         r->t.op->written = (uint32_t)r->data.len;
     task_end(&r->t, 0);
@@ -210,17 +211,17 @@ static void step_write(struct large_io *r)
 
 static void step(struct large_io *r)
 {
-    if (r->handle != NULL)
+    if (r->writes)
         step_write(r);
     else
         step_read(r);
 }
 
-void large_write_op(struct fs *fs, struct fs_op *op, struct inode *i, const struct handle *h,
-                    uint64_t off, struct slice data)
+void large_write_op(struct fs *fs, struct fs_op *op, struct inode *i, int flags, uint64_t off,
+                    struct slice data)
 {
     uint64_t size = inode_size(i);
-    bool append = (h->flags & O_APPEND) != 0;
+    bool append = (flags & O_APPEND) != 0;
     uint64_t at = append ? size : off; /* F18: the kernel's offset is its stale size */
     if (at > fs->cfg.value_max || data.len > fs->cfg.value_max - at ||
         (i->large != NULL && large_chunks(i->large) > CHUNKS_MAX)) {
@@ -232,7 +233,9 @@ void large_write_op(struct fs *fs, struct fs_op *op, struct inode *i, const stru
         return;
     }
     struct large_io *r = io_new(fs, op, i);
-    r->handle = h;
+    r->t.abandonable = true; /* the bytes go where they should, all of them */
+    r->writes = true;
+    r->flags = flags;
     r->off = r->at = at;
     r->size_before = size;
     r->asked = off;

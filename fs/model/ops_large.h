@@ -8,7 +8,7 @@
 /* i->large is there. */
 void large_read_op(struct fs *fs, struct fs_op *op, struct inode *i, uint64_t off, uint32_t size);
 /* The content is here; it becomes large if it is not. */
-void large_write_op(struct fs *fs, struct fs_op *op, struct inode *i, const struct handle *h,
-                    uint64_t off, struct slice data);
+void large_write_op(struct fs *fs, struct fs_op *op, struct inode *i, int flags, uint64_t off,
+                    struct slice data);
 
 #endif

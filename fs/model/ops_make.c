@@ -105,6 +105,7 @@ static void make(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice 
         return;
     }
     struct making *m = task_new(fs, op, sizeof(*m), release);
+    m->t.abandonable = true;
     m->at = at;
     m->type = type;
     place_new_attrs(&at, &op->caller, mode, type == SIBLING_DIR, &m->attrs);

@@ -339,6 +339,7 @@ static void start(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice
         return;
     }
     struct removing *r = task_new(fs, op, sizeof(*r), release);
+    r->t.abandonable = true;
     r->at = at;
     r->dir = dir;
     seen_lock(at.seen, &r->lock, granted, r);

@@ -361,7 +361,6 @@ static void move_whole(struct renaming *r)
 {
     seen_unlock(&r->second);
     seen_unlock(&r->first);
-    r->t.abandonable = true; /* whoever is killed need not wait; the move goes on */
     move_start(r->t.fs, r->from.seen, r->to.seen, moved, r);
 }
 
@@ -459,6 +458,7 @@ void fs_rename(struct fs *fs, struct fs_op *op, uint64_t parent, struct slice na
         return;
     }
     struct renaming *r = task_new(fs, op, sizeof(*r), release);
+    r->t.abandonable = true;
     r->from = from;
     r->to = to;
     r->flags = flags;

@@ -257,6 +257,7 @@ static struct setting *setting_new(struct fs *fs, struct fs_op *op, uint64_t nod
         return NULL;
     }
     struct setting *s = task_new(fs, op, sizeof(*s), release);
+    s->t.abandonable = true;
     s->inode = inode_hold(i);
     return s;
 }

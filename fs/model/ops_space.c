@@ -165,6 +165,7 @@ void fs_fallocate(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh, i
     s->at = zero ? off : 0;
     s->end = zero ? off + len : 0;
     s->size = mode & KEEP_SIZE ? 0 : off + len;
+    s->t.abandonable = true;
     start(s);
 }
 
@@ -226,6 +227,6 @@ void fs_copy_range(struct fs *fs, struct fs_op *op, uint64_t from_node, uint64_t
     large_share(to->large, to_off, from->large, from_off, n);
     op->written = (uint32_t)n;
     content_changed(to);
-    io_note_write(to, h, before, to_off, false);
+    io_note_write(to, h->flags, before, to_off, false);
     op_end(fs, op, 0);
 }

@@ -39,12 +39,6 @@ static void on_sync(struct task *t, const struct sync_reply *p)
     task_end(t, fs_errno(p->status));
 }
 
-static void published(void *arg, int err)
-{
-    struct fs_op *op = arg;
-    op_end(op->fs, op, err);
-}
-
 static bool on_disk(const struct inode *i)
 {
     return dot_is_none(&i->s.dot) || dot_equal(&i->durable_dot, &i->s.dot);
@@ -54,18 +48,17 @@ void fs_fsync(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
 {
     (void)fh;
     struct inode *i = inode_find(fs, node);
-    op->fs = fs;
-    op->state = NULL;
     if (i == NULL || i->unlinked) {
         op_end(fs, op, 0);
     } else if (inode_dirty(i) || i->pub != NULL) {
-        publish(i, DURABILITY_QUORUM, published, op);
+        publish_op(i, DURABILITY_QUORUM, op);
     } else if (on_disk(i)) {
         op_end(fs, op, 0);
     } else {
         struct syncing *s = task_new(fs, op, sizeof(*s), release_sync);
         s->inode = inode_hold(i);
         s->dot = i->s.dot;
+        s->t.abandonable = true;
         task_sync(&s->t, seen_key(i->seen), &s->dot, on_sync);
     }
 }
@@ -121,7 +114,7 @@ static void end_dir(struct dir_syncing *d)
     struct fs *fs = d->t.fs;
     struct fs_op *op = d->t.op;
     uint64_t node = d->node, fh = d->fh;
-    if (d->err != 0) {
+    if (d->err != 0 || op == NULL) {
         task_end(&d->t, d->err);
         return;
     }
@@ -153,6 +146,7 @@ void fs_fsyncdir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
         return;
     }
     struct dir_syncing *d = task_new(fs, op, sizeof(*d), release_dir);
+    d->t.abandonable = true;
     d->node = node;
     d->fh = fh;
     for (struct seen *s = NULL; (s = seen_unsynced(dir->seen, s)) != NULL;) {

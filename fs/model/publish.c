@@ -570,6 +570,35 @@ void publish(struct inode *i, enum durability durability, void (*done)(void *arg
         begin(i);
 }
 
+static void op_published(void *arg, int err)
+{
+    struct fs_op *op = arg;
+    op->flushed = NULL;
+    op_end(op->fs, op, err);
+}
+
+void publish_op(struct inode *i, enum durability durability, struct fs_op *op)
+{
+    op->fs = i->fs;
+    op->state = NULL;
+    op->flushed = i;
+    publish(i, durability, op_published, op);
+}
+
+void publish_leave(struct fs_op *op)
+{
+    list_for_each_safe(it, tmp, &op->flushed->waiters)
+    {
+        struct waiter *w = container_of(it, struct waiter, link);
+        if (w->arg != op)
+            continue;
+        list_remove(it);
+        free(w);
+        op_published(op, EINTR);
+        return;
+    }
+}
+
 bool publish_can_wait(const struct inode *i)
 {
     return i->dirty_data && !i->dirty_meta && !i->written && i->pub == NULL && i->error == 0;

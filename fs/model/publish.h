@@ -19,6 +19,10 @@ void publish_mark(struct inode *i, bool data);
  * out or has failed, at once when there is nothing to do. done may be NULL. */
 void publish(struct inode *i, enum durability durability, void (*done)(void *arg, int err),
              void *arg);
+/* The same for an operation, which it ends. */
+void publish_op(struct inode *i, enum durability durability, struct fs_op *op);
+/* The operation ends with EINTR, the publication that it waits for goes on. */
+void publish_leave(struct fs_op *op);
 /* Nothing but a create or an O_TRUNC has happened, and nothing has failed. A shell that redirects
  * closes one descriptor of the file before it writes through another: publishing at that flush
  * would show everyone an empty file first and cost a second put. So it may wait if the same

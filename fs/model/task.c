@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "model/publish.h"
 #include "model/resume.h"
 #include "model/seen.h"
 
@@ -109,6 +110,8 @@ void task_end(struct task *t, int err)
 void fs_interrupt(struct fs_op *op)
 {
     struct task *t = op->state;
+    if (op->flushed != NULL)
+        publish_leave(op);
     if (t == NULL || !t->abandonable || t->op != op)
         return;
     t->op = NULL; /* what the task still learns is worth keeping */

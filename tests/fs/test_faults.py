@@ -136,6 +136,48 @@ def test_a_process_that_waits_for_a_held_cluster_can_be_killed(three_nodes, tmp_
     assert (mnt / "d" / "f").read_text() == "1\n"
 
 
+# What a program does with the file f on a mount, in Python, until it waits for the cluster.
+WAITS = {
+    "close": "fd = os.open('f', os.O_WRONLY); os.write(fd, b'x'); go(); os.close(fd)",
+    "to be closed by its end": "fd = os.open('f', os.O_WRONLY); os.write(fd, b'x'); go(); time.sleep(100)",
+    "fsync": "fd = os.open('f', os.O_WRONLY); os.write(fd, b'x'); go(); os.fsync(fd)",
+    "write, when no more can be held": "fd = os.open('f', os.O_WRONLY); go()\n"
+                                       "while True: os.write(fd, bytes(1 << 20))",
+    "mkdir": "go(); os.mkdir('d')",
+    "a listing": "fd = os.open('.', os.O_RDONLY); go(); os.listdir(fd)",
+    "an exclusive create": "go(); os.open('new', os.O_CREAT | os.O_EXCL | os.O_WRONLY)",
+}
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("what", WAITS)
+def test_whoever_waits_is_ended_at_once_by_kill_9_and_nothing_is_lost(three_nodes, tmp_path, what):
+    mnt = three_nodes.mount(tmp_path / "mnt", options=["deadline=60s", "staging=16M"]).point
+    (mnt / "f").write_text("before")
+    program = f"import os, time\ndef go(): print(flush=True); input()\n{WAITS[what]}"
+    waiting = subprocess.Popen(["/usr/bin/python3", "-c", program], cwd=mnt, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE)
+    assert waiting.stdout.readline() == b"\n"
+    for node in three_nodes.nodes:
+        node.pause()
+    try:
+        waiting.stdin.write(b"\n")
+        waiting.stdin.flush()
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(1)
+        begun = time.monotonic()
+        waiting.kill()
+        assert waiting.wait(50) == -signal.SIGKILL
+        assert time.monotonic() - begun < 5
+    finally:
+        for node in three_nodes.nodes:
+            node.resume()
+        waiting.communicate()
+    wait.until(lambda: (mnt / ".dynamount" / "pending").read_text() == "", 30, "nothing pending")
+    if "os.write" in WAITS[what]:
+        assert three_nodes.dynactl("get", "f").stdout[:1] in (b"x", b"\0")
+
+
 @pytest.mark.limit(90)
 def test_a_held_cluster_fails_an_operation_at_the_deadline(three_nodes, tmp_path):
     mnt = three_nodes.mount(tmp_path / "mnt", options=["deadline=2s"]).point

@@ -45,6 +45,32 @@ static void test_a_text_without_the_fields_is_no_kill(void **state)
     assert_false(caller_status_kill_pending("SigBlk:\t0000000000000100\n"));
 }
 
+/* As the kernel prints it, with these flags and this exit code. */
+static bool stat_killed(const char *name, unsigned flags, unsigned code)
+{
+    char text[512];
+    snprintf(
+        text, sizeof(text),
+        "77 (%s) R 1 77 77 0 -1 %u 1 2 3 4 5 6 7 8 20 0 1 0 99 1000 10 18446744073709551615 1 1 "
+        "0 0 0 0 0 0 9 0 0 0 17 1 0 0 0 0 0 1 2 3 4 5 6 7 %u\n",
+        name, flags, code);
+    return caller_stat_killed(text);
+}
+
+static void test_who_exits_by_a_signal_is_killed_already(void **state)
+{
+    (void)state;
+    assert_true(stat_killed("dd", 0x40010c, 9));
+    assert_true(stat_killed("dd", 4, 2));         /* by SIGINT */
+    assert_true(stat_killed("a) R (b", 4, 9));    /* a name that looks like the rest */
+    assert_true(stat_killed("dd", 4, 128 | 11));  /* with a core */
+    assert_false(stat_killed("dd", 0x400100, 9)); /* does not exit */
+    assert_false(stat_killed("dd", 4, 0));
+    assert_false(stat_killed("dd", 4, 9 << 8)); /* exit(9) */
+    assert_false(caller_stat_killed(""));
+    assert_false(caller_stat_killed("77 (dd) R 1 77 77 0 -1 4"));
+}
+
 static void test_the_living_and_the_unknown_are_not_killed(void **state)
 {
     (void)state;
@@ -76,6 +102,7 @@ int main(void)
         cmocka_unit_test(test_sigkill_counts_for_the_thread_and_for_its_process),
         cmocka_unit_test(test_other_signals_do_not_count),
         cmocka_unit_test(test_a_text_without_the_fields_is_no_kill),
+        cmocka_unit_test(test_who_exits_by_a_signal_is_killed_already),
         cmocka_unit_test(test_the_living_and_the_unknown_are_not_killed),
         cmocka_unit_test(test_another_descriptor_of_a_file_is_found_and_a_closed_one_is_not),
     };
