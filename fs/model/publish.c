@@ -48,6 +48,7 @@ struct publication {
     uint64_t chunk_puts; /* of the mount, when last looked at */
     bool ahead;          /* what is put now is on this machine, or that has been tried */
     int err;
+    bool keeps, sought; /* keeps: the put names a stored value; sought: it was not found once */
 };
 
 static void begin(struct inode *i);
@@ -296,10 +297,40 @@ void publish_took(struct inode *i, const struct put_reply *p, const struct origi
     }
 }
 
+/* The stored value of a put that keeps it is not there. Who asked a second coordinator, because the
+ * first was slow, may have been answered by the one whose dot then gave way to the other's: the
+ * same write stands under that one. (F9) */
+static void on_sought(struct task *t, const struct get_reply *r)
+{
+    struct publication *p = container_of(t, struct publication, t);
+    struct inode *i = p->inode;
+    const struct sibling *same = NULL;
+    if (r->status == DYN_OK) {
+        seen_got(i->seen, r);
+        same = object_find_origin(&r->object, &i->s.origin);
+    }
+    if (same == NULL) {
+        finish(p, r->status == DYN_OK ? ESTALE : fs_errno(r->status));
+        return;
+    }
+    i->s.dot = same->dot;
+    i->s.value_dot = same->value_dot;
+    i->s.base_dot = same->base_dot;
+    cover_clear(&i->dots);
+    cover_add_dot(&i->dots, &same->dot);
+    served_by_own_write(i);
+    prepare(p);
+}
+
 static void on_put(struct task *t, const struct put_reply *r)
 {
     struct publication *p = container_of(t, struct publication, t);
     struct inode *i = p->inode;
+    if (r->status == DYN_ERR_STALE && p->keeps && !p->sought) {
+        p->sought = true;
+        task_get_all(t, seen_key(i->seen), on_sought);
+        return;
+    }
     if (r->status == DYN_ERR_BAD_CONTEXT && !p->again) {
         p->again = true;
         p->refreshed = false;
@@ -390,6 +421,7 @@ static void put(struct publication *p)
         q.flags |= PUT_KEEP_VALUE;
         q.value_dot = i->s.value_dot;
     }
+    p->keeps = (q.flags & PUT_KEEP_VALUE) != 0;
     if (!dot_is_none(&i->s.dot) && (i->number != 0 || !bytes)) {
         q.flags |= PUT_INHERIT_TIME; /* F3 */
         q.inherit_dot = i->s.dot;

@@ -558,6 +558,21 @@ struct dot fake_kv_write(struct fake_kv *k, const char *key, const char *value, 
     return d;
 }
 
+void fake_kv_mint_again(struct fake_kv *k, const char *key)
+{
+    struct object *o = row_get(k, slice_str(key));
+    struct cover nothing = COVER_EMPTY;
+    struct sibling again;
+    const struct sibling *first = object_newest(o);
+    bool own_value = dot_equal(&first->value_dot, &first->dot);
+    sibling_copy(&again, first);
+    again.dot = mint(k);
+    if (own_value)
+        again.value_dot = again.dot;
+    again.time_ns++;
+    object_write(o, &nothing, &again, k->now_us / 1000);
+}
+
 struct dot fake_kv_curl(struct fake_kv *k, const char *key, const char *value)
 {
     struct put_request q = file_of(k, value);

@@ -63,6 +63,9 @@ void fake_kv_forget_counts(struct fake_kv *k);
 /* Another writer. base: whether it supersedes what is there, as a mount would that had read it, or
  * stands beside it, as one on the other side of a split. */
 struct dot fake_kv_write(struct fake_kv *k, const char *key, const char *value, bool supersedes);
+/* The newest version was minted twice, since its author asked a second coordinator when the first
+ * was slow, and was answered by the one whose dot has since given way. */
+void fake_kv_mint_again(struct fake_kv *k, const char *key);
 /* As curl does: a version beside what is there, made by no filesystem. */
 struct dot fake_kv_curl(struct fake_kv *k, const char *key, const char *value);
 /* A write that had seen only one of the siblings. */

@@ -145,6 +145,45 @@ static void test_f9_a_maybe_append_is_applied_once(void **state)
     assert_true(fake_kv_holds(&t->k, "f", "abc"));
 }
 
+/* Each change names the version whose bytes it keeps; here by a dot that is no more. */
+static void test_f9_a_write_that_was_minted_twice_is_changed_on(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_echo(t->a, "text", "f"), 0);
+    fake_kv_mint_again(&t->k, "f");
+    assert_int_equal(sh_chmod(t->a, "f", 0600), 0);
+    assert_int_equal(do_open(t->a, "f", O_RDWR), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    fake_kv_mint_again(&t->k, "f");
+    do_write(t->a, node, fh, 0, "t"); /* the same byte again */
+    assert_int_equal(do_fsync(t->a, node, fh), 0);
+    do_write(t->a, node, fh, 4, "+");
+    fake_kv_mint_again(&t->k, "f");
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    fake_kv_mint_again(&t->k, "f");
+    assert_int_equal(sh_setxattr(t->a, "f", "user.a", "1"), 0);
+    assert_int_equal(fake_kv_live(&t->k, "f"), 1);
+    assert_string_equal(sh_cat(t->b, "f"), "text+");
+    assert_int_equal(do_lookup(t->b, "f") != 0 ? t->b->entry.attr.mode & 07777 : 0, 0600);
+}
+
+static void test_f9_a_write_that_was_minted_twice_and_replaced_is_not_changed(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_echo(t->a, "text", "f"), 0);
+    uint64_t node = do_lookup(t->a, "f");
+    fake_kv_mint_again(&t->k, "f");
+    fake_kv_write(&t->k, "f", "another", true);
+    struct call c;
+    struct fs_attr mode = {.mode = 0600};
+    call_init(t->a, &c);
+    fs_setattr(t->a->fs, &c.op, node, 0, &mode, FS_SET_MODE);
+    assert_int_equal(call_wait(t->a, &c), ESTALE); /* the kernel looks again */
+    assert_int_equal(sh_chmod(t->a, "f", 0600), 0);
+    assert_int_equal(fake_kv_live(&t->k, "f"), 1);
+    assert_string_equal(sh_cat(t->a, "f"), "another");
+}
+
 static void test_f9_an_own_line_of_descent_is_not_carried_over_to_another_version(void **state)
 {
     struct world *t = *state;
@@ -316,6 +355,8 @@ int main(void)
         T(test_f8_a_newcomer_survives_a_retried_flush),
         T(test_f9_a_maybe_put_does_not_conflict_with_its_own_author),
         T(test_f9_a_maybe_append_is_applied_once),
+        T(test_f9_a_write_that_was_minted_twice_is_changed_on),
+        T(test_f9_a_write_that_was_minted_twice_and_replaced_is_not_changed),
         T(test_f9_an_own_line_of_descent_is_not_carried_over_to_another_version),
         T(test_appends_of_two_mounts_are_rebased_not_conflicts),
         T(test_f13_fsync_of_a_clean_file_asks_for_a_sync_once),
