@@ -6,6 +6,7 @@ of each file its type, mode, owner, size, links while open, and which of its tim
 A step is USER OPERATION ARGUMENTS...; USER is root, u (user 1001, group 1001, also in group 2000) or v (user
 1002, group 1002)."""
 
+import ctypes
 import errno
 import os
 import signal
@@ -19,6 +20,14 @@ from harness import wait
 
 USERS = {"root": (0, 0, []), "u": (1001, 1001, [2000]), "v": (1002, 1002, [])}
 TICK = 0.012  # the local disk's clock moves every few milliseconds only
+
+
+SPECIAL = {"NOW": (1 << 30) - 1, "OMIT": (1 << 30) - 2}  # of utimensat(2)
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Timespec(ctypes.Structure):
+    _fields_ = [("sec", ctypes.c_long), ("nsec", ctypes.c_long)]
 
 
 def flags_of(words):
@@ -87,6 +96,13 @@ class Doer:
 
     def utime(self, path, *times):
         os.utime(path, ns=tuple(map(int, times)) if times else None, follow_symlinks=False)
+
+    def utimensat(self, path, *times):
+        """Each time a number of nanoseconds, NOW or OMIT."""
+        both = (Timespec * 2)(*(Timespec(0, SPECIAL[t]) if t in SPECIAL else Timespec(*divmod(int(t), 10**9))
+                                for t in times))
+        if libc.utimensat(-100, os.fsencode(path), both, 0) != 0:
+            raise OSError(ctypes.get_errno(), "utimensat")
 
     def times(self, path):
         st = os.lstat(path)  # to look at a folder, or through a link, counts as an access on a local disk
@@ -283,6 +299,29 @@ SCENARIOS = {
         v utime f 3 4 ; u mkdir d ; u utime d 7000000001 8000000002 ; u times d ; u open d/x CREAT ; u symlink f l
         u utime l 11 12 ; u times l ; u times f ; u utime nope 1 2 ; u utime f/x 1 2 ; u open f RDWR 644 h ; u write h abc
         u futime h 21 22 ; u times f ; u close h ; u times f ; u fwrite f more""",
+    "one of two times": """
+        u open f CREAT 644 ; u utime f 1000000001 2000000002 ; u utimensat f OMIT 3000000003 ; u times f
+        u utimensat f 4000000004 OMIT ; u times f ; u utimensat f OMIT OMIT ; u times f ; v utimensat f OMIT OMIT
+        u utimensat f NOW 5000000005 ; u utimensat f 6000000006 NOW ; u utimensat f NOW NOW ; v utimensat f NOW NOW
+        root chmod f 666 ; v utimensat f NOW NOW ; v utimensat f OMIT NOW ; v utimensat f NOW OMIT ; v utimensat f 1 OMIT
+        root utimensat f 5 6 ; root utimensat f OMIT 7000000007 ; u times f ; u mkdir d ; u utimensat d OMIT 8000000008 ; u times d
+        u utimensat nope OMIT OMIT ; u utimensat f 999999999 4294967296000000000 ; u times f""",
+    "no way through": """
+        u mkdir d 755 ; u mkdir d/e 755 ; u open d/e/f CREAT 666 ; u symlink f d/e/l ; u chmod d 644 ; u open d/e/f RDONLY
+        u open d/e/n CREAT ; u mkdir d/e/m ; u rmdir d/e ; u unlink d/e/f ; u rename d/e/f g ; u rename d/e e2
+        u chmod d/e/f 600 ; u chown d/e/f -1 1001 ; u truncate d/e/f 3 ; u utime d/e/f ; u symlink x d/e/s
+        u readlink d/e/l ; u access d/e/f 0 ; u setxattr d/e/f user.a x ; v open d/e/f RDONLY ; root open d/e/f RDWR
+        u chmod d 311 ; u open d/e/f RDONLY ; u open d RDONLY ; u mkdir d/new ; u rmdir d/new ; u chmod d 555
+        u mkdir d/new ; u rmdir d/e ; u open d/n CREAT ; u symlink x d/s ; u rename d/e d/e3 ; u unlink d/e/f ; u mkdir d/e/ok
+        u chmod d 755 ; u rename d/e d/e3 ; u open d/e3/f WRONLY""",
+    "loops and dots": """
+        u symlink b a ; u symlink a b ; u open a RDONLY ; u open a/x CREAT ; u mkdir a/x ; u rmdir a/x ; u unlink a/x
+        u chmod a 600 ; u chown a -1 1001 ; u truncate a 1 ; u rename a/x y ; u symlink x a/y ; u readlink a/x ; u utimensat a 1 2
+        u unlink a ; u mkdir d ; u mkdir d/e ; u rmdir d/e/. ; u rmdir d/e/.. ; u mkdir d/. ; u mkdir d/.. ; u unlink d/e/..
+        u rename d/e/. x ; u rename d/e/.. x ; u rename d x/.. ; u open d/. RDONLY ; u open d/e/../f CREAT ; u rename d/f d/e/../g
+        u rename d/e d/e/../h ; u symlink d s ; u mkdir s/i ; u rmdir s ; u rmdir s/ ; u unlink s/ ; u rename s t ; u rename t/ w
+        u open d/g/ RDONLY ; u unlink d/g/ ; u mkdir k/ ; u rmdir k/ ; u symlink nowhere q ; u mkdir q/ ; u open q/ CREAT
+        u mkdir q ; u rmdir q ; u rename q d/q ; u readlink d/q""",
     "access": """
         root open f CREAT 644 ; u access f 4 ; u access f 2 ; root access f 1 ; root chmod f 701 ; u access f 1 ; v access f 4
         root mkdir d 700 ; root open d/x CREAT 666 ; u access d/x 4 ; u open d/x RDONLY ; root chmod d 711 ; u open d/x RDONLY
