@@ -18,8 +18,9 @@ import pytest
 OPS = int(os.environ.get("DYNAMOUNT_FSX_OPS", "180"))
 SEED = int(os.environ.get("DYNAMOUNT_FSX_SEED", "1"))
 MIB = 1 << 20
-# How long a file gets: within one value, to and fro between a value and chunks, several chunks.
-LENGTHS = [6 * MIB, 200_000, 3 * MIB // 2, 20_000]
+# How long a file gets (several chunks; one value; to and fro between the two), and how often it is chosen.
+LENGTHS = {6 * MIB: 2, 200_000: 4, 3 * MIB // 2: 3, 20_000: 6}
+PATIENT = ["deadline=300s"]  # this is about bytes, and the machine may be busy
 SIZES = 5 * [1, 13, 700, 4096, 5000] + 3 * [65536] + [300_000, MIB, 3 * MIB // 2]
 KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
 TOLD = 60  # operations that a failure shows
@@ -230,15 +231,17 @@ def remount(mount, files):
 @pytest.mark.limit(120 + OPS)
 @pytest.mark.parametrize("count", [1, 4])
 def test_files_do_what_the_model_does(three_nodes, tmp_path, count):
-    mount, other = three_nodes.mount(tmp_path / "mnt"), three_nodes.mount(tmp_path / "other").point
+    mount = three_nodes.mount(tmp_path / "mnt", options=PATIENT)
+    other = three_nodes.mount(tmp_path / "other", options=PATIENT).point
     chance, log, reader = random.Random(SEED), collections.deque(maxlen=TOLD), Reader(other)
-    lengths = LENGTHS if count > 1 else [chance.choice(LENGTHS)]
+    lengths = list(LENGTHS) if count > 1 else [chance.choice(list(LENGTHS))]
+    weights = [LENGTHS[length] for length in lengths]
     files = [File(mount.point, "abcd"[i], most, chance, log) for i, most in enumerate(lengths)]
     remounts = sorted(chance.sample(range(OPS), 1 + OPS // 500))
     print(f"{OPS} operations, {count} files, seed {SEED}")
     try:
         for number in range(OPS):
-            file, turn = chance.choice(files), chance.random()
+            (file,), turn = chance.choices(files, weights), chance.random()
             if remounts and remounts[0] == number:
                 remounts.pop(0)
                 remount(mount, files)
