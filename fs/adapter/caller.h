@@ -6,9 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Whether SIGKILL waits for this thread, or a signal has ended it already. pid is the thread id that FUSE gives; 0 (another pid
- * namespace) or a process that cannot be looked at: false. Reads two files of procfs, which never
- * blocks. */
+/* Whether SIGKILL waits for this thread, or a signal has ended it already. pid is the thread id
+ * that FUSE gives; 0 (another pid namespace) or a process that cannot be looked at: false. Reads
+ * two files of procfs, which never blocks. */
 bool caller_is_killed(uint32_t pid);
 
 /* The same question to the text of a /proc/PID/status file. */

@@ -55,7 +55,8 @@ void request_free(struct request *r);
 
 /* The kernel says that the caller got a signal (fuse_channel.c). */
 void request_interrupted(fuse_req_t req, void *request);
-/* The caller may be dying already, of which the kernel does not tell: is looked at while it waits. */
+/* The caller may be dying already, of which the kernel does not tell: he is looked at while he
+ * waits. */
 void request_watch(struct request *r);
 
 /* For fs_op.done. Each answers, frees the request, and gives back by itself whatever nodeid or

@@ -177,7 +177,7 @@ static void end_write(struct large_io *r)
 /* While it waited, the file may have grown, or have been staged anew over a newer version. */
 static void place_append(struct large_io *r)
 {
-    if ((r->handle->flags & O_APPEND) == 0)
+    if ((r->flags & O_APPEND) == 0)
         return;
     r->off = r->at = r->size_before = inode_size(r->inode);
 }
