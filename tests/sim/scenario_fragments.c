@@ -118,6 +118,29 @@ static void test_a_flat_directory_is_the_work_of_all_nodes(void **state)
     assert_true(split < 2.0);
 }
 
+static void test_a_directory_that_is_hot_is_split_however_small_it_is(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct engine_config engine = small_fragments(0);
+    struct answer put = {0};
+    char key[32];
+    engine.fragment_rate = 5;
+    scenario_begin_with(&s, 6, 3, 2, 2, &engine);
+    for (uint32_t i = 0; i < 600; i++) { /* 30 files, which are overwritten 20 times a second */
+        snprintf(key, sizeof(key), "%s/f%04u", i % 10 == 0 ? "calm" : "hot", i % 30);
+        scenario_put(&s, i % 6, key, "x", NULL, PUT_CURRENT, &put);
+        assert_int_equal(put.status, DYN_OK);
+        sim_cluster_run(s.cluster, 45000);
+    }
+    scenario_settle(&s);
+    assert_true(depth_at(&s, 0, "hot") >= 1);
+    assert_int_equal(depth_at(&s, 0, "calm"), 0);
+    assert_int_equal(listed(&s, 2, "hot", 10), 27);
+    answer_release(&put);
+    scenario_end(&s);
+}
+
 /* ---- growing ----------------------------------------------------------------------------- */
 
 static void create_some(struct scenario *s, const char *dir, uint32_t from, uint32_t to)
@@ -377,6 +400,7 @@ static void test_a_create_after_the_removal_of_its_directory_makes_it_again(void
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_directory_that_is_hot_is_split_however_small_it_is),
         cmocka_unit_test(test_what_lies_before_a_split_is_listed_while_it_is_moved),
         cmocka_unit_test(test_a_listing_misses_nothing_that_moves_meanwhile),
         cmocka_unit_test(test_a_coordinator_that_does_not_know_of_a_split_hides_nothing),
