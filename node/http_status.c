@@ -75,6 +75,8 @@ static const struct stat_field {
     FIELD(fragment_moves, "counter", "Entries moved between fragments of their directories."),
     FIELD(fragments_pending, "gauge",
           "Directories about to be split, or with entries here that are still to be moved."),
+    FIELD(retired_partitions, "gauge", "Partitions kept here that others own now."),
+    FIELD(retired_rows, "counter", "Rows of such partitions dropped."),
     FIELD(in_flight, "gauge", "Client requests being worked on."),
     FIELD(gossip_sent, "counter", "Messages of gossip sent."),
     FIELD(gossip_exchanges, "counter", "Exchanges of histories, where digests differed."),

@@ -246,6 +246,8 @@ static int read_limits(struct config *cfg, struct node_config *c, char **message
         (err = us64_or_0(cfg, "reap", &e->reap_us, message)) != DYN_OK ||
         (err = config_get_ms(cfg, "reap_after", 0, REAP_AFTER_MAX_MS, &e->reap_after_ms,
                              message)) != DYN_OK ||
+        (err = us64_up_to(cfg, "retired_keep", REAP_AFTER_MAX_MS, &e->retired_us, message)) !=
+            DYN_OK ||
         (err = us64(cfg, "message_life", &e->message_life_us, message)) != DYN_OK ||
         (err = u32(cfg, "fragment_entries", 0, UINT32_MAX, &e->fragment_entries, message)) !=
             DYN_OK ||

@@ -20,6 +20,7 @@ struct hint_ledger;
 struct debt_sweeper;
 struct collector;
 struct reaper;
+struct retirement;
 struct peer_times;
 struct settings_keeper;
 struct fragments;
@@ -46,6 +47,7 @@ struct engine {
     struct debt_sweeper *sweeper;
     struct collector *collector;
     struct reaper *reaper;
+    struct retirement *retirement;
     struct peer_times *times;
     struct settings_keeper *settings;
     struct fragments *fragments;

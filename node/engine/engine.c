@@ -25,6 +25,7 @@
 #include "engine/peer_wire.h"
 #include "engine/reap.h"
 #include "engine/request.h"
+#include "engine/retire.h"
 #include "engine/scrub.h"
 #include "engine/slices.h"
 #include "engine/transfer.h"
@@ -62,6 +63,7 @@ void engine_config_defaults(struct engine_config *c)
         .reap_us = 10000000,
         .reap_after_ms = 15ull * 60 * 1000,
         .message_life_us = 60000000,
+        .retired_us = 86400ull * 1000000,
         .requests_max = 4096,
         .background_target_us = 50000,
         .clock_pairs = 10,
@@ -290,6 +292,7 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->collector = collector_new(e);
     e->times = peer_times_new(e);
     e->reaper = reaper_new(e);
+    e->retirement = retirement_new(e);
     e->settings = settings_keeper_new(e);
     e->fragments = fragments_new(e);
     struct admission_config admission = admission_config_default();
@@ -323,6 +326,7 @@ static void start_ended(struct engine *e, int err)
         debts_start(e->sweeper);
         collector_start(e->collector);
         reaper_start(e->reaper);
+        retirement_start(e->retirement);
         settings_keeper_start(e->settings);
         fragments_start(e->fragments);
         hints_drain(e->hints);
@@ -483,6 +487,7 @@ void engine_free(struct engine *e)
     catchup_free(e->catchup);
     exchanges_free(e->exchanges);
     reaper_free(e->reaper);
+    retirement_free(e->retirement);
     slices_free(e->slices);
     trees_free(e->trees);
     peer_times_free(e->times);
@@ -606,6 +611,7 @@ void engine_stats(const struct engine *e, struct engine_stats *out)
     reaper_stats(e->reaper, out);
     out->fragments_pending = fragments_pending(e->fragments);
     watchers_stats(e->watchers, out);
+    out->retired_partitions = retirement_partitions(e->retirement);
 }
 
 void engine_propose(struct engine *e, const struct member_event *change,

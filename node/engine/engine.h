@@ -76,9 +76,10 @@ struct engine_config {
     uint64_t owed_sweep_us;     /* how often debts are looked at: 1 s */
     uint64_t collect_us;        /* between rounds that look for chunks nobody names: 60 s */
     uint64_t collect_lease_ms, collect_grace_ms; /* UPLOAD_LEASE_S, UPLOAD_GRACE_S */
-    uint64_t reap_us;         /* between rounds that reap tombstones: 10 s; 0: none */
-    uint64_t reap_after_ms;   /* a tombstone stays at least so long: 15 min, for mounts remember
+    uint64_t reap_us;       /* between rounds that reap tombstones: 10 s; 0: none */
+    uint64_t reap_after_ms; /* a tombstone stays at least so long: 15 min, for mounts remember
                                  what they have seen for 10 (E22) */
+    uint64_t retired_us;    /* what a node owns no more is kept so long (E10): 24 h; 0: for ever */
     uint64_t message_life_us; /* what was read longer ago makes no new row (E15): 60 s */
     uint32_t requests_max;    /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
     uint32_t clock_pairs;     /* clocks longer than this are truncated at puts (E4) */
@@ -146,6 +147,7 @@ struct engine_stats {
     uint64_t reap_prepared, reap_cancelled, reaped, reaped_entries, reap_too_old;
     uint64_t watch_sessions, watch_dirs, watch_bytes; /* of clients that are told of changes */
     uint64_t watch_answers, watch_events, watch_wholesale, watch_refused;
+    uint64_t retired_partitions, retired_rows; /* kept now; dropped so far */
 };
 void engine_stats(const struct engine *e, struct engine_stats *out);
 

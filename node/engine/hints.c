@@ -241,6 +241,13 @@ uint32_t hints_targets(const struct hint_ledger *h, struct engine_hints *out, ui
     return n;
 }
 
+uint32_t hints_nodes(const struct hint_ledger *h, uint64_t *out, uint32_t cap)
+{
+    for (size_t i = 0; i < h->n && i < cap; i++)
+        out[i] = h->targets[i].node;
+    return (uint32_t)h->n;
+}
+
 bool hints_full(const struct hint_ledger *h)
 {
     return hints_bytes(h) >= h->e->cfg.hints_max_bytes;

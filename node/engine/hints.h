@@ -25,6 +25,8 @@ uint64_t hints_total(const struct hint_ledger *h);
 /* What is kept for whom, for every target that something is kept for, also when it is no member any
  * more. Returns how many there are, of which at most cap are written. */
 uint32_t hints_targets(const struct hint_ledger *h, struct engine_hints *out, uint32_t cap);
+/* For whom anything is kept, or ever was in this start: whoever must be sure looks at the rows. */
+uint32_t hints_nodes(const struct hint_ledger *h, uint64_t *out, uint32_t cap);
 uint64_t hints_bytes(const struct hint_ledger *h);
 /* Starts draining to every target that is up and has hints. Cheap when there is nothing to do. */
 void hints_drain(struct hint_ledger *h);

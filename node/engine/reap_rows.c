@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See reap_rows.h. A job takes its rows one after the other, each under its key's lock:
  *
- *   LOCK -> READ the row -> [an object: is its entry owed?] -> JUDGE
+ *   LOCK -> READ the row
+ *        -> an object: is its entry owed? has it been a directory? then LOCK that as well, and look
+ *           whether anything lies in it still, dead or alive: the directory goes after that
+ *        -> JUDGE
  *        -> PREPARE: the row is written with a mark, and counts in no tree from now on
  *        -> DROP: the row goes
  *   all rows -> SYNC, where the answer lets somebody else's copy go (E11) -> done
@@ -72,10 +75,12 @@ static void vote(struct reap_job *j, enum reap_verdict verdict)
     v->verdict = verdict;
     if (!object_is_absent(&j->object))
         object_hash(&j->object, v->state);
+    keylock_release(j->e->locks, &j->dir_lock);
     keylock_release(j->e->locks, &j->lock);
     object_release(&j->object);
     row_state_release(&j->state);
     j->state = ROW_STATE_NONE;
+    j->was_dir = false;
     j->at++;
     go_on(j);
 }
@@ -149,6 +154,11 @@ static enum reap_verdict drop(struct reap_job *j)
         index_row(j, &row);
         store_batch_delete(&b, STORE_HINT, buf_slice(&row));
     }
+    if (j->was_dir) {
+        buf_clear(&row);
+        row_dirstat(&j->place, it->key, &row);
+        store_batch_delete(&b, STORE_META, buf_slice(&row));
+    }
     int err = e->ports.store.write(e->ports.store.ctx, &b, STORE_BUFFERED, NULL);
     store_batch_release(&b);
     buf_release(&row);
@@ -171,6 +181,69 @@ static void act(struct reap_job *j)
     vote(j, verdict);
 }
 
+/* `row` has been used for others. */
+static void act_on_object(struct reap_job *j)
+{
+    buf_clear(&j->row);
+    row_object(&j->place, item_of(j)->key, &j->row);
+    act(j);
+}
+
+static bool on_child(struct store_scan *req, struct slice row, struct slice value)
+{
+    struct reap_job *j = req->arg;
+    (void)row;
+    (void)value;
+    j->found = true;
+    return false;
+}
+
+static void on_children(struct store_scan *req, int err, bool more)
+{
+    struct reap_job *j = req->arg;
+    (void)more;
+    if (err != DYN_OK || j->found)
+        vote(j, REAP_NO);
+    else
+        act_on_object(j);
+}
+
+static void look_for_children(struct reap_job *j)
+{
+    buf_clear(&j->row);
+    row_entry_prefix(&j->place, item_of(j)->key, &j->row);
+    j->found = false;
+    j->scan = (struct store_scan){.family = STORE_META,
+                                  .prefix = buf_slice(&j->row),
+                                  .max_rows = 1,
+                                  .max_bytes = UINT64_MAX,
+                                  .row = on_child,
+                                  .done = on_children,
+                                  .arg = j};
+    j->e->ports.store.scan(j->e->ports.store.ctx, &j->scan);
+}
+
+static void dir_granted(struct keylock *lock, void *arg)
+{
+    (void)lock;
+    look_for_children(arg);
+}
+
+static void on_dirstat(struct store_get *req, int err, struct slice value)
+{
+    struct reap_job *j = req->arg;
+    (void)value;
+    if (err == DYN_ERR_NOT_FOUND) {
+        act_on_object(j);
+    } else if (err != DYN_OK) {
+        vote(j, REAP_NO);
+    } else {
+        j->was_dir = true;
+        if (keylock_acquire(j->e->locks, &j->dir_lock, LOCK_DIR, item_of(j)->key, dir_granted, j))
+            look_for_children(j);
+    }
+}
+
 static void on_owed(struct store_get *req, int err, struct slice value)
 {
     struct reap_job *j = req->arg;
@@ -179,10 +252,11 @@ static void on_owed(struct store_get *req, int err, struct slice value)
         vote(j, REAP_NO);
         return;
     }
-    struct place at = j->place; /* `row` was used for the debt's */
     buf_clear(&j->row);
-    row_object(&at, item_of(j)->key, &j->row);
-    act(j);
+    row_dirstat(&j->place, item_of(j)->key, &j->row);
+    j->get = (struct store_get){
+        .family = STORE_META, .key = buf_slice(&j->row), .done = on_dirstat, .arg = j};
+    j->e->ports.store.get(j->e->ports.store.ctx, &j->get);
 }
 
 /* Whoever owes the entry would bring it back. */
@@ -294,7 +368,9 @@ void reap_job_start(struct reap_job *j)
     j->row = BUF_EMPTY;
     j->object = OBJECT_EMPTY;
     j->state = ROW_STATE_NONE;
+    j->was_dir = false;
     keylock_init(&j->lock);
+    keylock_init(&j->dir_lock);
     go_on(j);
 }
 
@@ -302,7 +378,8 @@ void reap_job_release(struct reap_job *j)
 {
     if (j->e == NULL)
         return;
-    keylock_release(j->e->locks, &j->lock); /* held only when the engine is taken down */
+    keylock_release(j->e->locks, &j->dir_lock); /* held only when the engine is taken down */
+    keylock_release(j->e->locks, &j->lock);
     object_release(&j->object);
     row_state_release(&j->state);
     buf_release(&j->row);
@@ -427,7 +504,7 @@ static void next_partition(struct clear_job *j)
         buf_put_u32_be(&j->prefix, p);
         look(j, STORE_META, on_copy, on_copies);
     } else if (j->target < j->n_targets) {
-        row_hint_prefix(j->targets[j->target].target, &j->prefix);
+        row_hint_prefix(j->targets[j->target], &j->prefix);
         buf_put_u32_be(&j->prefix, p);
         look(j, STORE_HINT, on_hint, on_hints);
     } else {
@@ -438,9 +515,9 @@ static void next_partition(struct clear_job *j)
 void clear_job_start(struct clear_job *j)
 {
     const struct hint_ledger *h = j->e->hints;
-    uint32_t most = hints_targets(h, NULL, 0);
+    uint32_t most = hints_nodes(h, NULL, 0);
     j->targets = mem_zalloc((most + 1) * sizeof(*j->targets));
-    j->n_targets = hints_targets(h, j->targets, most);
+    j->n_targets = hints_nodes(h, j->targets, most);
     j->at = j->target = 0;
     j->inside = j->again = j->over = j->looked = false;
     j->prefix = BUF_EMPTY;

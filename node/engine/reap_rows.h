@@ -20,12 +20,15 @@ struct reap_job { /* caller-owned, zeroed at first; must stay put until done */
     uint64_t generation;
     bool inside, again, over;
     int err;
-    struct keylock lock;
+    struct keylock lock, dir_lock;
+    bool was_dir; /* something has lain under the key */
+    bool found;
     struct place place;
     struct buf row;
     struct object object;
     struct row_state state;
     struct store_get get;
+    struct store_scan scan;
     struct store_write sync;
 };
 void reap_job_start(struct reap_job *j);
@@ -40,7 +43,7 @@ struct clear_job { /* the same */
     void *arg;
 
     uint32_t at, target, n_targets;
-    struct engine_hints *targets;
+    uint64_t *targets; /* for whom hints may be kept */
     bool inside, again, over, looked, found;
     int err;
     struct buf prefix;

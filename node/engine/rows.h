@@ -20,6 +20,8 @@
  *                                                                    its entries (E16)
  *                't', partition, key                              -> the same: a tombstone, to be
  *                                                                    reaped (reap.h)
+ *                'r', partition                                   -> the same: since when it is
+ *                                                                    owned no more (retire.h)
  *   STORE_LOCAL  "lease"                                          -> first running number not yet
  *                                                                    leased (E2)
  *   STORE_TREE   see tree.h
@@ -37,7 +39,8 @@ enum debt_kind {
     DEBT_ENTRY = 'w',
     DEBT_DIR = 'm',
     DEBT_UPLOAD = 'c',
-    DEBT_DEAD = 't'
+    DEBT_DEAD = 't',
+    DEBT_RETIRED = 'r'
 };
 
 /* A point on the monotonic clock of one start of a node: no wall clock decides what is safe. */

@@ -139,8 +139,14 @@ static struct tree_change *note_change(struct trees *t, uint32_t partition, uint
         t->cap_changes = t->cap_changes == 0 ? 8 : t->cap_changes * 2;
         t->changes = mem_reallocarray(t->changes, t->cap_changes, sizeof(*t->changes));
     }
+    t->version++;
     t->changes[t->n_changes] = (struct tree_change){partition, leaf, *delta, BUF_EMPTY};
     return &t->changes[t->n_changes++];
+}
+
+uint64_t trees_version(const struct trees *t)
+{
+    return t->version;
 }
 
 void trees_mend(struct trees *t, struct store_batch *b, uint32_t partition, uint32_t leaf,

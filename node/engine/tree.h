@@ -46,6 +46,8 @@ void trees_free(struct trees *t);
  * while the node serves. done may run inside. */
 void trees_start(struct trees *t, void (*done)(void *arg, int err), void *arg);
 bool trees_complete(const struct trees *t); /* until then nothing may be compared */
+/* Another number whenever a row was changed in any of them. */
+uint64_t trees_version(const struct trees *t);
 
 /* ---- with each write --------------------------------------------------------------------- */
 

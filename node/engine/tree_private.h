@@ -38,6 +38,7 @@ struct trees {
     struct tree_change *changes; /* of the batch being made */
     uint32_t n_changes, cap_changes;
     struct buf scratch;
+    uint64_t version;         /* counts changes */
     struct tree_audit *audit; /* NULL: none under way */
     uint32_t audited;         /* its partition */
 
