@@ -22,7 +22,8 @@ static const struct args_option options[] = {
 static const char help[] =
     "Shows what the nodes count, each and all together: the share of reads that saw one version,\n"
     "two, three, four or more; reads in which a copy was behind, and copies repaired; how long\n"
-    "requests took (half, 99 % and 99.9 % of them were faster); and hints, by whom they are for.\n"
+    "requests took (half, 99 % and 99.9 % of them were faster); hints, by whom they are for; and\n"
+    "what is left of deletes, and why.\n"
     "Counters begin when a node starts. A time is right to an eighth.\n"
     "\n"
     "Examples:\n"
@@ -49,6 +50,7 @@ enum counter {
     HINTS_STORED,
     HINTS_DRAINED,
     HINT_REFUSED,
+    REAPED,
     COUNTERS
 };
 static const char *const counter_names[COUNTERS] = {
@@ -63,12 +65,46 @@ static const char *const counter_names[COUNTERS] = {
     [HINTS_STORED] = "hints_stored",
     [HINTS_DRAINED] = "hints_drained",
     [HINT_REFUSED] = "hint_refused",
+    [REAPED] = "reaped",
+};
+
+/* Deletes that have left a record, on how many nodes, and why some of them stay. */
+enum gauge {
+    DEAD,
+    DEAD_YOUNG,
+    DEAD_PREPARED,
+    KEPT_AWAY,
+    KEPT_HINTS,
+    KEPT_COPIES,
+    KEPT_MOVING,
+    KEPT_DIFFER,
+    RETIRED,
+    GAUGES
+};
+static const char *const gauge_names[GAUGES] = {
+    [DEAD] = "tombstones",
+    [DEAD_YOUNG] = "tombstones_young",
+    [DEAD_PREPARED] = "tombstones_prepared",
+    [KEPT_AWAY] = "reap_blocked_away",
+    [KEPT_HINTS] = "reap_blocked_hints",
+    [KEPT_COPIES] = "reap_blocked_copies",
+    [KEPT_MOVING] = "reap_blocked_moving",
+    [KEPT_DIFFER] = "reap_blocked_differ",
+    [RETIRED] = "retired_partitions",
+};
+static const char *const gauge_reasons[GAUGES] = {
+    [KEPT_AWAY] = "a node is away",
+    [KEPT_HINTS] = "some node keeps hints of that partition",
+    [KEPT_COPIES] = "some node keeps copies of what it owns no more",
+    [KEPT_MOVING] = "the partition moves",
+    [KEPT_DIFFER] = "copies differ, or a directory's entry is owed",
 };
 
 struct figures {
     uint64_t counters[COUNTERS];
     struct histogram latency[OPS];
     uint64_t hints, hint_bytes; /* now */
+    uint64_t gauges[GAUGES];
 };
 
 /* ---- from what a node told ---- */
@@ -100,6 +136,8 @@ static void take_figures(struct figures *f, const struct json *told)
         f->counters[i] = survey_number(stats, counter_names[i]);
     f->hints = survey_number(stats, "hints_now");
     f->hint_bytes = survey_number(stats, "hints_bytes");
+    for (unsigned i = 0; i < GAUGES; i++)
+        f->gauges[i] = survey_number(stats, gauge_names[i]);
     for (unsigned i = 0; i < OPS; i++)
         take_latency(&f->latency[i], latency == NULL ? NULL : json_get(latency, op_names[i]));
 }
@@ -112,6 +150,8 @@ static void add_figures(struct figures *sum, const struct figures *f)
         histogram_join(&sum->latency[i], &f->latency[i]);
     sum->hints += f->hints;
     sum->hint_bytes += f->hint_bytes;
+    for (unsigned i = 0; i < GAUGES; i++)
+        sum->gauges[i] += f->gauges[i];
 }
 
 /* What came in since `before`; a node that was started again counts from its start. */
@@ -251,6 +291,22 @@ static void put_hints(const struct survey *v, const struct figures *sum, struct 
     free(all);
 }
 
+static void put_deletes(const struct figures *sum, struct buf *out)
+{
+    buf_printf(out,
+               "\ndeletes: %" PRIu64 " records on all nodes, of which %" PRIu64
+               " are too young to be reaped; %" PRIu64 " keys prepared, %" PRIu64
+               " records reaped\n",
+               sum->gauges[DEAD], sum->gauges[DEAD_YOUNG], sum->gauges[DEAD_PREPARED],
+               sum->counters[REAPED]);
+    for (unsigned i = 0; i < GAUGES; i++)
+        if (gauge_reasons[i] != NULL && sum->gauges[i] > 0)
+            buf_printf(out, "  %" PRIu64 " stay: %s\n", sum->gauges[i], gauge_reasons[i]);
+    if (sum->gauges[RETIRED] > 0)
+        buf_printf(out, "copies of %" PRIu64 " partitions that have moved away are still kept\n",
+                   sum->gauges[RETIRED]);
+}
+
 static void stats_text(const struct survey *v, const struct figures *each,
                        const struct figures *sum, struct buf *out)
 {
@@ -276,6 +332,7 @@ static void stats_text(const struct survey *v, const struct figures *each,
     }
     put_latency("all", sum, out);
     put_hints(v, sum, out);
+    put_deletes(sum, out);
 }
 
 /* ---- for programs ---- */
@@ -291,6 +348,8 @@ static void add_figures_json(struct json *j, const struct figures *f)
         json_add_u64(j, counter_names[i], f->counters[i]);
     json_add_u64(j, "hints_now", f->hints);
     json_add_u64(j, "hints_bytes", f->hint_bytes);
+    for (unsigned i = 0; i < GAUGES; i++)
+        json_add_u64(j, gauge_names[i], f->gauges[i]);
     struct json *latency = json_add_object(j, "latency_us");
     for (unsigned i = 0; i < OPS; i++) {
         const struct histogram *h = &f->latency[i];

@@ -42,6 +42,7 @@ struct candidate {
     uint32_t n_ids;
     uint8_t state[DIGEST_LEN], entry[DIGEST_LEN];
     bool entry_seen;
+    bool only_look;          /* this node is no replica */
     bool out;                /* nothing can be done about it now */
     bool unprepared, unripe; /* somewhere */
 };
@@ -418,7 +419,8 @@ static void on_looked(struct reap_job *j, int err)
         struct candidate *c = &r->candidates[i];
         const struct reap_vote *v = &r->looked[i];
         r->now.prepared += v->verdict == REAP_PREPARED || v->verdict == REAP_RIPE;
-        c->out = err != DYN_OK || (v->verdict != REAP_HOLDS && v->verdict != REAP_RIPE);
+        c->out =
+            err != DYN_OK || c->only_look || (v->verdict != REAP_HOLDS && v->verdict != REAP_RIPE);
         memcpy(c->state, v->state, DIGEST_LEN);
     }
     reap_job_release(j);
@@ -513,15 +515,16 @@ static void next_phase(struct reaper *r)
 
 /* ---- scanning ---------------------------------------------------------------------------- */
 
-/* The first of the list, and the others when those before them have had their time. */
-static bool leads(const struct reaper *r, uint32_t partition, uint64_t overdue_ms)
+/* The first of the list, and the others when those before them have had their time. Who is none of
+ * them only looks, after all of them, whether it has such a row still. */
+static bool takes_up(const struct reaper *r, uint32_t partition, uint64_t overdue_ms, bool *leads)
 {
     uint64_t nodes[N_MAX], turn_ms = TURNS * wait_us(r->e) / 1000 + 1;
-    uint32_t n = reap_replicas(r->e, partition, nodes);
-    for (uint32_t i = 0; i < n; i++)
-        if (nodes[i] == r->e->cfg.node)
-            return overdue_ms >= i * turn_ms;
-    return false;
+    uint32_t n = reap_replicas(r->e, partition, nodes), place = 0;
+    while (place < n && nodes[place] != r->e->cfg.node)
+        place++;
+    *leads = place < n;
+    return overdue_ms >= place * turn_ms;
 }
 
 static void find_entries(const struct engine *e, struct candidate *c)
@@ -552,16 +555,20 @@ static bool on_row(struct store_scan *req, struct slice row, struct slice value)
         return true;
     uint64_t now = engine_wall_ms(e), due = debt.since_ms + e->cfg.reap_after_ms;
     uint32_t partition = ring_partition_of(e->ring, key);
-    bool young = now < due && now >= debt.since_ms;
+    bool jumped = now < debt.since_ms; /* a wall clock says nothing of what is safe */
+    bool young = now < due && !jumped;
+    bool leads = false;
     r->now.seen++;
     r->now.young += young;
-    if (young || !leads(r, partition, now > due ? now - due : 0))
+    uint64_t overdue = jumped ? UINT64_MAX : now - due;
+    if (young || !takes_up(r, partition, overdue, &leads))
         return true;
     r->now.away += !r->all_up;
     if (!r->all_up)
         return true;
     struct candidate *c = &r->candidates[r->n++];
-    *c = (struct candidate){.key_bytes = mem_dup(key.data, key.len), .partition = partition};
+    *c = (struct candidate){
+        .key_bytes = mem_dup(key.data, key.len), .partition = partition, .only_look = !leads};
     c->key = slice_of(c->key_bytes, key.len);
     if (engine_has_entry(key))
         find_entries(e, c);

@@ -27,12 +27,13 @@ struct options {
 };
 
 struct tally {
-    uint64_t done, failed, events, acked, reads, simulated_us, first_failed;
+    uint64_t done, failed, events, acked, reads, reaped, simulated_us, first_failed;
 };
 
-static const char *const bug_names[] = {"none",         "no_mark",        "keep_mine", "no_hint",
-                                        "skipped_sync", "entry_not_owed", "own_pair",  "forged",
-                                        "page_cut",     "unfenced_move",  "early_fill"};
+static const char *const bug_names[] = {
+    "none",           "no_mark",    "keep_mine",    "no_hint",  "skipped_sync",
+    "entry_not_owed", "own_pair",   "forged",       "page_cut", "unfenced_move",
+    "early_fill",     "early_reap", "unsynced_vote"};
 
 static const char usage[] =
     "usage: dynasim [--seeds COUNT] [--from S] [--jobs J] [--time-limit SECONDS] [--plant BUG]\n"
@@ -50,7 +51,8 @@ static const char usage[] =
     "  --seed S              this one, and print its trace hash\n"
     "  --trace               with every event, readable, on standard output\n"
     "  --plant BUG           no_mark, keep_mine, no_hint, skipped_sync, entry_not_owed, own_pair,\n"
-    "                        forged, page_cut, unfenced_move or early_fill\n";
+    "                        forged, page_cut, unfenced_move, early_fill, early_reap or\n"
+    "                        unsynced_vote\n";
 
 static uint64_t number(const char *text)
 {
@@ -129,10 +131,11 @@ static int run_one(const struct options *o)
 {
     struct sim_result r;
     sim_run(o->seed, o->bug, o->trace ? stdout : NULL, &r);
-    printf("seed %llu trace %016llx events %llu simulated %llu s acknowledged %u reads %u\n",
+    printf("seed %llu trace %016llx events %llu simulated %llu s acknowledged %u reads %u "
+           "reaped %llu\n",
            (unsigned long long)r.seed, (unsigned long long)r.trace_hash,
            (unsigned long long)r.events, (unsigned long long)(r.simulated_us / 1000000), r.acked,
-           r.reads);
+           r.reads, (unsigned long long)r.reaped);
     if (r.violations > 0)
         printf("seed %llu violations %u, first: %s\n", (unsigned long long)r.seed, r.violations,
                r.text);
@@ -168,9 +171,9 @@ static void work(const struct options *o, int fd, uint64_t first, uint64_t end, 
         fprintf(out, "b %llu\n", (unsigned long long)seed);
         fflush(out);
         sim_run(seed, o->bug, NULL, &r);
-        fprintf(out, "e %llu %u %llu %u %u %llu %s\n", (unsigned long long)seed, r.violations,
-                (unsigned long long)r.events, r.acked, r.reads, (unsigned long long)r.simulated_us,
-                r.violations > 0 ? r.text : "-");
+        fprintf(out, "e %llu %u %llu %u %u %llu %llu %s\n", (unsigned long long)seed, r.violations,
+                (unsigned long long)r.events, r.acked, r.reads, (unsigned long long)r.reaped,
+                (unsigned long long)r.simulated_us, r.violations > 0 ? r.text : "-");
         fflush(out);
     }
     _exit(0);
@@ -214,20 +217,21 @@ static void report(const struct options *o, struct tally *t, uint64_t seed, cons
 
 static void take_line(const struct options *o, struct job *j, struct tally *t)
 {
-    unsigned long long seed, events, simulated;
+    unsigned long long seed, events, reaped, simulated;
     unsigned violations, acked, reads;
     int at = 0;
     if (sscanf(j->line, "b %llu", &seed) == 1) {
         j->seed = seed;
         j->at_work = true;
         j->began = now();
-    } else if (sscanf(j->line, "e %llu %u %llu %u %u %llu %n", &seed, &violations, &events, &acked,
-                      &reads, &simulated, &at) == 6) {
+    } else if (sscanf(j->line, "e %llu %u %llu %u %u %llu %llu %n", &seed, &violations, &events,
+                      &acked, &reads, &reaped, &simulated, &at) == 7) {
         j->at_work = false;
         t->done++;
         t->events += events;
         t->acked += acked;
         t->reads += reads;
+        t->reaped += reaped;
         t->simulated_us += simulated;
         if (violations > 0)
             report(o, t, seed, j->line + at);
@@ -324,10 +328,10 @@ int main(int argc, char **argv)
     time_t began = now();
     run_all(&o, &t);
     printf("%llu seeds in %lld s: %llu failed; %llu events, %llu writes acknowledged, %llu reads, "
-           "%llu hours simulated\n",
+           "%llu tombstones reaped, %llu hours simulated\n",
            (unsigned long long)t.done, (long long)(now() - began), (unsigned long long)t.failed,
            (unsigned long long)t.events, (unsigned long long)t.acked, (unsigned long long)t.reads,
-           (unsigned long long)(t.simulated_us / 3600000000u));
+           (unsigned long long)t.reaped, (unsigned long long)(t.simulated_us / 3600000000u));
     if (o.find)
         return t.failed > 0 ? 0 : 1;
     return t.failed > 0 || t.done == 0 ? 1 : 0;

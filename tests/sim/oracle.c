@@ -36,6 +36,16 @@ void oracle_allow_false_conflicts(struct oracle *o)
     o->false_conflicts = true;
 }
 
+void oracle_expect_reaping(struct oracle *o)
+{
+    o->reaping = true;
+}
+
+bool oracle_reaping(const struct oracle *o)
+{
+    return o->reaping;
+}
+
 bool oracle_false_conflicts(const struct oracle *o)
 {
     return o->false_conflicts;

@@ -64,6 +64,9 @@ bool oracle_may_be_directory(const struct oracle *o, struct slice key);
  * conflict (E4). Then only what is lost, made up or mixed up is judged, not what is too much. */
 void oracle_allow_false_conflicts(struct oracle *o);
 bool oracle_false_conflicts(const struct oracle *o);
+/* Deletes are reaped: nobody need know of a write any more that may be covered. */
+void oracle_expect_reaping(struct oracle *o);
+bool oracle_reaping(const struct oracle *o);
 
 /* A put goes out; cover: what its contexts name, copied. The defaults of r and w are the request's
  * own: options must be explicit. The write is the oracle's, and stays. */

@@ -27,7 +27,7 @@ struct oracle {
     struct sim_world *world;
     struct oracle_key *keys;
     uint32_t n, last_id;
-    bool false_conflicts;
+    bool false_conflicts, reaping;
 };
 
 void oracle_text(const struct oracle *o, const struct oracle_write *w, char *out, size_t len);

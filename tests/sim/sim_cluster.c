@@ -150,6 +150,9 @@ static void node_down(struct sim_node *node, bool refused)
     sim_net_detach(c->net, node->index, refused);
     if (c->gone != NULL)
         c->gone(c->gone_arg, node);
+    struct engine_stats s;
+    engine_stats(node->engine, &s);
+    c->reaped += s.reaped;
     engine_free(node->engine);
     node->engine = NULL;
     timers_release(&node->timers);
@@ -251,6 +254,32 @@ uint32_t sim_cluster_up(const struct sim_cluster *c)
     for (uint32_t i = 0; i < c->cfg.nodes; i++)
         up += c->nodes[i].state == NODE_UP;
     return up;
+}
+
+uint64_t sim_cluster_reaped(const struct sim_cluster *c)
+{
+    uint64_t n = c->reaped;
+    for (uint32_t i = 0; i < c->cfg.nodes; i++) {
+        struct engine_stats s;
+        if (c->nodes[i].engine == NULL)
+            continue;
+        engine_stats(c->nodes[i].engine, &s);
+        n += s.reaped;
+    }
+    return n;
+}
+
+uint64_t sim_cluster_tombstones(const struct sim_cluster *c)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < c->cfg.nodes; i++) {
+        struct engine_stats s;
+        if (c->nodes[i].state != NODE_UP)
+            continue;
+        engine_stats(c->nodes[i].engine, &s);
+        n += s.tombstones;
+    }
+    return n;
 }
 
 struct ring *sim_cluster_ring(const struct sim_cluster *c)

@@ -51,6 +51,7 @@ struct sim_cluster {
     /* Told before a node's memory goes, so that callers stop waiting for it. */
     void (*gone)(void *arg, struct sim_node *node);
     void *gone_arg;
+    uint64_t reaped; /* by nodes that are down or were, see sim_cluster_reaped */
 };
 
 struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluster_config *cfg);
@@ -67,6 +68,10 @@ void sim_cluster_run(struct sim_cluster *c, uint64_t for_us);
 uint32_t sim_cluster_up(const struct sim_cluster *c); /* nodes that serve */
 /* Sums over the nodes that serve. */
 void sim_cluster_debts(const struct sim_cluster *c, uint64_t *hints, uint64_t *owed);
+/* Tombstones reaped, on all nodes, in all their lives; and those that are left, as far as the nodes
+ * that are up have looked. */
+uint64_t sim_cluster_reaped(const struct sim_cluster *c);
+uint64_t sim_cluster_tombstones(const struct sim_cluster *c);
 /* The ring of the node that knows most; borrowed. */
 struct ring *sim_cluster_ring(const struct sim_cluster *c);
 /* All nodes that are up know the same, and nothing moves. */

@@ -16,6 +16,7 @@
 #define PAGE 3
 #define ROTTEN 2    /* values on each node, at most */
 #define EXCHANGES 3 /* so often has each pair of nodes compared its trees */
+#define REAP_US (600 * (uint64_t)SIM_SECOND)
 
 struct converge {
     struct sim_cluster *cluster;
@@ -216,6 +217,35 @@ static void level(struct converge *v)
         sim_audit_level(c, v->oracle, v->n);
 }
 
+/* Old owners drop what they own no more, and every trace of what was deleted goes. */
+static void await_reaping(struct sim_cluster *c)
+{
+    uint64_t until = c->world->now_us + REAP_US, hints, owed;
+    bool settled = false;
+    if (c->cfg.engine.reap_us == 0)
+        return;
+    while (!settled && c->world->now_us < until) {
+        sim_cluster_run(c, 2 * c->cfg.engine.reap_us + ROUND_US);
+        sim_cluster_debts(c, &hints, &owed);
+        settled = sim_cluster_tombstones(c) == 0 && hints == 0 && owed == 0;
+    }
+    for (uint32_t i = 0; i < c->cfg.nodes && !settled; i++) {
+        struct engine_stats t;
+        engine_stats(c->nodes[i].engine, &t);
+        sim_log(c->world,
+                "node  %u: %llu tombstones, %llu young, %llu prepared; away %llu, hints %llu, "
+                "copies %llu, moving %llu, differ %llu",
+                i, (unsigned long long)t.tombstones, (unsigned long long)t.tombstones_young,
+                (unsigned long long)t.tombstones_prepared, (unsigned long long)t.reap_blocked_away,
+                (unsigned long long)t.reap_blocked_hints, (unsigned long long)t.reap_blocked_copies,
+                (unsigned long long)t.reap_blocked_moving,
+                (unsigned long long)t.reap_blocked_differ);
+    }
+    if (!settled)
+        sim_violation(c->world, "%llu tombstones are never reaped",
+                      (unsigned long long)sim_cluster_tombstones(c));
+}
+
 void sim_converge(struct sim_cluster *c, struct sim_client *client, struct oracle *o, uint32_t n)
 {
     struct converge v = {.cluster = c, .client = client, .oracle = o, .n = n};
@@ -235,6 +265,7 @@ void sim_converge(struct sim_cluster *c, struct sim_client *client, struct oracl
         round_of_reads(&v);
         sim_settle(c, SETTLE_US);
         sim_audit_replicas(c, o, v.objects, n);
+        await_reaping(c);
     }
     for (uint32_t i = 0; i < v.n_objects; i++)
         object_release(&v.objects[i]);

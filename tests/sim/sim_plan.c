@@ -145,17 +145,20 @@ static void plan_listing(struct sim_plan *p, struct sim_random *r)
 }
 
 /* In a stream of its own, so that other seeds stay as they are. */
-static void plan_changes(struct sim_plan *p, uint64_t seed)
+static void plan_changes(struct sim_plan *p, uint64_t seed, bool always)
 {
     struct sim_random r;
     sim_random_init(&r, seed, "changes", 0);
+    if (always && p->nodes < 4)
+        p->nodes = 4;
     p->members = p->nodes;
-    if (!sim_random_chance(&r, 250))
+    if (!sim_random_chance(&r, 250) && !always)
         return;
     if (p->nodes > 3 && p->nodes > p->n && sim_random_chance(&r, 700))
         p->members--;
     p->fault_weight[FAULT_CHANGE] = (uint32_t)sim_random_range(&r, 5, 40);
-    if (p->nodes > 3 && sim_random_chance(&r, 400)) { /* one change after the other, among quorums
+    bool intense = sim_random_chance(&r, 400);
+    if (p->nodes > 3 && (intense || always)) { /* one change after the other, among quorums
                                                          that must meet */
         p->n = 3;
         p->r = p->w = 2;
@@ -187,6 +190,75 @@ static void plan_fragments(struct sim_plan *p, uint64_t seed)
     p->op_weight[OP_RMDIR] *= 3;
 }
 
+/* In a stream of its own, too. Waits are short, so that most deletes are reaped while the users are
+ * still at it. */
+static void plan_reaping(struct sim_plan *p, uint64_t seed, bool always)
+{
+    struct sim_random r;
+    sim_random_init(&r, seed, "reaping", 0);
+    if (!sim_random_chance(&r, 700) && !always)
+        return;
+    p->reap_us = sim_random_range(&r, 100, 2000) * 1000;
+    p->reap_after_ms = sim_random_chance(&r, 500) ? 0 : sim_random_range(&r, 1, 3000);
+    p->message_life_us = sim_random_range(&r, 1000, 6000) * 1000;
+    p->retired_us = sim_random_range(&r, 1000, 20000) * 1000;
+}
+
+/* So little else is written that what a node has in its page cache stays there, unsynced, until its
+ * delete has been reaped and the power goes (E11). */
+static void plan_quiet_deletes(struct sim_plan *p, struct sim_random *r)
+{
+    p->users = 2;
+    p->ops = 120;
+    p->think_us = sim_random_range(r, 2000, 5000) * 1000;
+    p->away_permille = p->strict_permille = 1000;
+    p->retry_permille = p->library_permille = 0;
+    p->durability_weight[DURABILITY_BUFFERED] = p->durability_weight[DURABILITY_QUORUM] = 0;
+    p->net.tail_permille = p->net.loss_permille = p->net.reset_permille = 0;
+    p->fault_weight[FAULT_ISOLATE] = 0;
+    p->fault_every_us = sim_random_range(r, 2, 4) * SIM_SECOND;
+    p->fault_lasts_us = SIM_SECOND / 2;
+    p->reap_us = 200000;
+    p->reap_after_ms = 0;
+    p->message_life_us = sim_random_range(r, 500, 1000) * 1000;
+}
+
+/* A few files that are made and deleted again and again, while messages are late, nodes lose power,
+ * and what was acknowledged is on one disk only. */
+static void plan_deletes(struct sim_plan *p, struct sim_random *r)
+{
+    p->n = 3;
+    p->r = p->w = 2;
+    p->files = (uint32_t)sim_random_range(r, 2, 6);
+    p->dirs = 1;
+    p->ops = 240;
+    p->think_us = sim_random_range(r, 300, 2500) * 1000;
+    p->strict_permille = sim_random_chance(r, 500) ? 1000 : 300;
+    p->vary_permille = p->same_value_permille = p->mount_permille = 0;
+    for (int k = 0; k < OP_KINDS; k++)
+        p->op_weight[k] = 0;
+    p->op_weight[OP_GET] = 20;
+    p->op_weight[OP_CREATE] = 30;
+    p->op_weight[OP_PUT] = 10;
+    p->op_weight[OP_DELETE] = 30;
+    p->op_weight[OP_MKDIR] = 5;
+    p->op_weight[OP_RMDIR] = 5;
+    p->durability_weight[DURABILITY_BUFFERED] = 1;
+    p->durability_weight[DURABILITY_ONE] = 6;
+    p->durability_weight[DURABILITY_QUORUM] = 1;
+    p->net.tail_permille = (uint32_t)sim_random_range(r, 20, 120);
+    p->net.tail_us = sim_random_range(r, 500, 6000) * 1000;
+    p->net.dup_permille = (uint32_t)sim_random_range(r, 20, 120);
+    for (int k = 0; k < FAULT_KINDS; k++)
+        p->fault_weight[k] = 0;
+    p->fault_weight[FAULT_POWER] = 20;
+    p->fault_weight[FAULT_ISOLATE] = 10;
+    p->fault_every_us = sim_random_range(r, 3, 12) * SIM_SECOND;
+    p->fault_lasts_us = sim_random_range(r, 1, 5) * SIM_SECOND;
+    if (sim_random_chance(r, 500))
+        plan_quiet_deletes(p, r);
+}
+
 static void plan_truncation(struct sim_plan *p, struct sim_random *r)
 {
     p->clock_pairs = (uint32_t)sim_random_range(r, 1, 4);
@@ -196,6 +268,7 @@ static void plan_truncation(struct sim_plan *p, struct sim_random *r)
 void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning)
 {
     struct sim_random r;
+    bool any = leaning == LEANING_ANY;
     *p = (struct sim_plan){0};
     sim_random_init(&r, seed, "plan", 0);
     plan_quorums(p, &r);
@@ -215,11 +288,18 @@ void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning)
     p->replica_timeout_us = sim_random_range(&r, 100, 700) * 1000;
     uint64_t draw = sim_random_below(&r, 1000);
     if (leaning == LEANING_ANY)
-        leaning = draw < 200 ? LEANING_TRUNCATION : draw < 280 ? LEANING_LISTING : LEANING_NONE;
+        leaning = draw < 200   ? LEANING_TRUNCATION
+                  : draw < 280 ? LEANING_LISTING
+                  : draw < 380 ? LEANING_REAP
+                               : LEANING_NONE;
     if (leaning == LEANING_TRUNCATION)
         plan_truncation(p, &r);
     else if (leaning == LEANING_LISTING)
         plan_listing(p, &r);
-    plan_changes(p, seed);
+    if (any || leaning == LEANING_REAP) /* else what is to be seen would be forgotten at times */
+        plan_reaping(p, seed, leaning == LEANING_REAP);
+    if (leaning == LEANING_REAP)
+        plan_deletes(p, &r);
+    plan_changes(p, seed, leaning == LEANING_CHANGES);
     plan_fragments(p, seed);
 }

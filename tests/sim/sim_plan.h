@@ -75,11 +75,21 @@ struct sim_plan {
     uint32_t clock_pairs; /* truncation (E4); 0: as configured by default, so never */
     uint64_t clock_age_ms;
     uint32_t fragment_entries; /* directories are split from so many entries on; 0: never */
+    uint64_t reap_us, reap_after_ms, message_life_us; /* reap_us 0: nothing is reaped */
+    uint64_t retired_us;                              /* the same */
 };
 
-/* A seed may have a leaning of its own: clocks that are cut early, or a directory that is listed
- * all the time. Whoever looks for a planted bug chooses the one in which it shows. */
-enum sim_leaning { LEANING_ANY, LEANING_NONE, LEANING_TRUNCATION, LEANING_LISTING };
+/* A seed may have a leaning of its own: clocks that are cut early, a directory that is listed all
+ * the time, files that come and go while their deletes are reaped, or one change of membership
+ * after the other. Whoever looks for a planted bug chooses the one in which it shows. */
+enum sim_leaning {
+    LEANING_ANY,
+    LEANING_NONE,
+    LEANING_TRUNCATION,
+    LEANING_LISTING,
+    LEANING_REAP,
+    LEANING_CHANGES
+};
 void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning);
 extern const char *const op_names[OP_KINDS];
 extern const char *const fault_names[FAULT_KINDS];

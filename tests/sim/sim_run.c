@@ -36,6 +36,11 @@ static void power_lost(void *arg)
 static void log_plan(struct run *run)
 {
     const struct sim_plan *p = &run->plan;
+    if (p->reap_us != 0)
+        sim_log(&run->world,
+                "deletes are reaped each %llu ms, after %llu ms; messages live %llu ms",
+                (unsigned long long)p->reap_us / 1000, (unsigned long long)p->reap_after_ms,
+                (unsigned long long)p->message_life_us / 1000);
     sim_log(&run->world, "seed %llu: %u nodes, q %u, N,R,W = %u,%u,%u, strict %u, vary %u",
             (unsigned long long)run->world.seed, p->nodes, p->q, p->n, p->r, p->w,
             p->strict_permille, p->vary_permille);
@@ -56,6 +61,12 @@ static enum sim_leaning leaning_for(enum engine_bug bug)
         return LEANING_TRUNCATION;
     case BUG_PAGE_CUT:
         return LEANING_LISTING;
+    case BUG_EARLY_FILL:
+    case BUG_UNFENCED_MOVE:
+        return LEANING_CHANGES;
+    case BUG_EARLY_REAP:
+    case BUG_UNSYNCED_VOTE:
+        return LEANING_REAP;
     default:
         return LEANING_NONE;
     }
@@ -80,6 +91,12 @@ static void begin(struct run *run, uint64_t seed, enum engine_bug bug, FILE *log
     /* a scrub would make that bug good */
     cfg.engine.scrub_us = bug == BUG_NO_ENTRY_OWED ? 0 : run->plan.scrub_us;
     cfg.engine.replica_timeout_us = run->plan.replica_timeout_us;
+    cfg.engine.reap_us = run->plan.reap_us;
+    if (run->plan.reap_us != 0) {
+        cfg.engine.reap_after_ms = run->plan.reap_after_ms;
+        cfg.engine.message_life_us = run->plan.message_life_us;
+        cfg.engine.retired_us = run->plan.retired_us;
+    }
     if (run->plan.clock_pairs != 0) {
         cfg.engine.clock_pairs = run->plan.clock_pairs;
         cfg.engine.clock_age_ms = run->plan.clock_age_ms;
@@ -89,6 +106,8 @@ static void begin(struct run *run, uint64_t seed, enum engine_bug bug, FILE *log
     run->oracle = oracle_new(&run->world);
     if (run->plan.clock_pairs != 0)
         oracle_allow_false_conflicts(run->oracle);
+    if (run->plan.reap_us != 0)
+        oracle_expect_reaping(run->oracle);
     run->workload = sim_workload_new(run->cluster, &run->plan, run->oracle);
     run->faults = sim_faults_new(run->cluster, &run->plan, power_lost, run);
     sim_client_init(&run->judge, run->cluster, SIM_ENDPOINTS_MAX - 2);
@@ -145,7 +164,8 @@ void sim_run(uint64_t seed, enum engine_bug bug, FILE *log, struct sim_result *o
                                .simulated_us = run.world.now_us,
                                .violations = run.world.violations,
                                .acked = sim_workload_acked(run.workload),
-                               .reads = sim_workload_reads(run.workload)};
+                               .reads = sim_workload_reads(run.workload),
+                               .reaped = sim_cluster_reaped(run.cluster)};
     for (uint32_t i = 0; i < run.world.violations && i < SIM_VIOLATIONS_KEPT; i++) {
         sim_log(&run.world, "violation: %s", run.world.texts[i]);
         if (i == 0)

@@ -12,6 +12,7 @@ struct sim_result {
     uint64_t seed, trace_hash, events, simulated_us;
     uint32_t violations;
     uint32_t acked, reads; /* writes acknowledged; reads and listings answered */
+    uint64_t reaped;       /* tombstones, on all nodes */
     char text[512];        /* the first violation */
 };
 
