@@ -3,21 +3,16 @@
 #include "node_config.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "adapter/cluster_file.h"
+#include "adapter/secret_file.h"
 #include "base/config.h"
 #include "base/err.h"
 #include "base/mem.h"
 
 #define SCRUB_MAX_MS (366 * 86400 * 1000ull)
 #define REAP_AFTER_MAX_MS (3660 * 86400 * 1000ull)
-#define SECRET_MIN 16
-#define SECRET_MAX 4096
 #define SEEDS_MAX 64
 #define MIB (1ull << 20)
 
@@ -39,42 +34,6 @@ static char *beside(const char *config_path, const char *path)
     if (path[0] == '/' || slash == NULL)
         return mem_strdup(path);
     return mem_printf("%.*s/%s", (int)(slash - config_path), config_path, path);
-}
-
-static int read_secret(const char *path, struct buf *out, char **message)
-{
-    struct stat st;
-    uint8_t bytes[SECRET_MAX + 1];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = -1;
-    int err = DYN_ERR_IO;
-    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        *message = mem_printf("secret_file %s: %s", path,
-                              fd < 0 ? strerror(errno) : "is not a regular file");
-        goto out;
-    }
-    if ((st.st_mode & 077) != 0) {
-        *message = mem_printf("secret_file %s may be used by others than its owner (mode %04o): "
-                              "chmod 600 it",
-                              path, st.st_mode & 07777);
-        err = DYN_ERR_DENIED;
-        goto out;
-    }
-    n = read(fd, bytes, sizeof(bytes));
-    while (n > 0 && (bytes[n - 1] == '\n' || bytes[n - 1] == '\r'))
-        n--;
-    if (n < SECRET_MIN || n > SECRET_MAX) {
-        *message =
-            mem_printf("secret_file %s must hold %d to %d bytes", path, SECRET_MIN, SECRET_MAX);
-        err = DYN_ERR_INVALID;
-        goto out;
-    }
-    buf_put(out, bytes, (size_t)n);
-    err = DYN_OK;
-out:
-    if (fd >= 0)
-        close(fd);
-    return err;
 }
 
 static int required(struct config *cfg, const char *key, const char **out, char **message)
@@ -221,7 +180,7 @@ static int read_identity(struct config *cfg, const char *path, struct node_confi
         return DYN_ERR_INVALID;
     }
     char *secret_path = beside(path, secret);
-    err = read_secret(secret_path, &c->secret, message);
+    err = secret_file_load(secret_path, &c->secret, message);
     free(secret_path);
     return err;
 }
@@ -323,7 +282,5 @@ void node_config_release(struct node_config *c)
     free(c->seeds);
     free(c->seeds_text);
     free(c->log);
-    if (c->secret.data != NULL)
-        explicit_bzero(c->secret.data, c->secret.len);
-    buf_release(&c->secret);
+    secret_file_release(&c->secret);
 }

@@ -240,18 +240,34 @@ static int hex_digit(uint8_t c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-int upload_key_parse(struct slice key, struct upload_id *upload)
+/* The upload that a key names right after dir. */
+static int parse_upload(struct slice key, struct slice dir, struct upload_id *upload)
 {
-    const size_t dir = sizeof(UPLOAD_DIR) - 1;
     struct upload_id got;
-    if (key.len != dir + 2 * UPLOAD_ID_LEN || !slice_has_prefix(key, slice_str(UPLOAD_DIR)))
+    if (key.len < dir.len + 2 * UPLOAD_ID_LEN || !slice_has_prefix(key, dir))
         return DYN_ERR_INVALID;
     for (size_t i = 0; i < UPLOAD_ID_LEN; i++) {
-        int high = hex_digit(key.data[dir + 2 * i]), low = hex_digit(key.data[dir + 2 * i + 1]);
+        const uint8_t *at = key.data + dir.len + 2 * i;
+        int high = hex_digit(at[0]), low = hex_digit(at[1]);
         if (high < 0 || low < 0)
             return DYN_ERR_INVALID;
         got.bytes[i] = (uint8_t)(high << 4 | low);
     }
     *upload = got;
     return DYN_OK;
+}
+
+int upload_key_parse(struct slice key, struct upload_id *upload)
+{
+    struct slice dir = slice_str(UPLOAD_DIR);
+    return key.len == dir.len + 2 * UPLOAD_ID_LEN ? parse_upload(key, dir, upload)
+                                                  : DYN_ERR_INVALID;
+}
+
+int chunk_key_parse(struct slice key, struct upload_id *upload)
+{
+    struct slice dir = slice_str(CHUNK_DIR);
+    size_t name = dir.len + 2 * UPLOAD_ID_LEN;
+    return key.len > name && key.data[name] == '/' ? parse_upload(key, dir, upload)
+                                                   : DYN_ERR_INVALID;
 }

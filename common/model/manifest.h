@@ -69,5 +69,6 @@ void chunk_key(const struct upload_id *upload, uint32_t number, struct buf *out)
 void upload_key(const struct upload_id *upload, struct buf *out);
 /* DYN_ERR_INVALID: another key. */
 int upload_key_parse(struct slice key, struct upload_id *upload);
+int chunk_key_parse(struct slice key, struct upload_id *upload); /* of which it is a chunk */
 
 #endif

@@ -72,7 +72,9 @@ enum frame_type {
     FRAME_INTEREST = 43,   /* in which directories */
     FRAME_ADMIN = 40,      /* JSON both ways: what administrators ask (node/http_cluster.h) */
     FRAME_SETTINGS = 46,   /* model/settings.h */
-    FRAME_REPLY = 128,     /* added to a request's type in its reply */
+    FRAME_ARCHIVE = 47,    /* model/range_wire.h */
+    FRAME_RESTORE = 48,
+    FRAME_REPLY = 128, /* added to a request's type in its reply */
 };
 
 struct batch_header {

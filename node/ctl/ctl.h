@@ -42,6 +42,7 @@ extern const struct ctl_verb ctl_verb_stats;
 extern const struct ctl_verb ctl_verb_get, ctl_verb_put, ctl_verb_rm;
 extern const struct ctl_verb ctl_verb_ls, ctl_verb_conflicts;
 extern const struct ctl_verb ctl_verb_set, ctl_verb_settings;
+extern const struct ctl_verb ctl_verb_backup, ctl_verb_restore;
 
 extern const struct args_option ctl_common_options[]; /* --json, --help */
 extern const struct args_option ctl_talk_options[];   /* --node and so on */

@@ -171,6 +171,16 @@ void session_turn(struct session *s)
     loop_turn(s->loop, UINT64_MAX);
 }
 
+struct client *session_client(struct session *s)
+{
+    return s->client;
+}
+
+struct loop *session_loop(struct session *s)
+{
+    return s->loop;
+}
+
 static void wait_all(struct session *s)
 {
     while (s->waiting > 0)

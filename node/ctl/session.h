@@ -10,6 +10,7 @@
 #include "port/kv.h"
 
 struct session;
+struct loop;
 
 /* From --node, --cluster, DYNAMOUNT_NODES and --timeout. On failure *status is the exit status, and
  * said why. Connects to nobody yet. */
@@ -22,6 +23,9 @@ bool session_node_up(struct session *s, uint64_t node);
 /* For chunks: what was started there goes on in turns. */
 struct chunk_io *session_chunks(struct session *s);
 void session_turn(struct session *s);
+/* For what has state machines of its own. */
+struct client *session_client(struct session *s);
+struct loop *session_loop(struct session *s);
 /* For messages: the addresses that were given. */
 const char *session_seeds(const struct session *s);
 

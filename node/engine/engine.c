@@ -23,8 +23,10 @@
 #include "engine/peer_frames.h"
 #include "engine/peer_time.h"
 #include "engine/peer_wire.h"
+#include "engine/range.h"
 #include "engine/reap.h"
 #include "engine/request.h"
+#include "engine/restore.h"
 #include "engine/retire.h"
 #include "engine/scrub.h"
 #include "engine/slices.h"
@@ -552,6 +554,12 @@ static void receive_request(void *ctx, uint64_t origin, uint64_t from, uint64_t 
         return;
     case FRAME_RING:
         send_ring(e, origin, rid);
+        return;
+    case FRAME_ARCHIVE:
+        range_archive_frame(e, origin, rid, body);
+        return;
+    case FRAME_RESTORE:
+        restore_frame(e, origin, rid, body);
         return;
     case FRAME_SETTINGS:
         settings_serve(e, origin, rid, body);

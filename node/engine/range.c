@@ -11,12 +11,21 @@
 #include "engine/catchup.h"
 #include "engine/entry_place.h"
 #include "engine/peer_wire.h"
+#include "engine/slices.h"
+#include "engine/tree.h"
 #include "engine/view.h"
 
 #define FORMAT 1
 #define SCAN_BYTES (512u << 10)
-#define CURSOR_MAX 16384u
 #define FENCES_MAX 65536u
+
+bool range_rows_valid(const struct range_row *rows, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (!row_id_valid((enum row_kind)rows[i].kind, rows[i].key))
+            return false;
+    return true;
+}
 
 /* ---- bodies ------------------------------------------------------------------------------ */
 
@@ -26,141 +35,6 @@ static struct reader open_body(struct slice body)
     if (read_u8(&r) != FORMAT)
         reader_fail(&r);
     return r;
-}
-
-static void put_name(const struct range_row *row, struct buf *out)
-{
-    buf_put_u8(out, (uint8_t)row->kind);
-    buf_put_bytes(out, row->key);
-}
-
-static void read_name(struct reader *r, struct range_row *row)
-{
-    uint8_t kind = read_u8(r);
-    row->kind = (enum row_kind)kind;
-    row->key = read_bytes(r);
-    if (!reader_ok(r) || !row_id_valid(row->kind, row->key))
-        reader_fail(r);
-}
-
-void range_request_encode(const struct range_request *q, struct buf *out)
-{
-    buf_put_u8(out, FORMAT);
-    buf_put_u32(out, q->ring.length);
-    buf_put(out, q->ring.digest, DIGEST_LEN);
-    buf_put_u64(out, q->fence);
-    buf_put_u32(out, q->partition);
-    buf_put_bytes(out, q->after);
-    buf_put_varint(out, q->n);
-    for (uint32_t i = 0; i < q->n; i++)
-        put_name(&q->rows[i], out);
-}
-
-int range_request_decode(struct slice body, struct range_request *q)
-{
-    struct reader r = open_body(body);
-    struct range_request got = {.n = 0};
-    got.ring.length = read_u32(&r);
-    read_copy(&r, got.ring.digest, DIGEST_LEN);
-    got.fence = read_u64(&r);
-    got.partition = read_u32(&r);
-    got.after = read_bytes(&r);
-    uint64_t n = read_varint(&r);
-    if (n > RANGE_ROWS_MAX || got.after.len > CURSOR_MAX || got.partition >= PARTITIONS_MAX)
-        reader_fail(&r);
-    if (reader_ok(&r) && n > 0)
-        got.rows = mem_zalloc(n * sizeof(*got.rows));
-    while (reader_ok(&r) && got.n < n)
-        read_name(&r, &got.rows[got.n++]);
-    if (!reader_ok(&r)) {
-        range_request_release(&got);
-        return DYN_ERR_PROTOCOL;
-    }
-    *q = got;
-    return DYN_OK;
-}
-
-void range_request_release(struct range_request *q)
-{
-    free(q->rows);
-    q->rows = NULL;
-    q->n = 0;
-}
-
-/* A reply is built up while the store is read: header, rows, and at its end the number of rows,
- * the cursor and the digest. */
-static void reply_begin(struct buf *out, bool objects)
-{
-    buf_put_u8(out, FORMAT);
-    buf_put_u32(out, 0); /* status */
-    buf_put_u8(out, objects);
-    buf_put_u32(out, 0); /* rows */
-}
-
-#define STATUS_AT 1u
-#define ROWS_AT 6u
-
-static void reply_end(struct buf *out, int status, uint32_t rows, bool more, struct slice cursor)
-{
-    uint8_t digest[DIGEST_LEN];
-    buf_set_u32(out, STATUS_AT, (uint32_t)status);
-    buf_set_u32(out, ROWS_AT, rows);
-    buf_put_u8(out, more);
-    buf_put_bytes(out, cursor);
-    digest_sha256(buf_slice(out), digest);
-    buf_put(out, digest, DIGEST_LEN);
-}
-
-static void read_row(struct reader *r, struct range_reply *p)
-{
-    struct range_row *row = &p->rows[p->n++];
-    row->object = OBJECT_EMPTY;
-    read_name(r, row);
-    if (!p->objects) {
-        read_copy(r, row->hash, DIGEST_LEN);
-    } else if (reader_ok(r)) {
-        object_decode(r, &row->object);
-        object_values_decode(r, &row->object);
-    }
-}
-
-int range_reply_decode(struct slice body, struct range_reply *p)
-{
-    uint8_t digest[DIGEST_LEN];
-    struct range_reply got = {.n = 0};
-    if (body.len < DIGEST_LEN)
-        return DYN_ERR_PROTOCOL;
-    body.len -= DIGEST_LEN;
-    digest_sha256(body, digest);
-    if (memcmp(digest, body.data + body.len, DIGEST_LEN) != 0)
-        return DYN_ERR_CORRUPT;
-    struct reader r = open_body(body);
-    got.status = (int)read_u32(&r);
-    got.objects = read_u8(&r) != 0;
-    uint32_t n = read_u32(&r);
-    if (n > RANGE_ROWS_MAX || got.status > 0)
-        reader_fail(&r);
-    if (reader_ok(&r) && n > 0)
-        got.rows = mem_zalloc(n * sizeof(*got.rows));
-    while (reader_ok(&r) && got.n < n)
-        read_row(&r, &got);
-    got.more = read_u8(&r) != 0;
-    got.cursor = read_bytes(&r);
-    if (!reader_ok(&r) || got.cursor.len > CURSOR_MAX) {
-        range_reply_release(&got);
-        return DYN_ERR_PROTOCOL;
-    }
-    *p = got;
-    return DYN_OK;
-}
-
-void range_reply_release(struct range_reply *p)
-{
-    for (uint32_t i = 0; i < p->n; i++)
-        object_release(&p->rows[i].object);
-    free(p->rows);
-    p->rows = NULL;
-    p->n = 0;
 }
 
 void fence_list_encode(const struct fence_list *l, struct buf *out)
@@ -211,20 +85,23 @@ struct giving {                   /* one frame being served */
     uint64_t origin, rid;
     uint8_t type;
     struct buf body, out, prefix, cursor;
-    struct range_request q;
+    struct archive_request q; /* of a peer's frame only q.range, and the op that it comes to */
     struct store_scan scan;
     struct replica_read read;
+    struct tree_load load;
+    struct slice_wait slice;
     bool reading;
     uint32_t rows, next;
-    size_t seen;
 };
 
 static void giving_free(struct giving *g)
 {
     background_end(g->e, &g->background);
+    slices_forget(g->e->slices, &g->slice);
+    trees_forget(&g->load);
     if (g->reading)
         replica_read_release(&g->read);
-    range_request_release(&g->q);
+    range_request_release(&g->q.range);
     buf_release(&g->body);
     buf_release(&g->out);
     buf_release(&g->prefix);
@@ -237,26 +114,41 @@ static void abandon(struct background *b)
     giving_free(container_of(b, struct giving, background));
 }
 
-static void give(struct giving *g, int status, bool more)
+static void answer(struct giving *g)
 {
     struct net_port *net = &g->e->ports.net;
-    reply_end(&g->out, status, g->rows, more, buf_slice(&g->cursor));
     net->reply(net->ctx, g->origin, g->rid, (uint8_t)(g->type + FRAME_REPLY), &g->out);
     giving_free(g);
 }
 
+static void give(struct giving *g, int status, bool more)
+{
+    range_reply_end(&g->out, status, g->rows, more, buf_slice(&g->cursor));
+    answer(g);
+}
+
+static bool for_archive(const struct giving *g)
+{
+    return g->type == FRAME_ARCHIVE;
+}
+
 static int check_range(const struct giving *g)
 {
-    struct engine *e = g->e;
+    const struct engine *e = g->e;
+    const struct range_request *q = &g->q.range;
     if (!e->serving || e->failed != DYN_OK)
         return DYN_ERR_STOPPED;
-    if (g->q.partition >= ring_q(e->ring))
+    if (q->partition >= ring_q(e->ring))
         return DYN_ERR_INVALID;
-    if (history_epoch_equal(&g->q.ring, ring_epoch(e->ring)) ||
-        g->q.fence == ring_fence(e->ring, g->q.partition))
-        return catchup_votes(e->catchup, g->q.partition) ? DYN_OK : DYN_ERR_OVERLOAD;
-    return DYN_ERR_REFUSED;
+    if (!history_epoch_equal(&q->ring, ring_epoch(e->ring)) &&
+        q->fence != ring_fence(e->ring, q->partition))
+        return DYN_ERR_REFUSED;
+    /* Who may have forgotten what it acknowledged is no source, but for what others do not have. */
+    bool counts = !for_archive(g) || g->q.op == ARCHIVE_ROOT || g->q.op == ARCHIVE_LIST;
+    return !counts || catchup_votes(e->catchup, q->partition) ? DYN_OK : DYN_ERR_OVERLOAD;
 }
+
+/* ---- lists ------------------------------------------------------------------------------- */
 
 /* What the row is about, and the hash of its state; false for rows that are no state. */
 static bool parse_row(struct slice row, struct slice value, struct buf *name, enum row_kind *kind,
@@ -274,21 +166,48 @@ static bool parse_row(struct slice row, struct slice value, struct buf *name, en
     return good;
 }
 
+static void list_row(struct giving *g, enum row_kind kind, struct slice key,
+                     const uint8_t hash[DIGEST_LEN])
+{
+    struct range_row row = {.kind = (uint8_t)kind, .key = key};
+    range_name_put(&row, &g->out);
+    buf_put(&g->out, hash, DIGEST_LEN);
+    g->rows++;
+}
+
+static void remember_cursor(struct giving *g, struct slice key)
+{
+    buf_clear(&g->cursor);
+    buf_put_slice(&g->cursor, key);
+    buf_put_u8(&g->cursor, 0); /* the least key after this one */
+}
+
 static bool on_row(struct store_scan *req, struct slice key, struct slice value)
 {
     struct giving *g = req->arg;
     struct buf name = BUF_EMPTY;
-    struct range_row row = {0};
-    buf_clear(&g->cursor);
-    buf_put_slice(&g->cursor, key);
-    buf_put_u8(&g->cursor, 0); /* the least key after this one */
-    if (parse_row(key, value, &name, &row.kind, row.hash)) {
-        row.key = buf_slice(&name);
-        put_name(&row, &g->out);
-        buf_put(&g->out, row.hash, DIGEST_LEN);
-        g->rows++;
-    }
+    enum row_kind kind;
+    uint8_t hash[DIGEST_LEN];
+    remember_cursor(g, key);
+    /* An archive needs no entries: whoever brings an object back brings its entry too. */
+    if (parse_row(key, value, &name, &kind, hash) && (kind == ROW_OBJECT || !for_archive(g)))
+        list_row(g, kind, buf_slice(&name), hash);
     buf_release(&name);
+    return g->rows < RANGE_ROWS_MAX;
+}
+
+/* A hint of the partition: the state lies where any other does. */
+static bool on_hint(struct store_scan *req, struct slice key, struct slice value)
+{
+    static const uint8_t unknown[DIGEST_LEN] = {0};
+    struct giving *g = req->arg;
+    uint32_t partition;
+    enum row_kind kind;
+    struct slice about;
+    (void)value;
+    remember_cursor(g, key);
+    if (row_hint_parse(key, &partition, &kind, &about) == DYN_OK && kind == ROW_OBJECT)
+        list_row(g, kind, about, unknown);
     return g->rows < RANGE_ROWS_MAX;
 }
 
@@ -298,23 +217,28 @@ static void on_scanned(struct store_scan *req, int err, bool more)
     give(g, err, more);
 }
 
-static void give_list(struct giving *g)
+static void give_list(struct giving *g, enum store_family family,
+                      bool (*row)(struct store_scan *req, struct slice key, struct slice value))
 {
-    buf_put_u32_be(&g->prefix, g->q.partition);
-    if (g->q.after.len > 0 && !slice_has_prefix(g->q.after, buf_slice(&g->prefix))) {
+    if (family == STORE_HINT)
+        row_hint_prefix(g->q.target, &g->prefix);
+    buf_put_u32_be(&g->prefix, g->q.range.partition);
+    if (g->q.range.after.len > 0 && !slice_has_prefix(g->q.range.after, buf_slice(&g->prefix))) {
         give(g, DYN_ERR_INVALID, false);
         return;
     }
-    g->scan = (struct store_scan){.family = STORE_META,
+    g->scan = (struct store_scan){.family = family,
                                   .prefix = buf_slice(&g->prefix),
-                                  .from = g->q.after,
+                                  .from = g->q.range.after,
                                   .max_rows = UINT32_MAX,
                                   .max_bytes = SCAN_BYTES,
-                                  .row = on_row,
+                                  .row = row,
                                   .done = on_scanned,
                                   .arg = g};
     g->e->ports.store.scan(g->e->ports.store.ctx, &g->scan);
 }
+
+/* ---- pieces ------------------------------------------------------------------------------ */
 
 static void give_next(struct giving *g);
 
@@ -331,41 +255,98 @@ static void leave_out(struct object *o, uint64_t most)
     }
 }
 
+static void put_sealed(struct giving *g, struct slice key, const struct object *o)
+{
+    struct engine *e = g->e;
+    struct buf encoded = BUF_EMPTY;
+    struct range_row row = {.kind = RANGE_OBJECT, .key = key};
+    object_encode(o, &encoded);
+    row.encoded = buf_slice(&encoded);
+    range_seal(e->mac, ring_cluster(e->ring), row.kind, key, row.encoded, row.seal);
+    range_sealed_put(&row, o, &g->out);
+    buf_release(&encoded);
+    g->rows++;
+}
+
+static void put_state(struct giving *g, const struct range_row *row, struct object *o)
+{
+    leave_out(o, g->e->cfg.frame_values_max);
+    if (for_archive(g)) {
+        if (!object_is_absent(o)) /* or it has gone meanwhile */
+            put_sealed(g, row->key, o);
+        return;
+    }
+    range_name_put(row, &g->out);
+    object_encode(o, &g->out);
+    object_values_encode(o, &g->out);
+    g->rows++;
+}
+
 static void on_state(struct replica_read *read, int err)
 {
     struct giving *g = read->arg;
     g->reading = false;
-    if (err == DYN_OK) {
-        leave_out(&read->object, g->e->cfg.frame_values_max);
-        put_name(&g->q.rows[g->next], &g->out);
-        object_encode(&read->object, &g->out);
-        object_values_encode(&read->object, &g->out);
-        g->rows++;
-        g->next++;
-    }
+    if (err == DYN_OK)
+        put_state(g, &g->q.range.rows[g->next++], &read->object);
     replica_read_release(read);
     if (err != DYN_OK)
-        give(g, g->rows > 0 ? DYN_OK : err, false); /* what there is; the rest elsewhere */
+        give(g, g->next > 0 ? DYN_OK : err, false); /* what there is; the rest elsewhere */
     else
         give_next(g);
 }
 
 static void give_next(struct giving *g)
 {
-    if (g->next == g->q.n || g->out.len >= RANGE_BYTES_MAX) {
-        give(g, DYN_OK, false);
+    if (g->next == g->q.range.n || g->out.len >= RANGE_BYTES_MAX) {
+        give(g, DYN_OK, g->next < g->q.range.n);
         return;
     }
-    const struct range_row *row = &g->q.rows[g->next];
+    const struct range_row *row = &g->q.range.rows[g->next];
     g->read = (struct replica_read){.e = g->e,
                                     .key = row->key,
-                                    .load = row->kind == ROW_OBJECT ? LOAD_ALL : LOAD_NONE,
-                                    .entry = row->kind == ROW_ENTRY,
+                                    .load = row->kind == RANGE_OBJECT ? LOAD_ALL : LOAD_NONE,
+                                    .entry = row->kind == RANGE_ENTRY,
                                     .done = on_state,
                                     .arg = g};
     g->reading = true;
     replica_read_start(&g->read);
 }
+
+/* ---- roots ------------------------------------------------------------------------------- */
+
+static void give_root(struct giving *g, int status)
+{
+    struct tree_hash root = {0, 0};
+    if (status == DYN_OK && !trees_root(g->e->trees, g->q.range.partition, &root))
+        status = DYN_ERR_NOT_FOUND;
+    struct archive_root p = {.status = status, .a = root.a, .b = root.b};
+    buf_clear(&g->out);
+    archive_root_encode(&p, &g->out);
+    answer(g);
+}
+
+static void on_tree(struct tree_load *l, int err)
+{
+    give_root(l->arg, err);
+}
+
+static void give_targets(struct giving *g)
+{
+    struct engine_hints *held = mem_zalloc(ARCHIVE_TARGETS_MAX * sizeof(*held));
+    uint64_t *nodes = mem_zalloc(ARCHIVE_TARGETS_MAX * sizeof(*nodes));
+    bool serves = g->e->serving && g->e->failed == DYN_OK;
+    uint32_t n = engine_hints(g->e, held, ARCHIVE_TARGETS_MAX);
+    struct archive_targets p = {.status = serves ? DYN_OK : DYN_ERR_STOPPED, .nodes = nodes};
+    for (; p.n < n && p.n < ARCHIVE_TARGETS_MAX; p.n++)
+        nodes[p.n] = held[p.n].target;
+    buf_clear(&g->out);
+    archive_targets_encode(&p, &g->out);
+    free(nodes);
+    free(held);
+    answer(g);
+}
+
+/* ---- frames ------------------------------------------------------------------------------ */
 
 static void serve_fences(struct engine *e, uint64_t origin, uint64_t rid, struct slice body)
 {
@@ -381,27 +362,82 @@ static void serve_fences(struct engine *e, uint64_t origin, uint64_t rid, struct
     e->ports.net.reply(e->ports.net.ctx, origin, rid, FRAME_FENCED + FRAME_REPLY, &out);
 }
 
-void range_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, struct slice body)
+static void serve(struct giving *g)
 {
-    if (type == FRAME_FENCED) {
-        serve_fences(e, origin, rid, body);
+    switch (g->q.op) {
+    case ARCHIVE_ROOT:
+        if (!trees_complete(g->e->trees)) {
+            give_root(g, DYN_ERR_NOT_FOUND);
+            return;
+        }
+        g->load = (struct tree_load){.done = on_tree, .arg = g};
+        trees_load(g->e->trees, g->q.range.partition, &g->load);
         return;
+    case ARCHIVE_LIST:
+        give_list(g, STORE_META, on_row);
+        return;
+    case ARCHIVE_HINTED:
+        give_list(g, STORE_HINT, on_hint);
+        return;
+    default:
+        give_next(g);
     }
+}
+
+static void on_slice(struct slice_wait *w)
+{
+    serve(w->arg);
+}
+
+static struct giving *giving_new(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type,
+                                 struct slice body)
+{
     struct giving *g = mem_new(struct giving);
     g->e = e;
     g->origin = origin;
     g->rid = rid;
     g->type = type;
     buf_put_slice(&g->body, body);
+    slice_wait_init(&g->slice, WORK_TRANSFER, on_slice, g);
     background_add(e, &g->background, abandon);
-    reply_begin(&g->out, type == FRAME_RANGE_FETCH);
-    int err = range_request_decode(buf_slice(&g->body), &g->q);
+    return g;
+}
+
+void range_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, struct slice body)
+{
+    if (type == FRAME_FENCED) {
+        serve_fences(e, origin, rid, body);
+        return;
+    }
+    struct giving *g = giving_new(e, origin, rid, type, body);
+    g->q.op = type == FRAME_RANGE_FETCH ? ARCHIVE_FETCH : ARCHIVE_LIST;
+    range_reply_begin(&g->out, type == FRAME_RANGE_FETCH ? RANGE_STATES : RANGE_HASHES);
+    int err = range_request_decode(buf_slice(&g->body), &g->q.range);
+    if (err == DYN_OK && !range_rows_valid(g->q.range.rows, g->q.range.n))
+        err = DYN_ERR_PROTOCOL;
     if (err == DYN_OK)
         err = check_range(g);
     if (err != DYN_OK)
         give(g, err, false);
-    else if (type == FRAME_RANGE_LIST)
-        give_list(g);
     else
-        give_next(g);
+        serve(g);
+}
+
+void range_archive_frame(struct engine *e, uint64_t origin, uint64_t rid, struct slice body)
+{
+    struct giving *g = giving_new(e, origin, rid, FRAME_ARCHIVE, body);
+    int err = archive_request_decode(buf_slice(&g->body), &g->q);
+    range_reply_begin(&g->out, g->q.op == ARCHIVE_FETCH ? RANGE_SEALED : RANGE_HASHES);
+    if (err == DYN_OK && g->q.op == ARCHIVE_STANDS_IN) {
+        give_targets(g); /* of the whole cluster: whatever the ring */
+        return;
+    }
+    if (err == DYN_OK)
+        err = check_range(g);
+    if (err != DYN_OK && g->q.op == ARCHIVE_ROOT)
+        give_root(g, err);
+    else if (err != DYN_OK)
+        give(g, err, false);
+    else
+        slices_ask(e->slices, &g->slice); /* behind the requests of users */
 }

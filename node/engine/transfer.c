@@ -249,7 +249,7 @@ static void on_list(struct rpc_call *call, int err, struct slice body)
     struct range_reply p = {.n = 0};
     if (err == DYN_OK)
         err = range_reply_decode(body, &p);
-    if (err == DYN_OK && p.objects)
+    if (err == DYN_OK && (p.form != RANGE_HASHES || !range_rows_valid(p.rows, p.n)))
         err = DYN_ERR_PROTOCOL;
     if (err == DYN_OK)
         err = p.status;
@@ -262,7 +262,7 @@ static void on_list(struct rpc_call *call, int err, struct slice body)
     for (uint32_t i = 0; i < p.n; i++) {
         struct item *it = &j->items[j->n_items++];
         *it = (struct item){.job = j,
-                            .kind = p.rows[i].kind,
+                            .kind = (enum row_kind)p.rows[i].kind,
                             .key = mem_dup(p.rows[i].key.data, p.rows[i].key.len),
                             .key_len = p.rows[i].key.len};
         memcpy(it->hash, p.rows[i].hash, DIGEST_LEN);
@@ -358,7 +358,8 @@ static void on_piece(struct rpc_call *call, int err, struct slice body)
     }
     if (err == DYN_OK)
         err = j->reply.status;
-    if (err == DYN_OK && (!j->reply.objects || j->reply.n == 0))
+    if (err == DYN_OK && (j->reply.form != RANGE_STATES || j->reply.n == 0 ||
+                          !range_rows_valid(j->reply.rows, j->reply.n)))
         err = DYN_ERR_PROTOCOL;
     if (err != DYN_OK) {
         release_piece(j);
@@ -382,8 +383,8 @@ static void fetch(struct job *j)
     for (uint32_t i = 0; i < j->n_items; i++) {
         const struct item *it = &j->items[i];
         if (it->wanted)
-            rows[q.n++] =
-                (struct range_row){.kind = it->kind, .key = slice_of(it->key, it->key_len)};
+            rows[q.n++] = (struct range_row){.kind = (uint8_t)it->kind,
+                                             .key = slice_of(it->key, it->key_len)};
     }
     if (q.n > 0) {
         ask(j, FRAME_RANGE_FETCH, &q, on_piece);

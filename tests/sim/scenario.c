@@ -42,13 +42,19 @@ void scenario_change(struct scenario *s, uint32_t node, const struct member_even
     assert_true(sim_cluster_agrees(s->cluster));
 }
 
-void scenario_begin_members(struct scenario *s, uint32_t nodes, uint32_t members, uint32_t n,
-                            uint32_t r, uint32_t w, const struct engine_config *engine)
+static void begin(struct scenario *s, uint64_t seed, uint32_t nodes, uint32_t members, uint32_t n,
+                  uint32_t r, uint32_t w, const struct engine_config *engine)
 {
-    struct sim_cluster_config cfg = {
-        .nodes = nodes, .members = members, .q = 16, .n = n, .r = r, .w = w, .engine = *engine};
+    struct sim_cluster_config cfg = {.nodes = nodes,
+                                     .members = members,
+                                     .q = 16,
+                                     .n = n,
+                                     .r = r,
+                                     .w = w,
+                                     .cluster = 1000 + seed,
+                                     .engine = *engine};
     *s = (struct scenario){0};
-    sim_world_init(&s->world, 42, NULL);
+    sim_world_init(&s->world, seed, NULL);
     s->cluster = sim_cluster_new(&s->world, &cfg);
     sim_client_init(&s->client, s->cluster, SIM_NODES_MAX);
     s->cluster->gone = gone;
@@ -63,6 +69,19 @@ void scenario_begin_members(struct scenario *s, uint32_t nodes, uint32_t members
         sim_node_start(&s->cluster->nodes[i]);
     sim_cluster_run(s->cluster, SIM_SECOND);
     assert_int_equal(sim_cluster_up(s->cluster), nodes);
+}
+
+void scenario_begin_members(struct scenario *s, uint32_t nodes, uint32_t members, uint32_t n,
+                            uint32_t r, uint32_t w, const struct engine_config *engine)
+{
+    begin(s, 42, nodes, members, n, r, w, engine);
+}
+
+void scenario_begin_other(struct scenario *s, uint32_t nodes, uint32_t n, uint32_t r, uint32_t w)
+{
+    struct engine_config engine;
+    engine_config_defaults(&engine);
+    begin(s, 43, nodes, 0, n, r, w, &engine);
 }
 
 void scenario_end(struct scenario *s)

@@ -91,6 +91,12 @@ static struct kv_port library(struct sim_client *c)
     return client_kv(c->library);
 }
 
+struct client *sim_client_library(struct sim_client *c)
+{
+    library(c);
+    return c->library;
+}
+
 void sim_client_release(struct sim_client *c)
 {
     sim_net_detach(c->cluster->net, c->endpoint, true);

@@ -57,6 +57,8 @@ void sim_client_call(struct sim_client *c, enum sim_via via, uint32_t node,
 /* The same, and runs the cluster until the call has ended. look may be NULL. Returns the status. */
 int sim_client_wait(struct sim_client *c, enum sim_via via, uint32_t node,
                     const struct sim_request *q, sim_done look, void *arg);
+/* The client library that VIA_LIBRARY goes through. */
+struct client *sim_client_library(struct sim_client *c);
 /* A node's memory is gone: its kv calls end here. Call from sim_cluster.gone. */
 void sim_client_gone(struct sim_client *c, const struct sim_node *node);
 

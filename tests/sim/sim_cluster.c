@@ -36,7 +36,7 @@ static struct ring *make_ring(const struct sim_cluster *c)
     struct history h = HISTORY_EMPTY;
     struct member_event ev = {.stamp = 1,
                               .type = MEMBER_CREATE,
-                              .cluster = 0xc1057e5,
+                              .cluster = c->cfg.cluster != 0 ? c->cfg.cluster : 0xc1057e5,
                               .q = c->cfg.q,
                               .n = c->cfg.n,
                               .r = c->cfg.r,
@@ -124,7 +124,7 @@ void sim_node_start(struct sim_node *node)
             clean ? " clean" : "n unclean");
     struct engine_config cfg = c->cfg.engine;
     cfg.node = node->id;
-    cfg.secret = slice_str("the secret of the simulated cluster");
+    cfg.secret = slice_str(SIM_SECRET);
     const struct engine_ports ports = {
         .store = sim_disk_port(node->disk),
         .net = sim_net_port(c->net, node->index),

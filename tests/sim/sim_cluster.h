@@ -39,6 +39,7 @@ struct sim_cluster_config {
     uint32_t members;            /* of them; the others wait to be joined. 0: all */
     uint32_t q;                  /* partitions */
     uint32_t n, r, w;            /* the cluster's defaults */
+    uint64_t cluster;            /* its id; 0: the usual one */
     struct engine_config engine; /* node, secret: filled in */
 };
 
@@ -53,6 +54,8 @@ struct sim_cluster {
     void *gone_arg;
     uint64_t reaped; /* by nodes that are down or were, see sim_cluster_reaped */
 };
+
+#define SIM_SECRET "the secret of the simulated cluster"
 
 struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluster_config *cfg);
 void sim_cluster_free(struct sim_cluster *c);

@@ -96,7 +96,8 @@ static void test_a_client_may_send_client_frames_only(void **state)
     for (unsigned type = 0; type < 256; type++) {
         struct buf b = BUF_EMPTY;
         bool fine = (type >= FRAME_GET && type <= FRAME_BEHIND) || type == FRAME_ADMIN ||
-                    type == FRAME_WATCH || type == FRAME_INTEREST || type == FRAME_SETTINGS;
+                    type == FRAME_WATCH || type == FRAME_INTEREST || type == FRAME_SETTINGS ||
+                    type == FRAME_ARCHIVE || type == FRAME_RESTORE;
         make_batch(NULL, &from_client, (uint8_t)type, &b);
         int err = open_batch(mac, buf_slice(&b));
         if (fine)
