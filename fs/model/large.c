@@ -14,6 +14,7 @@ struct large *large_new(struct inode *i)
     l->fs = i->fs;
     l->inode = i;
     l->base_us = fs_now_us(i->fs);
+    l->sure_ns = fs_wall_ns(i->fs);
     list_init(&l->waits);
     if (!timer_is_set(&i->fs->renew_timer))
         timer_set(i->fs->timers, &i->fs->renew_timer, l->base_us + RENEW_US);
@@ -42,6 +43,7 @@ int large_take(struct large *l, struct slice manifest)
         return err;
     l->size = l->cut = l->built_cut = l->base.size;
     l->base_us = fs_now_us(l->fs);
+    l->sure_ns = fs_wall_ns(l->fs);
     return DYN_OK;
 }
 
@@ -162,6 +164,29 @@ void large_load(struct large *l, uint32_t index, struct chunk_wait *w)
     struct stored at = stored_at(l, index);
     if (at.chunk.len != 0 && chunk_cache_find(l->fs, at.upload, &at.chunk) == NULL)
         chunk_cache_load(l->fs, at.upload, &at.chunk, w);
+}
+
+bool large_next_stored(const struct large *l, uint64_t index, struct upload_id *upload,
+                       struct chunk *c)
+{
+    while (index <= UINT32_MAX) {
+        uint32_t at = slot_bound(l, index);
+        const struct chunk *b = manifest_from(&l->base, index);
+        uint64_t next = at < l->n ? l->slots[at]->index : UINT64_MAX;
+        if (b != NULL && b->index < next)
+            next = b->index;
+        if (next == UINT64_MAX)
+            break;
+        struct stored found = stored_at(l, (uint32_t)next);
+        if (found.chunk.len != 0) {
+            *upload = *found.upload;
+            *c = found.chunk;
+            c->index = (uint32_t)next;
+            return true;
+        }
+        index = next + 1;
+    }
+    return false;
 }
 
 /* ---- changing ---------------------------------------------------------------------------- */

@@ -38,6 +38,15 @@ struct large_sync {
     struct unsynced chunk;
 };
 
+#define CHECKS_MAX 4
+
+struct large_check { /* of one chunk, whether it is there */
+    struct large *large;
+    struct chunk_get get;
+    struct upload_id upload;
+    struct chunk chunk;
+};
+
 struct large {
     struct fs *fs;
     struct inode *inode; /* owns it */
@@ -67,6 +76,13 @@ struct large {
     uint32_t asked_numbers;
     uint64_t asked_us;
 
+    /* large_check.c */
+    int64_t sure_ns; /* wall clock: all chunks were then known to be kept */
+    bool lapsed;     /* that was too long ago: some may have been collected */
+    bool base_old;   /* the manifest's uploads are to be told, however long ago that was done */
+    struct large_check checks[CHECKS_MAX];
+    uint64_t check_next; /* the next index to look for */
+
     struct list waits; /* for large_store */
     int error;         /* enum dyn_err, of what was sent since the last large_store */
     struct unsynced *unsynced;
@@ -78,7 +94,18 @@ struct large {
 void large_slot_remove(struct large *l, uint32_t at);
 struct slot *large_slot_get(struct large *l, uint32_t index); /* finds or makes */
 
+/* The first chunk at index or after it that is stored and counts; false: none. */
+bool large_next_stored(const struct large *l, uint64_t index, struct upload_id *upload,
+                       struct chunk *c);
+
+/* large_check.c */
+void large_look_for_lapse(struct large *l);
+void large_sure(struct large *l);    /* all references hold, as of now */
+bool large_checked(struct large *l); /* false: it looks, and large_send_check comes again */
+void large_check_stop(struct large *l);
+
 /* large_send.c */
+void large_failed(struct large *l, int err);   /* enum dyn_err; who waits is told */
 void large_slot_dirty(struct slot *s);         /* has bytes now, and is no longer stored */
 void large_written(struct slot *s, bool full); /* its bytes changed */
 void large_slot_recall(struct slot *s);        /* SENDING to DIRTY: it is written again */

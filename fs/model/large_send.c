@@ -145,11 +145,25 @@ static bool ref_holds(const struct large *l)
            slice_equal(buf_slice(&l->ref_key), seen_key(l->inode->seen));
 }
 
-static void failed(struct large *l, int err)
+void large_failed(struct large *l, int err)
 {
     l->error = err;
     room_changed(l->fs, err);
     large_send_check(l);
+}
+
+static bool base_fresh(const struct large *l)
+{
+    return l->base.n_uploads == 0 || (!l->base_old && fs_now_us(l->fs) - l->base_us < FRESH_US);
+}
+
+/* One of the references was said; is that so of all? */
+static void told(struct large *l)
+{
+    large_look_for_lapse(l);
+    if (base_fresh(l) && (l->next_number == 0 || ref_holds(l)) &&
+        (l->n_borrowed == 0 || l->borrowed_told))
+        large_sure(l);
 }
 
 static void on_ref(struct upload_ref *r, int err)
@@ -158,11 +172,12 @@ static void on_ref(struct upload_ref *r, int err)
     if (err != DYN_OK) {
         buf_clear(&l->ref_key);
         l->reserved = 0;
-        failed(l, err);
+        large_failed(l, err);
         return;
     }
     l->reserved = l->asked_numbers;
     l->ref_us = l->asked_us;
+    told(l);
     room_changed(l->fs, DYN_OK); /* chunks may wait for this */
     large_send_check(l);
 }
@@ -201,10 +216,12 @@ static void on_base_ref(struct upload_ref *r, int err)
 {
     struct large *l = r->arg;
     if (err != DYN_OK) {
-        failed(l, err);
+        large_failed(l, err);
         return;
     }
     l->base_us = fs_now_us(l->fs);
+    l->base_old = false;
+    told(l);
     large_send_check(l);
 }
 
@@ -225,10 +242,12 @@ static void on_borrowed_ref(struct upload_ref *r, int err)
 {
     struct large *l = r->arg;
     l->borrowed_told = err == DYN_OK && r->n == l->n_borrowed;
-    if (err != DYN_OK)
-        failed(l, err);
-    else
-        large_send_check(l);
+    if (err != DYN_OK) {
+        large_failed(l, err);
+        return;
+    }
+    told(l);
+    large_send_check(l);
 }
 
 static bool ask_borrowed_refs(struct large *l)
@@ -276,7 +295,7 @@ static void on_sent(struct chunk_put *p, int err)
     if (err != DYN_OK) {
         s->state = SLOT_DIRTY;
         list_append(&fs->slots_dirty, &s->link);
-        failed(l, err);
+        large_failed(l, err);
         return;
     }
     fs->counters.chunk_puts++;
@@ -381,7 +400,7 @@ static void on_synced(void *arg, const struct sync_reply *p)
         l->n_unsynced++;
         assert(l->n_unsynced <= l->cap_unsynced);
         l->unsynced[l->n_unsynced - 1] = y->chunk;
-        failed(l, p->status);
+        large_failed(l, p->status);
         return;
     }
     large_send_check(l);
@@ -427,7 +446,7 @@ static void queue_all(struct large *l)
 
 static bool ask_base_refs(struct large *l)
 {
-    if (l->base.n_uploads == 0 || fs_now_us(l->fs) - l->base_us < FRESH_US)
+    if (base_fresh(l))
         return false;
     if (l->base_ref.id != 0)
         return true;
@@ -443,6 +462,10 @@ static bool ask_base_refs(struct large *l)
 static void renew(struct large *l)
 {
     ask_base_refs(l);
+    if (l->n_borrowed > 0 && l->borrowed_ref.id == 0) {
+        l->borrowed_told = false;
+        ask_borrowed_refs(l);
+    }
     if (l->next_number > 0 && !ref_holds(l))
         ask_ref(l, l->reserved > l->next_number * 2 ? l->reserved : l->next_number * 2);
 }
@@ -476,11 +499,12 @@ void large_send_check(struct large *l)
     }
     if (l->n_dirty > 0)
         return;
+    large_look_for_lapse(l);
     if (l->next_number > 0 && !ref_holds(l)) {
         ask_ref(l, l->next_number * 2);
         return;
     }
-    if (ask_base_refs(l) || ask_borrowed_refs(l))
+    if (ask_base_refs(l) || ask_borrowed_refs(l) || !large_checked(l))
         return;
     if (wanted_durability(l) == DURABILITY_QUORUM && (l->n_unsynced > 0 || syncing(l))) {
         start_syncs(l);
@@ -510,6 +534,7 @@ void large_send_stop(struct large *l)
     upload_ref_cancel(&l->ref);
     upload_ref_cancel(&l->base_ref);
     upload_ref_cancel(&l->borrowed_ref);
+    large_check_stop(l);
     for (uint32_t i = 0; i < SYNCS_MAX; i++)
         if (l->syncs[i].id != 0)
             fs->kv.cancel(fs->kv.ctx, l->syncs[i].id);

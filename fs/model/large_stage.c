@@ -18,21 +18,12 @@ static enum staged_state state_of(const struct slot *s)
     }
 }
 
-/* The earliest of the times from which all uploads were known to be kept. */
-static int64_t since(const struct large *l)
-{
-    uint64_t us = l->base_us;
-    if (l->reserved != 0 && l->ref_us < us)
-        us = l->ref_us;
-    return fs_wall_ns(l->fs) - (int64_t)(fs_now_us(l->fs) - us) * 1000;
-}
-
 void large_describe(struct large *l, struct staged_large *out, struct stage_chunk **chunks,
                     uint32_t *n)
 {
     out->cut = l->cut;
     out->size = l->size;
-    out->since_ns = since(l);
+    out->since_ns = l->sure_ns;
     if (l->base.n != 0 || l->base.size != 0) {
         manifest_encode(&l->base, &out->own);
         out->manifest = buf_slice(&out->own);
@@ -58,6 +49,8 @@ void large_restore(struct inode *i, const struct staged_large *from, struct blob
         large_take(l, from->manifest); /* it was decoded before */
     l->cut = l->built_cut = from->cut;
     l->size = from->size;
+    l->sure_ns = from->since_ns;
+    l->base_old = true;
     for (uint32_t k = 0; k < from->n; k++) {
         const struct staged_slot *slot = &from->slots[k];
         struct slot *s = large_slot_get(l, slot->chunk.index);

@@ -591,10 +591,66 @@ static void test_f18_writes_while_an_append_is_staged_anew_are_kept(void **state
     expect_file(t->a, "log", (const uint64_t[3]){ends[0], ends[1], size}, 3);
 }
 
+/* A file of three chunks that are sent and not published, and then the machine sleeps for as long as
+ * collection takes; the first chunk is gone. */
+static void sleep_over_the_lease(struct world *t, uint64_t *node, uint64_t *fh)
+{
+    assert_int_equal(do_open(t->a, "big", O_WRONLY | O_CREAT), 0);
+    *node = t->a->node;
+    *fh = t->a->fh;
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(put_bytes(t->a, *node, *fh, (uint64_t)i * MIB, MIB, 1), 0);
+    fake_kv_run(&t->k, 100000, NULL);
+    assert_int_equal(t->a->fs->counters.chunk_puts, 3);
+    struct upload_id upload;
+    struct buf key = BUF_EMPTY;
+    for (size_t i = 0; i < t->k.n; i++) /* the record of the upload tells which it is */
+        if (upload_key_parse(buf_slice(&t->k.rows[i].key), &upload) == DYN_OK)
+            break;
+    chunk_key(&upload, 0, &key);
+    buf_put_u8(&key, 0);
+    assert_int_equal(fake_kv_live(&t->k, (const char *)key.data), 1);
+    fake_kv_delete(&t->k, (const char *)key.data);
+    buf_release(&key);
+    t->k.now_us += 3 * 3600 * 1000000ull; /* no timer has run meanwhile */
+}
+
+static void test_e8_what_was_collected_under_a_sleeping_mount_is_sent_again(void **state)
+{
+    struct world *t = *state;
+    uint64_t node, fh;
+    sleep_over_the_lease(t, &node, &fh);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_int_equal(t->a->fs->counters.chunk_puts, 4);
+    assert_int_equal(do_open(t->b, "big", O_RDONLY), 0);
+    expect_bytes(t->b, t->b->node, t->b->fh, 0, MIB, 1);
+    expect_bytes(t->b, t->b->node, t->b->fh, 2 * MIB, MIB, 1);
+    do_close(t->b, t->b->node, t->b->fh);
+}
+
+static void test_e8_no_manifest_names_what_nobody_has(void **state)
+{
+    struct world *t = *state;
+    uint64_t node, fh;
+    sleep_over_the_lease(t, &node, &fh);
+    chunk_cache_release(&t->a->fs->chunks);
+    chunk_cache_init(&t->a->fs->chunks, 1, 32 * MIB);
+    assert_int_equal(do_flush(t->a, node, fh), EIO);
+    assert_null(version(t, "big"));
+    assert_int_equal(fs_dirty_count(t->a->fs), 1);
+    assert_int_equal(put_bytes(t->a, node, fh, 0, MIB, 1), 0); /* written again, it can be */
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_int_equal(do_open(t->b, "big", O_RDONLY), 0);
+    expect_bytes(t->b, t->b->node, t->b->fh, 0, MIB, 1);
+    do_close(t->b, t->b->node, t->b->fh);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, world_set_up, world_tear_down)
     const struct CMUnitTest tests[] = {
+        T(test_e8_what_was_collected_under_a_sleeping_mount_is_sent_again),
+        T(test_e8_no_manifest_names_what_nobody_has),
         T(test_f18_appends_of_two_mounts_to_a_large_file_lose_nothing),
         T(test_f18_what_was_sent_already_is_appended_too),
         T(test_f18_an_append_to_what_became_large_elsewhere),
