@@ -83,6 +83,8 @@ struct large {
     struct large_check checks[CHECKS_MAX];
     uint64_t check_next; /* the next index to look for */
 
+    struct large_fold *fold; /* large_fold.c; NULL: nothing is folded */
+
     struct list waits; /* for large_store */
     int error;         /* enum dyn_err, of what was sent since the last large_store */
     struct unsynced *unsynced;
@@ -103,6 +105,10 @@ void large_look_for_lapse(struct large *l);
 void large_sure(struct large *l);    /* all references hold, as of now */
 bool large_checked(struct large *l); /* false: it looks, and large_send_check comes again */
 void large_check_stop(struct large *l);
+
+/* large_fold.c */
+bool large_folded(struct large *l); /* false: it sends, and large_send_check comes again */
+void large_fold_stop(struct large *l);
 
 /* large_send.c */
 void large_failed(struct large *l, int err);   /* enum dyn_err; who waits is told */

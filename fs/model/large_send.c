@@ -313,7 +313,8 @@ static bool same_as_base(struct slot *s)
 {
     struct large *l = s->large;
     const struct chunk *c = manifest_find(&l->base, s->index);
-    if (c == NULL || c->len != s->chunk.len || !digest_equal(c->digest, s->chunk.digest))
+    if (l->fold != NULL || c == NULL || c->len != s->chunk.len ||
+        !digest_equal(c->digest, s->chunk.digest))
         return false;
     s->upload = l->base.uploads[c->upload];
     s->chunk.number = c->number;
@@ -497,7 +498,7 @@ void large_send_check(struct large *l)
         queue_all(l);
         pump(l->fs);
     }
-    if (l->n_dirty > 0)
+    if (l->n_dirty > 0 || !large_folded(l))
         return;
     large_look_for_lapse(l);
     if (l->next_number > 0 && !ref_holds(l)) {
@@ -535,6 +536,7 @@ void large_send_stop(struct large *l)
     upload_ref_cancel(&l->base_ref);
     upload_ref_cancel(&l->borrowed_ref);
     large_check_stop(l);
+    large_fold_stop(l);
     for (uint32_t i = 0; i < SYNCS_MAX; i++)
         if (l->syncs[i].id != 0)
             fs->kv.cancel(fs->kv.ctx, l->syncs[i].id);

@@ -224,14 +224,19 @@ static void take_data(struct fs_op *op)
     done(op);
 }
 
-const char *do_read(struct mount *m, uint64_t node, uint64_t fh)
+const char *do_read_at(struct mount *m, uint64_t node, uint64_t fh, uint64_t off)
 {
     struct call c;
     call_init(m, &c);
     c.op.done = take_data;
     reader_of_call = m;
-    fs_read(m->fs, &c.op, node, fh, 0, sizeof(m->text) - 1);
+    fs_read(m->fs, &c.op, node, fh, off, sizeof(m->text) - 1);
     return call_wait(m, &c) == 0 ? m->text : NULL;
+}
+
+const char *do_read(struct mount *m, uint64_t node, uint64_t fh)
+{
+    return do_read_at(m, node, fh, 0);
 }
 
 int do_getattr(struct mount *m, uint64_t node)

@@ -52,6 +52,7 @@ int do_fsync(struct mount *m, uint64_t node, uint64_t fh);
 void do_release(struct mount *m, uint64_t node, uint64_t fh);
 int do_close(struct mount *m, uint64_t node, uint64_t fh); /* flush and release */
 const char *do_read(struct mount *m, uint64_t node, uint64_t fh);
+const char *do_read_at(struct mount *m, uint64_t node, uint64_t fh, uint64_t off);
 int do_setattr(struct mount *m, const char *path, const struct fs_attr *a, uint32_t set);
 int do_getattr(struct mount *m, uint64_t node); /* m->entry */
 

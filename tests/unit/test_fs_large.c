@@ -576,8 +576,7 @@ static void test_f18_writes_while_an_append_is_staged_anew_are_kept(void **state
     later(t->b);
     call_init(t->b, &c);
     fs_flush(t->b->fs, &c.op, node, fh);
-    for (uint32_t step = 0; !c.done && step < 10;
-         step++) { /* in the midst of it, again and again */
+    for (uint32_t step = 0; !c.done && step < 10; step++) { /* in the midst of it */
         fake_kv_run(&t->k, 150, NULL);
         append_bytes(t->b, node, fh, ends[1] + 1000 + step * 100, 100, 3);
     }
@@ -591,8 +590,8 @@ static void test_f18_writes_while_an_append_is_staged_anew_are_kept(void **state
     expect_file(t->a, "log", (const uint64_t[3]){ends[0], ends[1], size}, 3);
 }
 
-/* A file of three chunks that are sent and not published, and then the machine sleeps for as long as
- * collection takes; the first chunk is gone. */
+/* A file of three chunks that are sent and not published, and then the machine sleeps for as long
+ * as collection takes; the first chunk is gone. */
 static void sleep_over_the_lease(struct world *t, uint64_t *node, uint64_t *fh)
 {
     assert_int_equal(do_open(t->a, "big", O_WRONLY | O_CREAT), 0);
