@@ -14,7 +14,8 @@
 #include "model/chunk_io.h"
 
 #define WINDOW 4
-#define SENDING_MAX 8u /* of all uploads: more would only queue up at the other nodes */
+#define CHUNK_TIMEOUT_MS 20000u /* a body of minutes can wait for a node that is busy */
+#define SENDING_MAX 8u          /* of all uploads: more would only queue up at the other nodes */
 #define REF_AGAIN_US (UPLOAD_SAFE_S / 3 * 1000000ull)
 
 struct sent {
@@ -207,8 +208,11 @@ http_upload_new(const struct http_kv_config *cfg, struct http_request *r, struct
 {
     struct http_upload *u = mem_new(struct http_upload);
     struct random_port random = cfg->random;
-    u->io = (struct chunk_io){
-        .kv = cfg->kv, .time = cfg->time, .random = random, .writer = random_u64(&random) | 1};
+    u->io = (struct chunk_io){.kv = cfg->kv,
+                              .time = cfg->time,
+                              .random = random,
+                              .writer = random_u64(&random) | 1,
+                              .timeout_ms = CHUNK_TIMEOUT_MS};
     u->all = cfg->uploads;
     list_init(&u->waiting);
     u->r = r;
