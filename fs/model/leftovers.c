@@ -38,7 +38,8 @@ void fs_leftovers(struct fs *fs, const struct fs_leftovers *take)
             take->piece(take->arg, 0, content_bytes(i));
         else
             l.whole = false;
-        if (take->end(take->arg, &l))
+        /* Of what is kept in part the record stays: the next mount can publish all of it. */
+        if (take->end(take->arg, &l) && l.whole)
             staging_drop_at_end(&i->staging);
     }
 }

@@ -214,4 +214,5 @@ void rebase_release(struct rebase *r)
         return;
     list_remove(&r->load.link);
     blob_unref(r->value);
+    r->value = NULL;
 }

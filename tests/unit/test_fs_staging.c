@@ -524,6 +524,30 @@ static void test_an_edit_of_a_large_file_is_resumed_over_the_version_it_edited(v
     expect_chunks(t->b, "large", "xxyx");
 }
 
+/* Tokens are fetched again then, and what was fetched for the rebase is let go once. */
+static void test_a_refused_context_after_a_rebase_is_fetched_again(void **state)
+{
+    struct bench *t = *state;
+    assert_int_equal(sh_echo(t->a, "one.", "log"), 0);
+    assert_int_equal(do_open(t->a, "log", O_WRONLY | O_APPEND), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    assert_int_equal(do_write(t->a, node, fh, 0, "mine."), 0);
+    fake_kv_write(&t->k, "log", "one.theirs.", true);
+    later(t->a);
+    struct call c;
+    uint32_t gets = t->k.gets;
+    call_init(t->a, &c);
+    t->k.refuse_puts = DYN_ERR_BAD_CONTEXT;
+    fs_flush(t->a->fs, &c.op, node, fh);
+    while (t->k.gets < gets + 3) /* the key, the version to append to, the key again */
+        fake_kv_run(&t->k, 1, NULL);
+    t->k.refuse_puts = DYN_OK;
+    assert_int_equal(call_wait(t->a, &c), 0);
+    do_release(t->a, node, fh);
+    assert_int_equal(fake_kv_live(&t->k, "log"), 1);
+    assert_true(fake_kv_holds(&t->k, "log", "one.theirs.mine."));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -547,6 +571,7 @@ int main(void)
         CLAIM(test_no_more_is_kept_than_there_may_be),
         CLAIM(test_what_is_kept_at_the_end_is_not_resumed_as_well),
         CLAIM(test_an_old_name_that_is_owed_is_dropped_by_the_next_start),
+        CLAIM(test_a_refused_context_after_a_rebase_is_fetched_again),
         CLAIM(test_of_a_large_file_only_what_was_not_sent_is_kept_and_sent),
         CLAIM(test_of_a_large_file_only_what_changed_is_written_again),
         CLAIM(test_an_edit_of_a_large_file_is_resumed_over_the_version_it_edited),
