@@ -18,7 +18,7 @@ static const struct ctl_verb *const verbs[] = {
     &ctl_verb_leave,      &ctl_verb_remove,       &ctl_verb_replace,     &ctl_verb_weight,
     &ctl_verb_zone,       &ctl_verb_plan,         &ctl_verb_commit,      &ctl_verb_abort,
     &ctl_verb_transfers,  &ctl_verb_stats,        &ctl_verb_set,         &ctl_verb_settings,
-    &ctl_verb_backup,     &ctl_verb_restore,
+    &ctl_verb_backup,     &ctl_verb_restore,      &ctl_verb_resolve,     &ctl_verb_history,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 

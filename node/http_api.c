@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "http_cluster.h"
 #include "http_conflicts.h"
+#include "http_history.h"
 #include "http_query.h"
 #include "http_settings.h"
 
@@ -122,6 +123,9 @@ void http_api_take(struct http_api *api, struct http_request *r)
         http_settings_take(&api->kv, r, rest, all_settings);
     } else if (below(path, "/v1/kv/", &rest)) {
         http_kv_take(&api->kv, r, rest);
+    } else if (below(path, "/v1/history/", &rest)) {
+        if (method_fits(r, false))
+            http_history_take(&api->kv, api->status.engine, r, rest);
     } else if (below(path, "/v1/dir/", &rest) || slice_equal(path, slice_str("/v1/dir"))) {
         if (slice_equal(path, slice_str("/v1/dir")))
             rest = slice_of(NULL, 0);
@@ -130,7 +134,7 @@ void http_api_take(struct http_api *api, struct http_request *r)
     } else {
         http_reply_error(
             r, 404, "no_such_page",
-            "there is /v1/kv/KEY, /v1/dir/DIR, /v1/settings/DIR, /v1/cluster, /v1/ring, "
-            "/v1/conflicts, /healthz and /metrics");
+            "there is /v1/kv/KEY, /v1/dir/DIR, /v1/history/KEY, /v1/settings/DIR, /v1/cluster, "
+            "/v1/ring, /v1/conflicts, /healthz and /metrics");
     }
 }

@@ -60,6 +60,11 @@ static void headers_sibling(struct http_request *r, struct buf *part, const stru
                   (unsigned long long)(s->attrs.mtime_ns < 0 ? 0 : s->attrs.mtime_ns), false);
 }
 
+void http_reply_sibling(struct http_request *r, const struct sibling *s)
+{
+    headers_sibling(r, NULL, s);
+}
+
 /* ---- reading ---- */
 
 static void put_value(struct buf *out, const struct sibling *s)
@@ -68,9 +73,8 @@ static void put_value(struct buf *out, const struct sibling *s)
         buf_put(out, s->value->data, s->value->len);
 }
 
-/* The bytes that are asked for: as they are here, or chunk by chunk. */
-static void answer_bytes(const struct http_kv_config *cfg, struct http_request *r,
-                         const struct sibling *s, const struct http_range *range)
+void http_reply_bytes(const struct http_kv_config *cfg, struct http_request *r,
+                      const struct sibling *s, const struct http_range *range)
 {
     struct buf body = BUF_EMPTY;
     if (range->status == 416) {
@@ -107,7 +111,7 @@ static void answer_one(struct http_call *o, const struct get_reply *reply, const
         http_reply(r, 200, "application/octet-stream", &none);
         return;
     }
-    answer_bytes(cfg, r, s, &range);
+    http_reply_bytes(cfg, r, s, &range);
 }
 
 /* omitted: the value does not fit into the answer, and is to be had with ?sibling=DOT. */

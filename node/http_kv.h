@@ -32,6 +32,13 @@ void http_dir_take(const struct http_kv_config *cfg, struct http_request *r, str
 void http_reply_failure(struct http_request *r, int err, const char *message /* NULL: the usual */,
                         unsigned answered, unsigned needed);
 
+/* Headers that say what a version is: its dot, type, times, mode and owner. */
+void http_reply_sibling(struct http_request *r, const struct sibling *s);
+/* Its bytes, whose value is loaded: as they are, or chunk by chunk. */
+struct http_range;
+void http_reply_bytes(const struct http_kv_config *cfg, struct http_request *r,
+                      const struct sibling *s, const struct http_range *range);
+
 const char *http_type_name(enum sibling_type t);
 
 #endif

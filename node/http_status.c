@@ -52,6 +52,8 @@ static const struct stat_field {
     FIELD(hint_refused, "counter", "Writes refused because the hint store is full."),
     FIELD(hints_now, "gauge", "Hints held now."),
     FIELD(hints_bytes, "gauge", "Bytes that the hints held now stand for."),
+    FIELD(kept_now, "gauge", "Versions that were replaced or deleted, and are kept for a while."),
+    FIELD(kept_bytes, "gauge", "Bytes of these."),
     FIELD(reconciled, "counter", "Conflicts settled by the rule of their directory."),
     FIELD(wide_writes, "counter", "Writes that left 100 versions or more side by side."),
     FIELD(refused_wide, "counter", "Writes refused because 1,000 versions stand side by side."),

@@ -199,6 +199,11 @@ static int read_limits(struct config *cfg, struct node_config *c, char **message
             DYN_OK ||
         (err = config_get_size(cfg, "hints_max", 0, UINT64_MAX / 2, &e->hints_max_bytes,
                                message)) != DYN_OK ||
+        (err = config_get_ms(cfg, "history", 0, SCRUB_MAX_MS, &e->history_ms, message)) != DYN_OK ||
+        (err = config_get_size(cfg, "history_max", 0, UINT64_MAX / 4, &e->history_max, message)) !=
+            DYN_OK ||
+        (err = config_get_size(cfg, "history_key_max", 0, UINT64_MAX / 4, &e->history_key_max,
+                               message)) != DYN_OK ||
         (err = us64_or_0(cfg, "background_target", &e->background_target_us, message)) != DYN_OK ||
         (err = us64_or_0(cfg, "exchange", &e->exchange_us, message)) != DYN_OK ||
         (err = us64_up_to(cfg, "scrub", SCRUB_MAX_MS, &e->scrub_us, message)) != DYN_OK ||

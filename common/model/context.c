@@ -438,6 +438,56 @@ int context_believe(struct slice context, struct cover *cover)
     return verify(NULL, 0, slice_of(NULL, 0), context, cover);
 }
 
+/* A plain context's only version. */
+static bool plain_sole(struct slice context, struct dot *dot)
+{
+    struct reader r = reader_of(context), indices;
+    enum choice choice;
+    uint64_t n;
+    struct token t;
+    choice_read(&r, &choice, &n, &indices);
+    if (!reader_ok(&r) || plain_parse(read_raw(&r, reader_left(&r)), &t) != DYN_OK)
+        return false;
+    uint64_t which = choice == CHOICE_SOME ? read_varint(&indices) : 0;
+    bool sole = (choice == CHOICE_SOME ? n : t.n) == 1 && which < t.n;
+    if (sole)
+        *dot = t.dots[which];
+    token_release(&t);
+    return sole;
+}
+
+bool context_sole(struct slice context, struct dot *dot)
+{
+    struct reader r = reader_of(context);
+    struct dot first, other;
+    if (context.len == 0 || read_u8(&r) != CHOICE_SEVERAL)
+        return plain_sole(context, dot);
+    uint64_t n = read_varint(&r);
+    if (n == 0 || n > TOKENS_MAX || !plain_sole(read_bytes(&r), &first))
+        return false;
+    for (uint64_t i = 1; i < n; i++)
+        if (!plain_sole(read_bytes(&r), &other) || !dot_equal(&first, &other))
+            return false;
+    *dot = first;
+    return true;
+}
+
+struct dot context_base(const struct slice *contexts, uint32_t n, const struct cover *cover,
+                        const struct object *o)
+{
+    const struct sibling *newest = NULL;
+    struct dot base = {.counter = 0};
+    for (uint32_t i = 0; i < o->n; i++) {
+        const struct sibling *s = &o->siblings[i];
+        if (s->type == SIBLING_FILE && cover_has(cover, &s->dot) &&
+            (newest == NULL || sibling_order(newest, s) < 0))
+            newest = s;
+    }
+    if (newest != NULL)
+        return newest->value_dot;
+    return n == 1 && context_sole(contexts[0], &base) ? base : (struct dot){.counter = 0};
+}
+
 void context_format(struct slice context, struct buf *out)
 {
     buf_reserve(out, context.len / 3 * 4 + 4);

@@ -40,6 +40,16 @@ int context_verify(struct mac *mac, uint64_t cluster, struct slice key, struct s
  * must not act on that. */
 int context_believe(struct slice context, struct cover *cover);
 
+/* The one version that whoever hands this context back was shown, where it is one. Of a context
+ * that was verified before. */
+bool context_sole(struct slice context, struct dot *dot);
+
+/* What a writer with these contexts had read of the object, as a sibling's base_dot: whose context
+ * names a file has read it, and of several the newest counts. Of one that has gone meanwhile its
+ * own dot must do. None: that cannot be told. cover: what the contexts say. */
+struct dot context_base(const struct slice *contexts, uint32_t n, const struct cover *cover,
+                        const struct object *o);
+
 /* Text form for the HTTP header: base64url; several are separated by commas. */
 void context_format(struct slice context, struct buf *out);
 int context_parse(struct slice text,

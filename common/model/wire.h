@@ -50,6 +50,7 @@ enum frame_type {
     FRAME_REAP_CLEAR = 12, /* does the receiver keep anything of these partitions for others? */
     FRAME_PING = 6,
     FRAME_HINTS = 21,   /* empty; DYN_OK: the receiver keeps no hint for anybody */
+    FRAME_KEPT = 28,    /* model/kept.h: what this node keeps of a key */
     FRAME_GOSSIP = 13,  /* digests of what is known of the cluster */
     FRAME_HISTORY = 14, /* all of it: both sides know what either knew */
     FRAME_PREPARE = 15, /* a change of membership is voted on (E14) */
@@ -71,6 +72,7 @@ enum frame_type {
     FRAME_WATCH = 42,      /* model/watch.h: held until there is something to tell */
     FRAME_INTEREST = 43,   /* in which directories */
     FRAME_ADMIN = 40,      /* JSON both ways: what administrators ask (node/http_cluster.h) */
+    FRAME_VERSIONS = 44,   /* model/kept.h: what all replicas keep of a key */
     FRAME_SETTINGS = 46,   /* model/settings.h */
     FRAME_ARCHIVE = 47,    /* model/range_wire.h */
     FRAME_RESTORE = 48,

@@ -64,7 +64,7 @@ static bool client_frame(uint8_t type)
 {
     return (type >= FRAME_GET && type <= FRAME_BEHIND) || type == FRAME_ADMIN ||
            type == FRAME_WATCH || type == FRAME_INTEREST || type == FRAME_SETTINGS ||
-           type == FRAME_ARCHIVE || type == FRAME_RESTORE;
+           type == FRAME_ARCHIVE || type == FRAME_RESTORE || type == FRAME_VERSIONS;
 }
 
 /* Whole frames of types that the sender may use, and nothing after them. */

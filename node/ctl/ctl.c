@@ -127,11 +127,16 @@ static int write_all(int fd, struct slice s)
     return DYN_OK;
 }
 
-int ctl_write(struct slice s)
+int ctl_write_to(int fd, struct slice s)
 {
-    if (write_all(STDOUT_FILENO, s) != DYN_OK)
+    if (write_all(fd, s) != DYN_OK)
         return ctl_fail(CTL_ERROR, "cannot write the result: %s", strerror(errno));
     return CTL_OK;
+}
+
+int ctl_write(struct slice s)
+{
+    return ctl_write_to(STDOUT_FILENO, s);
 }
 
 int ctl_print(struct buf *b)

@@ -42,7 +42,8 @@ extern const struct ctl_verb ctl_verb_stats;
 extern const struct ctl_verb ctl_verb_get, ctl_verb_put, ctl_verb_rm;
 extern const struct ctl_verb ctl_verb_ls, ctl_verb_conflicts;
 extern const struct ctl_verb ctl_verb_set, ctl_verb_settings;
-extern const struct ctl_verb ctl_verb_backup, ctl_verb_restore;
+extern const struct ctl_verb ctl_verb_backup;
+extern const struct ctl_verb ctl_verb_resolve, ctl_verb_history, ctl_verb_restore;
 
 extern const struct args_option ctl_common_options[]; /* --json, --help */
 extern const struct args_option ctl_talk_options[];   /* --node and so on */
@@ -56,6 +57,7 @@ int ctl_status_of(int err);
 
 /* Everything to stdout; CTL_ERROR when that fails. */
 int ctl_write(struct slice s);
+int ctl_write_to(int fd, struct slice s); /* the same to another descriptor */
 int ctl_print(struct buf *b /* released */);
 
 /* A key or name for people: as it is, but control characters escaped when stdout is a terminal. */

@@ -43,7 +43,7 @@ static void ask_part(struct session *s, struct part *p, const struct manifest *m
 }
 
 /* Zeros where the chunk has no bytes. */
-static int print_part(const struct part *p, const struct manifest *m, uint64_t index)
+static int print_part(const struct part *p, const struct manifest *m, uint64_t index, int fd)
 {
     const struct chunk *c = manifest_find(m, (uint32_t)index);
     uint64_t left = m->size - index * CHUNK_LEN;
@@ -57,12 +57,12 @@ static int print_part(const struct part *p, const struct manifest *m, uint64_t i
         buf_put(&out, p->bytes->data, there);
     memset(out.data + out.len, 0, n - there);
     out.len = n;
-    int status = ctl_write(buf_slice(&out));
+    int status = ctl_write_to(fd, buf_slice(&out));
     buf_release(&out);
     return status;
 }
 
-int large_print(struct session *s, struct slice key, struct slice manifest)
+int large_print(struct session *s, struct slice key, struct slice manifest, int fd)
 {
     struct manifest m = MANIFEST_EMPTY;
     struct part parts[WINDOW];
@@ -76,7 +76,7 @@ int large_print(struct session *s, struct slice key, struct slice manifest)
         struct part *p = &parts[i % WINDOW];
         while (p->get.id != 0)
             session_turn(s);
-        status = p->err == DYN_OK ? print_part(p, &m, i) : ctl_failed("get", key, p->err, 0, 0);
+        status = p->err == DYN_OK ? print_part(p, &m, i, fd) : ctl_failed("get", key, p->err, 0, 0);
         blob_unref(p->bytes);
         p->bytes = NULL;
     }

@@ -6,8 +6,8 @@
 
 #include "ctl/session.h"
 
-/* The bytes that the manifest names, to stdout. An exit status; said why. */
-int large_print(struct session *s, struct slice key, struct slice manifest);
+/* The bytes that the manifest names, to a descriptor. An exit status; said why. */
+int large_print(struct session *s, struct slice key, struct slice manifest, int fd);
 
 /* Opens path ("-": stdin) and reads what fits one value, and a byte more if there is more.
  * DYN_ERR_IO with *message. */

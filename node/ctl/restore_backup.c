@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "adapter/loop.h"
 #include "adapter/secret_file.h"
@@ -196,6 +197,21 @@ static int restore(struct ctl *c, struct archive_dir *dir, struct slice below)
     return status;
 }
 
+bool restore_backup_meant(const struct ctl *c)
+{
+    const char *word = c->args.words[0];
+    if (c->args.n_words != 1)
+        return false;
+    if (word[0] == '/' || strcmp(word, ".") == 0 || strcmp(word, "..") == 0 ||
+        strncmp(word, "./", 2) == 0 || strncmp(word, "../", 3) == 0) /* no key begins so */
+        return true;
+    char *manifest = mem_printf("%s/%s", word, ARCHIVE_MANIFEST);
+    bool there = access(manifest, F_OK) == 0;
+    free(manifest);
+    return there || args_has(&c->args, "check") || args_has(&c->args, "into-new") ||
+           args_has(&c->args, "below");
+}
+
 int restore_backup(struct ctl *c)
 {
     const char *path = args_value(&c->args, "below"), *rule = NULL;
@@ -216,20 +232,3 @@ int restore_backup(struct ctl *c)
     archive_dir_close(dir);
     return status;
 }
-
-static const struct args_option options[] = {
-    RESTORE_BACKUP_OPTIONS,
-    {NULL, NULL, NULL, 0},
-};
-
-const struct ctl_verb ctl_verb_restore = {
-    "restore",
-    "DIR",
-    "bring a backup back into a cluster",
-    RESTORE_BACKUP_HELP,
-    options,
-    1,
-    1,
-    true,
-    restore_backup,
-};

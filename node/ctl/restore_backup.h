@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dynactl restore DIR: a backup back into a cluster. */
+/* dynactl restore DIR: a backup back into a cluster. It shares its verb with former versions of
+ * keys; a folder is meant where it holds a backup, or where no key could be called so. */
 #ifndef DYN_CTL_RESTORE_BACKUP_H
 #define DYN_CTL_RESTORE_BACKUP_H
 
@@ -32,6 +33,8 @@
     "The whole backup is checked before anything of it is sent. A restore that breaks off goes\n"  \
     "on where it stopped when it is run again.\n"
 
+/* Does the command line mean one? */
+bool restore_backup_meant(const struct ctl *c);
 int restore_backup(struct ctl *c); /* an exit status */
 
 #endif

@@ -2,6 +2,7 @@
 /* dynactl get: one version to stdout. Several versions are never mixed up silently: the command
  * names them and leaves the choice to its user. */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -85,7 +86,7 @@ static int print_value(struct session *session, struct slice key, const struct s
                         "version: try again",
                         (int)key.len, (const char *)key.data);
     if (s->manifest_len != 0)
-        return large_print(session, key, slice_of(s->value->data, s->value->len));
+        return large_print(session, key, slice_of(s->value->data, s->value->len), STDOUT_FILENO);
     return s->value == NULL ? CTL_OK : ctl_write(slice_of(s->value->data, s->value->len));
 }
 

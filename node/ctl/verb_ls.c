@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "ctl/session.h"
 #include "ctl/versions.h"
+#include "ctl/walk.h"
 #include "model/key.h"
 
 static const struct args_option ls_options[] = {
@@ -34,43 +35,12 @@ static const struct args_option conflicts_options[] = {
 
 static const char conflicts_help[] =
     "Walks the tree below DIR (without it: everything) and lists each key with more than one\n"
-    "version, and these versions: dot, time, size, type. Resolve with 'get --sibling', then 'put\n"
-    "--if-match', or 'rm --sibling'. The exit status is 0 also when there are conflicts.\n"
+    "version, and these versions: dot, time, size, type. 'dynactl resolve' settles them. The exit\n"
+    "status is 0 also when there are conflicts.\n"
     "\n"
     "Examples:\n"
     "  dynactl --node 127.0.0.1:7000 conflicts\n"
     "  dynactl conflicts --json notes | jq -r '.conflicts[].key'\n";
-
-/* row: false stops. Calls it for each entry of the directory, in order. */
-static int each_entry(struct session *s, const char *what, const struct request_options *opt,
-                      struct slice dir,
-                      bool (*row)(void *arg, struct slice dir, const struct list_entry *e),
-                      void *arg)
-{
-    struct buf after = BUF_EMPTY;
-    bool more = true;
-    int status = CTL_OK;
-    while (more && status == CTL_OK) {
-        struct list_request q = {.opt = *opt, .dir = dir, .after = buf_slice(&after)};
-        struct session_list l;
-        session_list(s, &q, &l);
-        if (l.status != DYN_OK)
-            status = ctl_failed(what, dir, l.status, l.answered, l.needed);
-        for (uint32_t i = 0; i < l.n && status == CTL_OK; i++) {
-            if (!row(arg, dir, &l.entries[i]))
-                status = CTL_ERROR;
-        }
-        more = l.more;
-        /* A cursor that does not move would make this endless. */
-        if (more && status == CTL_OK && slice_compare(buf_slice(&l.cursor), q.after) <= 0)
-            status = ctl_fail(CTL_ERROR, "%s: a node's listing does not go on", what);
-        buf_clear(&after);
-        buf_put_slice(&after, buf_slice(&l.cursor));
-        session_list_release(&l);
-    }
-    buf_release(&after);
-    return status;
-}
 
 /* ---- ls ---- */
 
@@ -134,18 +104,6 @@ static int check_directory(struct session *s, const struct request_options *opt,
     return status;
 }
 
-/* DIR from the command line, without slashes around it. */
-static int take_dir(struct ctl *c, struct slice *dir)
-{
-    const char *rule;
-    *dir = slice_str(c->args.n_words > 0 ? c->args.words[0] : "");
-    while (dir->len > 0 && dir->data[dir->len - 1] == '/')
-        dir->len--;
-    if (dir->len > 0 && key_check(*dir, &rule) != DYN_OK)
-        return ctl_usage(c, mem_printf("'%s' is no directory's key: %s", c->args.words[0], rule));
-    return CTL_OK;
-}
-
 static int print_json(struct json *root)
 {
     struct buf text = BUF_EMPTY;
@@ -158,7 +116,7 @@ static int open_for(struct ctl *c, struct slice *dir, struct request_options *op
                     struct session **s)
 {
     char *message = NULL;
-    int status = take_dir(c, dir);
+    int status = walk_dir(c, dir);
     if (status != CTL_OK)
         return status;
     if (session_options(c, opt, &message) != DYN_OK)
@@ -180,7 +138,7 @@ static int run_ls(struct ctl *c)
     json_add_bytes(root, "dir", dir);
     if (c->json)
         ls.array = json_add_array(root, "entries");
-    status = each_entry(s, "ls", &opt, dir, ls_row, &ls);
+    status = walk_entries(s, "ls", &opt, dir, ls_row, &ls);
     if (status == CTL_OK && !ls.any && dir.len > 0)
         status = check_directory(s, &opt, dir);
     if (status == CTL_OK && c->json)
@@ -192,53 +150,27 @@ static int run_ls(struct ctl *c)
 
 /* ---- conflicts ---- */
 
-struct walk {
+struct report {
     struct ctl *ctl;
     struct json *array; /* NULL: text */
-    char **dirs;        /* still to be read: a stack */
-    size_t n, cap;
     uint64_t found;
 };
 
-static void push(struct walk *w, struct slice dir)
+static bool report_conflict(void *arg, struct slice key, const struct object *o)
 {
-    if (w->n == w->cap) {
-        w->cap = w->cap == 0 ? 16 : w->cap * 2;
-        w->dirs = mem_reallocarray(w->dirs, w->cap, sizeof(*w->dirs));
-    }
-    w->dirs[w->n++] = mem_strndup((const char *)dir.data, dir.len);
-}
-
-static bool report_conflict(struct walk *w, struct slice key, const struct object *o)
-{
-    w->found++;
-    if (w->array != NULL) {
-        struct json *j = json_add_object(w->array, NULL);
+    struct report *r = arg;
+    r->found++;
+    if (r->array != NULL) {
+        struct json *j = json_add_object(r->array, NULL);
         json_add_bytes(j, "key", key);
         versions_add_json(j, "versions", o);
         return true;
     }
     struct buf text = BUF_EMPTY;
-    ctl_put_name(w->ctl, key, &text);
+    ctl_put_name(r->ctl, key, &text);
     buf_put_u8(&text, '\n');
     versions_print(o, "  ", &text);
     return ctl_print(&text) == CTL_OK;
-}
-
-static bool walk_row(void *arg, struct slice dir, const struct list_entry *e)
-{
-    struct walk *w = arg;
-    struct buf key = BUF_EMPTY;
-    bool on = true, is_dir = false;
-    key_join(dir, e->name, &key);
-    for (uint32_t i = 0; i < e->object.n; i++)
-        is_dir = is_dir || e->object.siblings[i].type == SIBLING_DIR;
-    if (is_dir)
-        push(w, buf_slice(&key));
-    if (versions_conflict(&e->object))
-        on = report_conflict(w, buf_slice(&key), &e->object);
-    buf_release(&key);
-    return on;
 }
 
 static int run_conflicts(struct ctl *c)
@@ -250,22 +182,14 @@ static int run_conflicts(struct ctl *c)
     if (s == NULL)
         return status;
     struct json *root = json_object();
-    struct walk w = {.ctl = c};
+    struct report r = {.ctl = c};
     if (c->json)
-        w.array = json_add_array(root, "conflicts");
-    push(&w, dir);
-    while (w.n > 0 && status == CTL_OK) {
-        char *next = w.dirs[--w.n];
-        status = each_entry(s, "conflicts", &opt, slice_str(next), walk_row, &w);
-        free(next);
-    }
+        r.array = json_add_array(root, "conflicts");
+    status = walk_conflicts(s, &opt, dir, report_conflict, &r);
     if (status == CTL_OK && c->json)
         status = print_json(root);
-    else if (status == CTL_OK && w.found == 0 && c->terminal)
+    else if (status == CTL_OK && r.found == 0 && c->terminal)
         fputs("no conflicts\n", stderr);
-    while (w.n > 0)
-        free(w.dirs[--w.n]);
-    free(w.dirs);
     json_free(root);
     session_close(s);
     return status;

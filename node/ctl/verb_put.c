@@ -125,9 +125,7 @@ static int report_put(const struct ctl *c, struct slice key, const struct sessio
         json_free(j);
         return ctl_print(&text);
     }
-    if (versions_conflict(&p->object))
-        fprintf(stderr, "dynactl: note: '%.*s' has %u versions side by side now\n", (int)key.len,
-                (const char *)key.data, object_live_count(&p->object));
+    versions_note_conflict(key, &p->object);
     return CTL_OK;
 }
 

@@ -35,8 +35,7 @@ static int by_age(const void *a, const void *b)
     return sibling_order(*y, *x);
 }
 
-/* The live ones, newest first; the caller frees. */
-static const struct sibling **sorted(const struct object *o, uint32_t *n)
+const struct sibling **versions_sorted(const struct object *o, uint32_t *n)
 {
     const struct sibling **list = mem_zalloc((o->n + 1) * sizeof(*list));
     *n = 0;
@@ -51,7 +50,7 @@ static const struct sibling **sorted(const struct object *o, uint32_t *n)
 void versions_print(const struct object *o, const char *indent, struct buf *out)
 {
     uint32_t n;
-    const struct sibling **list = sorted(o, &n);
+    const struct sibling **list = versions_sorted(o, &n);
     for (uint32_t i = 0; i < n; i++) {
         char dot[DOT_TEXT_MAX];
         dot_format(&list[i]->dot, dot);
@@ -62,22 +61,34 @@ void versions_print(const struct object *o, const char *indent, struct buf *out)
     free(list);
 }
 
+void versions_note_conflict(struct slice key, const struct object *o)
+{
+    if (versions_conflict(o))
+        fprintf(stderr, "dynactl: note: '%.*s' has %u versions side by side now\n", (int)key.len,
+                (const char *)key.data, object_live_count(o));
+}
+
+void versions_add_one(struct json *j, const struct sibling *s)
+{
+    char dot[DOT_TEXT_MAX], mode[8];
+    dot_format(&s->dot, dot);
+    snprintf(mode, sizeof(mode), "%04o", s->attrs.mode & 07777);
+    json_add_str(j, "dot", dot);
+    json_add_str(j, "type", versions_type(s));
+    json_add_u64(j, "size", s->size);
+    json_add_u64(j, "time_ns", s->time_ns);
+    json_add_str(j, "mode", mode);
+    json_add_hex(j, "hash", slice_of(s->value_hash, DIGEST_LEN));
+}
+
 void versions_add_json(struct json *parent, const char *name, const struct object *o)
 {
     uint32_t n;
-    const struct sibling **list = sorted(o, &n);
+    const struct sibling **list = versions_sorted(o, &n);
     struct json *array = json_add_array(parent, name);
     for (uint32_t i = 0; i < n; i++) {
         struct json *j = json_add_object(array, NULL);
-        char dot[DOT_TEXT_MAX], mode[8];
-        dot_format(&list[i]->dot, dot);
-        snprintf(mode, sizeof(mode), "%04o", list[i]->attrs.mode & 07777);
-        json_add_str(j, "dot", dot);
-        json_add_str(j, "type", versions_type(list[i]));
-        json_add_u64(j, "size", list[i]->size);
-        json_add_u64(j, "time_ns", list[i]->time_ns);
-        json_add_str(j, "mode", mode);
-        json_add_hex(j, "hash", slice_of(list[i]->value_hash, DIGEST_LEN));
+        versions_add_one(j, list[i]);
         if (list[i]->manifest_len != 0)
             json_add_bool(j, "large", true); /* its bytes: get --sibling DOT */
         else if (list[i]->value != NULL || list[i]->size == 0) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See collect.h. One upload at a time:
  *
- *   ASKING_HINTS -> SCANNING -> RECORD -> (KEYS)* -> [marks are new, or young: row written]
+ *   ASKING_HINTS -> SCANNING -> RECORD -> (KEY, KEPT)* -> [marks are new, or young: row written]
  *                      ^                      \-> AGAIN -> DELETING -> [dead: RECORD_GOES]
  *                      +------------------------------------------------------+
  *
@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "engine/gather.h"
 #include "engine/hints.h"
+#include "engine/kept.h"
 #include "engine/peer_wire.h"
 #include "engine/request.h"
 #include "model/chunk_io.h"
@@ -272,6 +273,19 @@ static bool mark_version(struct collector *c, const struct sibling *s)
     return true;
 }
 
+/* What people may want back needs its chunks too; who does not answer may keep some. */
+static void on_kept(void *arg, const struct kept_reply *reply)
+{
+    struct collector *c = arg;
+    bool good = reply->status == DYN_OK && reply->answered == reply->asked && !reply->cut;
+    for (uint32_t i = 0; i < reply->list.n && good; i++)
+        (void)!mark_version(c, kept_version(&reply->list.k[i])); /* unreadable: lost already */
+    if (good)
+        next_key(c);
+    else
+        end_upload(c);
+}
+
 static void on_key(void *arg, const struct gather_result *result)
 {
     struct collector *c = arg;
@@ -279,8 +293,9 @@ static void on_key(void *arg, const struct gather_result *result)
     for (uint32_t i = 0; i < result->object->n && good; i++)
         if (sibling_live(&result->object->siblings[i]))
             good = mark_version(c, &result->object->siblings[i]);
+    const struct kept_request q = {.key = c->keys[c->next_key - 1], .want = KEPT_MANIFESTS};
     if (good)
-        next_key(c);
+        kept_gather(c->e, &q, on_kept, c);
     else
         end_upload(c);
 }

@@ -6,9 +6,10 @@
  *   looks at it now and then, in rounds that begin only when every member of the ring has answered
  *   that it keeps no hint: so whatever was acknowledged before lies with its primaries. It reads
  *   the record and each key that this refers to from all N, and marks the numbers that a live
- *   version names. What is not marked goes when the marks have been the same for a grace, and all
- *   references are older than a lease: who reads an older version, or is about to publish one, has
- *   said so meanwhile (chunk_io.h), and that begins the grace again.
+ *   version names, or one that is kept for people to have back (kept.h). What is not marked goes
+ *   when the marks have been the same for a grace, and all references are older than a lease: who
+ *   reads an older version, or is about to publish one, has said so meanwhile (chunk_io.h), and
+ *   that begins the grace again.
  *
  * One node that is down, a replica that does not answer, a value that cannot be read: nothing is
  * collected. */

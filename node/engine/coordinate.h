@@ -15,4 +15,8 @@ void coordinate_sync(struct request *r);
 int coordinate_cover(struct engine *e, struct slice key, const struct slice *contexts, uint32_t n,
                      struct cover *cover);
 
+/* What the writer had read, as it says itself, or else as its contexts do (context_base). */
+struct dot coordinate_base(const struct put_request *q, const struct cover *cover,
+                           const struct object *o);
+
 #endif

@@ -32,6 +32,14 @@ int coordinate_cover(struct engine *e, struct slice key, const struct slice *con
     return DYN_OK;
 }
 
+struct dot coordinate_base(const struct put_request *q, const struct cover *cover,
+                           const struct object *o)
+{
+    if (!dot_is_none(&q->base_dot) || q->type != SIBLING_FILE)
+        return q->base_dot;
+    return context_base(q->contexts, q->n_contexts, cover, o);
+}
+
 /* ---- get --------------------------------------------------------------------------------- */
 
 static void count_versions(struct engine *e, const struct object *o)

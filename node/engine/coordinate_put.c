@@ -337,7 +337,7 @@ static int fill_value(const struct put_op *op, const struct object *o, struct si
 {
     const struct put_request *q = &op->r->q.put;
     s->value_dot = s->dot;
-    s->base_dot = q->base_dot;
+    s->base_dot = coordinate_base(q, &op->cover, o);
     if (q->flags & PUT_KEEP_VALUE) {
         const struct sibling *src = object_find_value(o, &q->value_dot);
         if (src == NULL)

@@ -33,6 +33,7 @@ struct slices;
 struct exchanges;
 struct catchup;
 struct scrub;
+struct kept_keeper;
 struct watchers;
 
 struct engine {
@@ -59,6 +60,7 @@ struct engine {
     struct exchanges *exchanges;
     struct catchup *catchup;
     struct scrub *scrub;
+    struct kept_keeper *kept;
     struct watchers *watchers;
 
     /* membership */

@@ -20,6 +20,7 @@
 #include "engine/fragments.h"
 #include "engine/gossip.h"
 #include "engine/hints.h"
+#include "engine/kept.h"
 #include "engine/peer_frames.h"
 #include "engine/peer_time.h"
 #include "engine/peer_wire.h"
@@ -57,6 +58,9 @@ void engine_config_defaults(struct engine_config *c)
         .frame_values_max = 16u << 20,
         .answer_values_max = 48u << 20,
         .hints_max_bytes = 4ull << 30,
+        .history_ms = 24ull * 3600 * 1000,
+        .history_max = 4ull << 30,
+        .history_key_max = 1ull << 30,
         .owed_delay_us = 10000000,
         .owed_sweep_us = 1000000,
         .collect_us = 60000000,
@@ -114,56 +118,6 @@ int engine_fresh_epoch(struct engine *e, struct epoch *out)
     *out =
         (struct epoch){e->boot, (uint32_t)(run % UINT32_MAX) + 1}; /* never 0: that is "no epoch" */
     return DYN_OK;
-}
-
-/* ---- what options mean ------------------------------------------------------------------- */
-
-static uint32_t at_most(uint32_t v, uint32_t max)
-{
-    return v < max ? v : max;
-}
-
-/* A request's own word, else the directory's, else the cluster's. */
-static uint32_t chosen(uint32_t asked, uint32_t dir, uint32_t cluster, uint32_t most)
-{
-    return asked != 0 ? asked : at_most(dir != 0 ? dir : cluster, most);
-}
-
-int engine_quorum(const struct engine *e, const struct request_options *opt, struct slice key,
-                  struct quorum *out)
-{
-    struct rules rules;
-    settings_keeper_rules(e->settings, key, &rules);
-    const uint8_t *dir = rules.value;
-    uint32_t members = ring_member_count(e->ring);
-    uint32_t n = opt->n != 0 ? opt->n : at_most(at_most(ring_n(e->ring), members), N_MAX);
-    uint32_t r = chosen(opt->r, dir[SETTING_R], ring_r(e->ring), n);
-    uint32_t w = chosen(opt->w, dir[SETTING_W], ring_w(e->ring), n);
-    if (n == 0 || n > members || n > N_MAX || n > at_most(ring_n(e->ring), N_MAX) || r > n ||
-        w > n || opt->durability > DURABILITY_QUORUM || opt->sloppy > SLOPPY_NO)
-        return DYN_ERR_INVALID;
-    uint32_t durability =
-        chosen(opt->durability, dir[SETTING_DURABILITY], e->cfg.durability, DURABILITY_QUORUM);
-    uint32_t sloppy =
-        chosen(opt->sloppy, dir[SETTING_SLOPPY], e->cfg.sloppy ? SLOPPY_YES : SLOPPY_NO, SLOPPY_NO);
-    *out = (struct quorum){
-        .n = n,
-        .r = r,
-        .w = w,
-        .durability = (enum durability)durability,
-        .sloppy = sloppy == SLOPPY_YES,
-        .timeout_us = e->cfg.request_timeout_us,
-        .reconcile = dir[SETTING_RECONCILE],
-    };
-    if (opt->timeout_ms != 0) /* bounded: else a few thousand clients could hold every request */
-        out->timeout_us = (uint64_t)at_most(opt->timeout_ms, REQUEST_TIMEOUT_MS_MAX) * 1000;
-    return DYN_OK;
-}
-
-void engine_forget_cut(const struct engine *e, struct clock *c)
-{
-    uint64_t now = engine_wall_ms(e), age = e->cfg.clock_age_ms;
-    clock_forget(c, now > age ? now - age : 0);
 }
 
 /* ---- background work --------------------------------------------------------------------- */
@@ -292,6 +246,7 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->hints = hints_new(e);
     e->sweeper = debts_new(e);
     e->collector = collector_new(e);
+    e->kept = kept_keeper_new(e);
     e->times = peer_times_new(e);
     e->reaper = reaper_new(e);
     e->retirement = retirement_new(e);
@@ -333,6 +288,7 @@ static void start_ended(struct engine *e, int err)
         fragments_start(e->fragments);
         hints_drain(e->hints);
         gossip_start(e->gossip);
+        kept_keeper_start(e->kept);
         commit_start(e->commit);
         transfers_look(e->transfers);
     }
@@ -487,6 +443,7 @@ void engine_free(struct engine *e)
     watchers_free(e->watchers);
     scrub_free(e->scrub);
     catchup_free(e->catchup);
+    kept_keeper_free(e->kept);
     exchanges_free(e->exchanges);
     reaper_free(e->reaper);
     retirement_free(e->retirement);
@@ -561,6 +518,9 @@ static void receive_request(void *ctx, uint64_t origin, uint64_t from, uint64_t 
     case FRAME_RESTORE:
         restore_frame(e, origin, rid, body);
         return;
+    case FRAME_VERSIONS:
+        kept_frame(e, origin, rid, type, body);
+        return;
     case FRAME_SETTINGS:
         settings_serve(e, origin, rid, body);
         return;
@@ -615,6 +575,7 @@ void engine_stats(const struct engine *e, struct engine_stats *out)
     *out = e->stats;
     out->hints_now = hints_total(e->hints);
     out->hints_bytes = hints_bytes(e->hints);
+    kept_keeper_stats(e->kept, out);
     out->owed_now = debts_now(e->sweeper);
     reaper_stats(e->reaper, out);
     out->fragments_pending = fragments_pending(e->fragments);

@@ -9,6 +9,7 @@
 #include "base/histogram.h"
 #include "base/timers.h"
 #include "engine/admission.h"
+#include "model/kept.h"
 #include "model/ring.h"
 #include "port/kv.h"
 #include "port/net.h"
@@ -66,7 +67,9 @@ struct engine_config {
     uint64_t request_timeout_us; /* default deadline of a client request: 5 s */
     uint64_t
         replica_timeout_us; /* before a replica counts as silent and a stand-in is asked: 500 ms */
-    uint64_t value_max;     /* bytes; default VALUE_LEN_MAX */
+    uint64_t history_ms;    /* versions that went stay for so long: a day; 0: none is kept */
+    uint64_t history_max, history_key_max; /* bytes of them on this node, and of one key */
+    uint64_t value_max;                    /* bytes; default VALUE_LEN_MAX */
     uint64_t frame_values_max;  /* bytes of values in one message between nodes, when there are
                                    several; default 16 MiB */
     uint64_t answer_values_max; /* bytes of values in an answer of several versions: the rest is
@@ -128,7 +131,8 @@ struct engine_stats {
     uint64_t scrub_rounds, scrub_rows, scrub_bytes;
     uint64_t scrub_bad_leaves, scrub_bad_values, scrub_healed; /* healed: of the values */
     uint64_t scrub_owed, scrub_ghosts; /* entries behind their objects, and ahead of them */
-    uint64_t exchange_bytes; /* of questions and answers, not of what they set in motion */
+    uint64_t exchange_bytes;       /* of questions and answers, not of what they set in motion */
+    uint64_t kept_now, kept_bytes; /* versions that went, and are kept (model/kept.h) */
     uint64_t hints_stored, hints_drained, hints_now, hints_bytes;
     uint64_t reconciled; /* conflicts settled by the rule of a directory */
     uint64_t wide_writes,
@@ -159,6 +163,11 @@ struct engine_transfer { /* a partition on its way to this node */
     uint64_t rows, bytes;
 };
 uint32_t engine_transfers(const struct engine *e, struct engine_transfer *out, uint32_t cap);
+
+/* What all replicas keep of a key's former versions. done runs once, later, the reply is borrowed;
+ * it cannot be called off. */
+void engine_kept(struct engine *e, const struct kept_request *q,
+                 void (*done)(void *arg, const struct kept_reply *reply), void *arg);
 
 /* Has a change chosen, as in engine/commit.h. */
 void engine_propose(struct engine *e, const struct member_event *change,

@@ -16,6 +16,7 @@
 #include "engine/fragments.h"
 #include "engine/gossip.h"
 #include "engine/hints.h"
+#include "engine/kept.h"
 #include "engine/peer_time.h"
 #include "engine/range.h"
 #include "engine/reap.h"
@@ -356,6 +357,10 @@ void peer_frame(struct engine *e, uint64_t origin, uint64_t from, uint64_t rid, 
         return;
     if (type == FRAME_SETTINGS_SYNC) {
         settings_serve_sync(e, origin, rid, body);
+        return;
+    }
+    if (type == FRAME_KEPT) {
+        kept_frame(e, origin, rid, type, body);
         return;
     }
     struct serving *s = mem_new(struct serving);

@@ -63,6 +63,9 @@ struct replica_write { /* caller-owned; must stay put until done */
     bool entry_was_there;
     struct tree_hash entry_was;    /* what the entry counted for in its tree */
     struct row_state state, after; /* of the object's row: as read, and what it becomes */
+    struct dot *kept;              /* value dots of the versions that go, and are kept (kept.h) */
+    uint32_t n_kept;
+    bool keep_none; /* there is no room for that */
     struct epoch mark;
     bool was_live, entry_was_live, orphans, hint_current, handing_over, acknowledged;
     int ack_err;
@@ -86,6 +89,14 @@ bool replica_holds_value(const struct replica_write *w, const struct dot *value_
 /* A value of this node's was found missing or rotten: the row will say so. In the background. */
 void replica_lost(struct engine *e, struct slice key, const struct dot *value_dot);
 bool replica_update_lacks(struct replica_write *w); /* true: they are others now */
+/* Of the file that keeps what goes (kept.c). In the batch that stores w->object over w->stored: the rows of what is kept;
+ * w->after says so. */
+void kept_batch(struct replica_write *w, struct store_batch *b);
+bool kept_value(const struct replica_write *w, const struct dot *value_dot); /* it stays */
+void kept_handed(struct replica_write *w); /* the store has the batch */
+/* It has refused it for want of room: without what was to be kept, then. False: there is nothing
+ * such. */
+bool kept_give_up(struct replica_write *w);
 
 /* Which values a read loads. */
 enum load { LOAD_NONE, LOAD_NEWEST, LOAD_ALL, LOAD_DOTS };

@@ -39,6 +39,7 @@ bool replica_update_lacks(struct replica_write *w)
 {
     row_state_release(&w->after);
     w->after.mark = w->mark;
+    w->after.kept = w->state.kept;
     for (uint32_t i = 0; i < w->object.n; i++) {
         const struct dot *d = &w->object.siblings[i].value_dot;
         if (w->object.siblings[i].size > 0 && replica_names_value(w, d) &&

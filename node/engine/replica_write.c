@@ -323,6 +323,7 @@ static void on_hint(struct store_get *req, int err, struct slice value)
 static void batch_object(struct replica_write *w, struct store_batch *b)
 {
     struct buf key = BUF_EMPTY, row = BUF_EMPTY;
+    kept_batch(w, b);
     row_object(&w->at, w->key, &key);
     row_encode(&w->after, &w->object, &row);
     store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
@@ -341,7 +342,7 @@ static void batch_object(struct replica_write *w, struct store_batch *b)
         const struct sibling *s = &w->stored.siblings[i];
         bool stays = object_find_value(&w->object, &s->value_dot) != NULL &&
                      !row_state_lacks(&w->after, &s->value_dot);
-        if (s->size == 0 || stays)
+        if (s->size == 0 || stays || kept_value(w, &s->value_dot))
             continue;
         buf_clear(&key);
         row_value(&w->at, w->key, &s->value_dot, &key);
@@ -417,6 +418,7 @@ static void write_batch(struct replica_write *w)
     struct engine *e = w->e;
     struct store_port *store = &e->ports.store;
     struct store_batch b = STORE_BATCH_EMPTY;
+    uint64_t live_here = w->live_here;
     if (e->failed != DYN_OK) {
         finish(w, DYN_ERR_STOPPED);
         return;
@@ -454,11 +456,16 @@ static void write_batch(struct replica_write *w)
     store_batch_release(&b);
     if (err != DYN_OK) { /* refused: nobody has seen it, nobody will */
         w->handing_over = false;
-        finish(w, err);
+        w->live_here = live_here;
+        if (err == DYN_ERR_NO_SPACE && kept_give_up(w))
+            write_batch(w); /* what goes makes room */
+        else
+            finish(w, err);
         return;
     }
     hints_note(w->e->hints, w->hint_for, w->hint_was, w->hint_bytes);
     release_locks(w); /* reads see the batch from now on, so nobody can come in between */
+    kept_handed(w);
     if (w->changed)
         watchers_written(e->watchers, w);
     if (w->changed && (w->roles & ROLE_OBJECT) && w->object.n > 1)
@@ -634,6 +641,9 @@ void replica_write_start(struct replica_write *w)
     w->object = w->stored = w->entry = OBJECT_EMPTY;
     w->state = w->after = ROW_STATE_NONE;
     w->mark = (struct epoch){0, 0};
+    w->kept = NULL;
+    w->n_kept = 0;
+    w->keep_none = false;
     w->row = BUF_EMPTY;
     keylock_init(&w->key_lock);
     keylock_init(&w->own_dir_lock);
@@ -655,6 +665,9 @@ void replica_write_release(struct replica_write *w)
     buf_release(&w->row);
     buf_release(&w->id_bytes);
     buf_release(&w->children);
+    free(w->kept);
+    w->kept = NULL;
+    w->n_kept = 0;
     free(w->missing);
     w->missing = NULL;
     w->n_missing = 0;

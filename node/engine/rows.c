@@ -105,16 +105,46 @@ int row_meta_parse(struct slice row, struct place *at, enum row_kind *kind, stru
     return DYN_OK;
 }
 
+static void put_dot(const struct dot *d, struct buf *out)
+{
+    buf_put_u64_be(out, d->actor.node);
+    buf_put_u64_be(out, d->actor.epoch.boot);
+    buf_put_u32_be(out, d->actor.epoch.run);
+    buf_put_u64_be(out, d->counter);
+}
+
 void row_value(const struct place *at, struct slice key, const struct dot *value_dot,
                struct buf *out)
 {
     put_place(at, out);
     buf_put_slice(out, key);
     buf_put_u8(out, 0);
-    buf_put_u64_be(out, value_dot->actor.node);
-    buf_put_u64_be(out, value_dot->actor.epoch.boot);
-    buf_put_u32_be(out, value_dot->actor.epoch.run);
-    buf_put_u64_be(out, value_dot->counter);
+    put_dot(value_dot, out);
+}
+
+void row_kept_prefix(const struct place *at, struct slice key, struct buf *out)
+{
+    buf_put_u8(out, ROW_KEPT);
+    put_place(at, out);
+    buf_put_slice(out, key);
+    buf_put_u8(out, 0);
+}
+
+void row_kept(const struct place *at, struct slice key, const struct dot *dot, struct buf *out)
+{
+    row_kept_prefix(at, key, out);
+    put_dot(dot, out);
+}
+
+int row_kept_parse(struct slice row, struct slice *key)
+{
+    struct reader r = reader_of(row);
+    read_raw(&r, 1 + 4 + POSITION_LEN);
+    const uint8_t *nul = reader_left(&r) == 0 ? NULL : memchr(r.p, 0, reader_left(&r));
+    if (!reader_ok(&r) || nul == NULL)
+        return DYN_ERR_CORRUPT;
+    *key = slice_of(r.p, (size_t)(nul - r.p));
+    return DYN_OK;
 }
 
 void row_hint_prefix(uint64_t target, struct buf *out)
@@ -188,8 +218,9 @@ void row_state_add_lack(struct row_state *s, const struct dot *value_dot)
     s->lacks[s->n_lacks++] = *value_dot;
 }
 
-/* format, mark, object, and only where something is lacking, or it is prepared: how many dots, the
- * dots; and then, where it is prepared, since when. */
+/* format, mark, object, and only where something is lacking, prepared or kept: how many dots are
+ * lacking, the dots; then, where it is prepared or something is kept, since when it is prepared;
+ * then, where something is kept, how many, bytes, since when. */
 void row_encode(const struct row_state *s, const struct object *o, struct buf *out)
 {
     buf_put_u8(out, ROW_FORMAT);
@@ -197,15 +228,21 @@ void row_encode(const struct row_state *s, const struct object *o, struct buf *o
     if (s->mark.run != 0)
         buf_put_u64(out, s->mark.boot);
     object_encode(o, out);
-    if (s->n_lacks == 0 && s->prepared.boot == 0)
+    bool has_kept = s->kept.n != 0, has_prepared = s->prepared.boot != 0 || has_kept;
+    if (s->n_lacks == 0 && !has_prepared)
         return;
     buf_put_varint(out, s->n_lacks);
     for (uint32_t i = 0; i < s->n_lacks; i++)
         dot_encode(&s->lacks[i], out);
-    if (s->prepared.boot == 0)
+    if (!has_prepared)
         return;
     buf_put_u64(out, s->prepared.boot);
     buf_put_u64(out, s->prepared.us);
+    if (!has_kept)
+        return;
+    buf_put_varint(out, s->kept.n);
+    buf_put_varint(out, s->kept.bytes);
+    buf_put_varint(out, s->kept.last_ms);
 }
 
 int row_decode(struct slice row, struct row_state *s, struct object *o)
@@ -231,6 +268,11 @@ int row_decode(struct slice row, struct row_state *s, struct object *o)
     if (reader_ok(&r) && reader_left(&r) > 0) {
         t.prepared.boot = read_u64(&r);
         t.prepared.us = read_u64(&r);
+    }
+    if (reader_ok(&r) && reader_left(&r) > 0) {
+        t.kept.n = (uint32_t)read_varint(&r);
+        t.kept.bytes = read_varint(&r);
+        t.kept.last_ms = read_varint(&r);
     }
     if (!reader_done(&r)) {
         row_state_release(&t);

@@ -13,6 +13,8 @@
  *                                                                    many live here, u64
  *   STORE_VALUE  partition, position(key),  key, NUL, value dot   -> bytes
  *   STORE_HINT   'h', target node, partition, kind, key           -> debt record: a hint
+ *                'v', partition, position(key), key, NUL, dot     -> a kept version (model/kept.h),
+ *                                                                    its value lies as ever
  *                'w', partition, key                              -> the same: an entry owed (E17)
  *                'c', partition, key                              -> the same: the record of an
  *                                                                    upload (collect.h)
@@ -48,6 +50,7 @@ struct moment {
     uint64_t boot; /* which start; 0: no moment */
     uint64_t us;
 };
+#define ROW_KEPT 'v'
 
 /* Where a key's rows lie; computed once per request. */
 struct place {
@@ -74,14 +77,25 @@ int row_hint_parse(struct slice row, uint32_t *partition, enum row_kind *kind, s
 void row_debt(enum debt_kind kind, uint32_t partition, struct slice key, struct buf *out);
 int row_debt_parse(struct slice row, struct slice *key);
 
+/* Kept versions of a key: all, and up to its end. */
+void row_kept_prefix(const struct place *at, struct slice key, struct buf *out);
+void row_kept(const struct place *at, struct slice key, const struct dot *dot, struct buf *out);
+int row_kept_parse(struct slice row, struct slice *key); /* DYN_ERR_CORRUPT */
+
+struct row_kept { /* about, of the versions that are kept beside an object: see kept.h */
+    uint32_t n;
+    uint64_t bytes, last_ms; /* when the last one was kept that another write had just replaced */
+};
+
 /* What this node alone knows of a row; never sent. */
 struct row_state {
     struct epoch mark; /* under which it mints; not hashed either (E1) */
     struct dot *lacks; /* value dots that the object names and this node does not hold (E19) */
     uint32_t n_lacks;
     struct moment prepared; /* when this tombstone was prepared to be reaped (E15) */
+    struct row_kept kept;
 };
-#define ROW_STATE_NONE ((struct row_state){{0, 0}, NULL, 0, {0, 0}})
+#define ROW_STATE_NONE ((struct row_state){.lacks = NULL})
 void row_state_release(struct row_state *s);
 bool row_state_lacks(const struct row_state *s, const struct dot *value_dot);
 void row_state_add_lack(struct row_state *s, const struct dot *value_dot);

@@ -11,7 +11,8 @@ from harness import tree
 MAN = tree.ROOT / "man"
 VERBS = ["get", "put", "rm", "ls", "conflicts", "status", "stats", "set", "settings", "ring",
          "cluster create", "cluster up", "cluster down", "cluster add", "join", "leave", "remove",
-         "replace", "weight", "zone", "plan", "commit", "abort", "transfers", "backup", "restore"]
+         "replace", "weight", "zone", "plan", "commit", "abort", "transfers", "backup", "restore",
+         "resolve", "history"]
 
 
 def help_of(program, *words):

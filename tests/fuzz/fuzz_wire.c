@@ -3,6 +3,7 @@
  * must encode, and that encoding must decode and encode to itself. */
 #include "base/err.h"
 #include "fuzz.h"
+#include "model/kept.h"
 #include "model/settings.h"
 #include "model/watch.h"
 #include "model/wire.h"
@@ -59,13 +60,16 @@ static void watch_reply_encode(const struct watch_reply *p, struct buf *out)
     buf_release(&state);
 }
 BODY_WITH_RELEASE(watch_reply)
+BODY(kept_request)
+BODY_WITH_RELEASE(kept_reply)
 
 static bool (*const bodies[])(struct slice in, struct buf *out) = {
     again_get_request,    again_get_reply,        again_put_request,    again_put_reply,
     again_list_request,   again_list_reply,       again_sync_request,   again_sync_reply,
     again_ring_reply,     again_settings_request, again_settings_reply, again_settings_sync,
     again_direct_get,     again_direct_reply,     again_behind,         again_interest_request,
-    again_interest_reply, again_watch_request,    again_watch_reply,
+    again_interest_reply, again_watch_request,    again_watch_reply,    again_kept_request,
+    again_kept_reply,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

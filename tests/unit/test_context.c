@@ -303,6 +303,37 @@ static void test_one_token_stays_as_it_is(void **state)
     buf_release(&joined);
 }
 
+static void test_the_sole_version_that_a_context_was_read_with(void **state)
+{
+    (void)state;
+    struct mac *mac = mac_new(slice_str("a secret of the cluster"));
+    struct object o = OBJECT_EMPTY;
+    struct buf token = BUF_EMPTY, context = BUF_EMPTY;
+    struct dot one = dot_of(1, 5), two = dot_of(2, 7), got;
+    struct sibling a = {.dot = one, .type = SIBLING_FILE}, b = {.dot = two, .type = SIBLING_FILE};
+    clock_advance(&o.clock, &one, 0);
+    object_insert(&o, &a);
+    token_make(mac, 1, slice_str("k"), &o, &token);
+    context_all(buf_slice(&token), &context);
+    assert_true(context_sole(buf_slice(&context), &got) && dot_equal(&got, &one));
+    clock_advance(&o.clock, &two, 0);
+    object_insert(&o, &b);
+    buf_clear(&token);
+    buf_clear(&context);
+    token_make(mac, 1, slice_str("k"), &o, &token);
+    context_all(buf_slice(&token), &context);
+    assert_false(context_sole(buf_slice(&context), &got));
+    buf_clear(&context);
+    assert_int_equal(context_dots(buf_slice(&token), &two, 1, &context), DYN_OK);
+    assert_true(context_sole(buf_slice(&context), &got) && dot_equal(&got, &two));
+    for (size_t cut = 0; cut < context.len; cut++)
+        context_sole(slice_of(context.data, cut), &got);
+    buf_release(&token);
+    buf_release(&context);
+    object_release(&o);
+    mac_free(mac);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +354,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_token_stays_as_it_is, setup, teardown),
         cmocka_unit_test_setup_teardown(test_text_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_absent_object_has_a_token_too, setup, teardown),
+        cmocka_unit_test(test_the_sole_version_that_a_context_was_read_with),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -145,6 +145,36 @@ static void test_a_row_that_is_prepared_says_since_when(void **state)
     buf_release(&row);
 }
 
+static void test_a_row_tells_what_is_kept_beside_it(void **state)
+{
+    (void)state;
+    struct object o = OBJECT_EMPTY;
+    struct row_state s = {.mark = {7, 8}, .kept = {3, 1000, 123456}}, got = ROW_STATE_NONE;
+    struct dot lack = dot_of(1, 2);
+    struct buf row = BUF_EMPTY, name = BUF_EMPTY;
+    struct place at = place_for("dir/key");
+    struct slice key;
+    row_encode(&s, &o, &row);
+    assert_int_equal(row_decode(buf_slice(&row), &got, &o), DYN_OK);
+    assert_true(got.kept.n == 3 && got.kept.bytes == 1000 && got.kept.last_ms == 123456);
+    assert_int_equal(got.n_lacks, 0);
+    row_state_add_lack(&s, &lack);
+    buf_clear(&row);
+    row_encode(&s, &o, &row);
+    assert_int_equal(row_decode(buf_slice(&row), &got, &o), DYN_OK);
+    assert_true(got.kept.n == 3 && row_state_lacks(&got, &lack));
+    row_kept(&at, slice_str("dir/key"), &lack, &name);
+    assert_int_equal(row_kept_parse(buf_slice(&name), &key), DYN_OK);
+    assert_true(slice_equal(key, slice_str("dir/key")));
+    buf_clear(&row);
+    row_kept_prefix(&at, slice_str("dir/ke"), &row);
+    assert_false(slice_has_prefix(buf_slice(&name), buf_slice(&row)));
+    row_state_release(&s);
+    row_state_release(&got);
+    buf_release(&row);
+    buf_release(&name);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +185,7 @@ int main(void)
         cmocka_unit_test(test_an_objects_row_keeps_its_mark_and_no_cut_of_it_decodes),
         cmocka_unit_test(test_a_debt_comes_back_as_it_was),
         cmocka_unit_test(test_a_row_that_is_prepared_says_since_when),
+        cmocka_unit_test(test_a_row_tells_what_is_kept_beside_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
