@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See control.h. The files say what this mount knows: status (how it is), conflicts (keys seen with
- * more than one version), pending (what could not be published yet), metrics (Prometheus text). */
+/* See control.h. The files: status (how this mount is), conflicts (keys with more than one version,
+ * control_conflicts.c), pending (what could not be published yet), metrics (Prometheus text). */
 #include "model/control.h"
 
 #include <errno.h>
@@ -27,32 +27,6 @@ static void put_status(struct fs *fs, struct buf *out)
                fs_dirty_count(fs), (unsigned long long)fs->memory);
     if (fs->host.status != NULL)
         fs->host.status(fs->host.ctx, out);
-}
-
-static void put_conflicts(struct fs *fs, struct buf *out)
-{
-    size_t slot = 0;
-    struct table_node *n = NULL;
-    while ((n = table_walk(&fs->seens, &slot, n)) != NULL) {
-        struct seen *s = container_of(n, struct seen, node);
-        struct versions v;
-        if (object_live_count(&s->view) < 2)
-            continue;
-        versions_of(s, &v);
-        for (uint32_t i = 0; i < v.n && v.n > 1; i++) {
-            char dot[DOT_TEXT_MAX];
-            dot_format(&v.v[i].s.dot, dot);
-            buf_put_percent(out, seen_key(s), "/ ");
-            if (i == 0)
-                buf_printf(out, "\tname");
-            else if (v.v[i].number != 0)
-                buf_printf(out, "\tconflict.%u", v.v[i].number);
-            else
-                buf_printf(out, "\tnot shown yet");
-            buf_printf(out, "\t%s\t%llu bytes\n", dot, (unsigned long long)v.v[i].s.size);
-        }
-        versions_release(&v);
-    }
 }
 
 static void put_metric(struct buf *out, const char *name, const char *type, const char *help,
@@ -103,10 +77,11 @@ static void put_pending(struct fs *fs, struct buf *out)
 static const struct {
     const char *name;
     void (*put)(struct fs *fs, struct buf *out);
-} files[] = {{"status", put_status},
-             {"conflicts", put_conflicts},
-             {"pending", put_pending},
-             {"metrics", put_metrics}};
+    void (*start)(struct fs *fs, struct fs_op *op); /* instead: ends op, by control_opened */
+} files[] = {{"status", put_status, NULL},
+             {"conflicts", NULL, control_conflicts},
+             {"pending", put_pending, NULL},
+             {"metrics", put_metrics, NULL}};
 
 #define N_FILES (sizeof(files) / sizeof(files[0]))
 
@@ -161,6 +136,14 @@ bool control_getattr(struct fs *fs, struct fs_op *op, uint64_t node)
     return true;
 }
 
+void control_opened(struct fs *fs, struct fs_op *op, struct buf *content)
+{
+    struct handle *h = mem_new(struct handle);
+    list_append(&fs->handles, &h->link);
+    h->control = buf_take(content);
+    op->open = (struct fs_open){.fh = (uint64_t)(uintptr_t)h, .direct_io = true};
+}
+
 bool control_open(struct fs *fs, struct fs_op *op, uint64_t node, int flags)
 {
     if (!ours(node))
@@ -170,11 +153,13 @@ bool control_open(struct fs *fs, struct fs_op *op, uint64_t node, int flags)
         op_end(fs, op, node == NODE_CONTROL ? EISDIR : EACCES);
         return true;
     }
-    struct handle *h = mem_new(struct handle);
-    list_append(&fs->handles, &h->link);
-    h->flags = flags;
-    files[index].put(fs, &h->control);
-    op->open = (struct fs_open){.fh = (uint64_t)(uintptr_t)h, .direct_io = true};
+    if (files[index].start != NULL) {
+        files[index].start(fs, op);
+        return true;
+    }
+    struct buf content = BUF_EMPTY;
+    files[index].put(fs, &content);
+    control_opened(fs, op, &content);
     op_end(fs, op, 0);
     return true;
 }

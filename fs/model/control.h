@@ -12,6 +12,11 @@ bool control_open(struct fs *fs, struct fs_op *op, uint64_t node, int flags);
 bool control_readdir(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t off, fs_fill fill);
 void control_release(struct handle *h);
 
+/* For control.c and the files that take a while: op gets a handle with this content, which is
+ * taken; then end it. */
+void control_opened(struct fs *fs, struct fs_op *op, struct buf *content);
+void control_conflicts(struct fs *fs, struct fs_op *op); /* control_conflicts.c; ends op */
+
 void dir_free_all(struct fs *fs); /* ops_dir.c: cursors that nobody released */
 
 #endif

@@ -89,8 +89,8 @@ bool replica_holds_value(const struct replica_write *w, const struct dot *value_
 /* A value of this node's was found missing or rotten: the row will say so. In the background. */
 void replica_lost(struct engine *e, struct slice key, const struct dot *value_dot);
 bool replica_update_lacks(struct replica_write *w); /* true: they are others now */
-/* Of the file that keeps what goes (kept.c). In the batch that stores w->object over w->stored: the rows of what is kept;
- * w->after says so. */
+/* Of the file that keeps what goes (kept.c). In the batch that stores w->object over w->stored: the
+ * rows of what is kept; w->after says so. */
 void kept_batch(struct replica_write *w, struct store_batch *b);
 bool kept_value(const struct replica_write *w, const struct dot *value_dot); /* it stays */
 void kept_handed(struct replica_write *w); /* the store has the batch */

@@ -11,16 +11,23 @@ struct played {
     struct upload_id upload;
 };
 
-static void begin(struct played *p, uint32_t nodes)
+/* history_ms: for how long former versions are kept, and with them the chunks that they name. */
+static void begin_with_history(struct played *p, uint32_t nodes, uint64_t history_ms)
 {
     struct engine_config engine;
     engine_config_defaults(&engine);
+    engine.history_ms = history_ms;
     engine.collect_us = SIM_SECOND;
     engine.collect_lease_ms = 2000;
     engine.collect_grace_ms = 4000;
     engine.exchange_us = 0; /* what is where is decided by hand */
     scenario_begin_with(&p->s, nodes, 3, 2, 2, &engine);
     memset(&p->upload, 0x5a, sizeof(p->upload));
+}
+
+static void begin(struct played *p, uint32_t nodes)
+{
+    begin_with_history(p, nodes, 0);
 }
 
 static void key_of(const struct played *p, uint32_t number, struct buf *out)
@@ -196,6 +203,24 @@ static void test_e23_a_superseded_version_can_be_read_for_its_grace(void **state
     scenario_end(&p.s);
 }
 
+/* What people may want back must be whole. */
+static void test_e23_chunks_of_a_kept_version_stay_until_it_goes(void **state)
+{
+    (void)state;
+    struct played p;
+    begin_with_history(&p, 3, 60000);
+    add_reference(&p, "k");
+    put_chunks(&p);
+    put_manifest(&p, 0, "k", NUMBERS, NULL, SLOPPY_NO);
+    pass(&p, 20);
+    supersede(&p, "k", "small");
+    pass(&p, 50);
+    expect_chunks(&p, NUMBERS);
+    pass(&p, 40);
+    expect_chunks(&p, 0);
+    scenario_end(&p.s);
+}
+
 static void test_e23_a_rename_keeps_the_chunks(void **state)
 {
     (void)state;
@@ -302,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_e8_what_a_version_names_stays_and_the_rest_goes),
         cmocka_unit_test(test_e8_an_upload_that_a_quick_put_overtakes_is_whole),
         cmocka_unit_test(test_e23_a_superseded_version_can_be_read_for_its_grace),
+        cmocka_unit_test(test_e23_chunks_of_a_kept_version_stay_until_it_goes),
         cmocka_unit_test(test_e23_a_rename_keeps_the_chunks),
         cmocka_unit_test(test_e23_nothing_goes_while_a_node_is_away),
         cmocka_unit_test(test_e23_chunks_that_only_a_hint_names_stay),

@@ -293,6 +293,34 @@ static void test_the_control_tree_is_reachable_not_listed_not_writable(void **st
     assert_non_null(strstr(sh_cat(t->a, ".dynamount/conflicts"), "f\tconflict.1\t"));
 }
 
+static void test_all_conflicts_are_listed_also_those_nobody_has_looked_at(void **state)
+{
+    struct world *t = *state;
+    static const char *const keys[] = {"f", "d/g", "d/e/h", "z/i"}, *const dirs[] = {"d", "d/e",
+                                                                                     "z"};
+    char line[32];
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(sh_mkdir(t->b, dirs[i]), 0);
+    fake_kv_write(&t->k, "d/plain", "x", false);
+    for (int i = 0; i < 4; i++) {
+        fake_kv_write(&t->k, keys[i], "old", false);
+        fake_kv_write(&t->k, keys[i], "newer", false);
+    }
+    const char *text = sh_cat(t->a, ".dynamount/conflicts");
+    for (int i = 0; i < 4; i++) {
+        snprintf(line, sizeof(line), "%s\tname\t", keys[i]);
+        assert_non_null(strstr(text, line));
+        snprintf(line, sizeof(line), "%s\tnot shown yet\t", keys[i]);
+        assert_non_null(strstr(text, line));
+    }
+    assert_null(strstr(text, "plain"));
+    assert_non_null(strstr(text, "\t5 bytes\n"));
+    sh_ls(t->a, "d/e");
+    assert_non_null(strstr(sh_cat(t->a, ".dynamount/conflicts"), "d/e/h\tconflict.1\t"));
+    assert_int_equal(sh_echo(t->a, "mine", "f"), 0); /* what that showed was under no name */
+    assert_non_null(strstr(sh_cat(t->a, ".dynamount/conflicts"), "f\tname\t"));
+}
+
 static void test_names_that_are_too_long_are_refused(void **state)
 {
     struct world *t = *state;
@@ -340,6 +368,7 @@ int main(void)
         T(test_mkdir_on_what_is_there_is_refused),
         T(test_a_new_file_inherits_the_group_of_a_setgid_directory),
         T(test_the_control_tree_is_reachable_not_listed_not_writable),
+        T(test_all_conflicts_are_listed_also_those_nobody_has_looked_at),
         T(test_names_that_are_too_long_are_refused),
         T(test_a_subdirectory_can_be_the_root),
     };

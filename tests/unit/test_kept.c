@@ -358,6 +358,37 @@ static void test_a_version_larger_than_a_key_may_keep_is_not_kept(void **state)
     played_cluster_free(c);
 }
 
+/* What is to be kept must never be why a delete is refused; and what is kept makes room. */
+static void test_on_a_full_disk_deletes_keep_nothing_and_history_yields(void **state)
+{
+    (void)state;
+    struct played_cluster *c = cluster_with(86400000, 1 << 20, 1 << 20);
+    char *text = mem_zalloc(10001);
+    memset(text, 'x', 10000);
+    for (uint32_t i = 0; i < 5; i++) {
+        text[0] = (char)('a' + i);
+        played_write(c, 0, "a", text, PUT_CURRENT, no_context);
+        played_run(c, 2000000);
+    }
+    assert_int_equal(stats(c, 0).kept_now, 4);
+    for (uint32_t i = 0; i < 3; i++) {
+        struct store_port store = store_memory_port(c->nodes[i].store);
+        struct store_stats used;
+        store.stats(store.ctx, &used);
+        store_memory_set_capacity(c->nodes[i].store, used.bytes_used + 50);
+    }
+    assert_int_equal(played_delete(c, 0, "a"), DYN_OK);
+    played_run(c, 100000);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(stats(c, i).kept_now, 4); /* not the fifth */
+    played_run(c, 30000000);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_true(stats(c, i).kept_now < 4);
+    assert_int_equal(played_write(c, 0, "b", "there is room", 0, no_context), DYN_OK);
+    free(text);
+    played_cluster_free(c);
+}
+
 static void on_counted(struct store_scan *req, int err, bool more)
 {
     (void)req;
@@ -500,6 +531,7 @@ int main(void)
         cmocka_unit_test(test_a_key_that_is_written_all_the_time_keeps_some_of_it),
         cmocka_unit_test(test_beyond_the_bytes_of_a_node_the_oldest_go),
         cmocka_unit_test(test_a_version_larger_than_a_key_may_keep_is_not_kept),
+        cmocka_unit_test(test_on_a_full_disk_deletes_keep_nothing_and_history_yields),
         cmocka_unit_test(test_a_list_arrives_as_sent_and_a_part_of_it_is_refused),
         cmocka_unit_test(test_a_question_with_a_bad_key_is_refused),
         cmocka_unit_test(test_thinning_leaves_some_of_each_age),

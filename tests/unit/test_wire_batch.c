@@ -97,7 +97,7 @@ static void test_a_client_may_send_client_frames_only(void **state)
         struct buf b = BUF_EMPTY;
         bool fine = (type >= FRAME_GET && type <= FRAME_BEHIND) || type == FRAME_ADMIN ||
                     type == FRAME_WATCH || type == FRAME_INTEREST || type == FRAME_SETTINGS ||
-                    type == FRAME_ARCHIVE || type == FRAME_RESTORE;
+                    type == FRAME_ARCHIVE || type == FRAME_RESTORE || type == FRAME_VERSIONS;
         make_batch(NULL, &from_client, (uint8_t)type, &b);
         int err = open_batch(mac, buf_slice(&b));
         if (fine)
