@@ -206,6 +206,15 @@ const struct sibling *object_find_origin(const struct object *o, const struct or
     return NULL;
 }
 
+void object_cover_stream(const struct object *o, const struct origin *origin, struct cover *dots)
+{
+    for (uint32_t i = 0; origin->writer != 0 && i < o->n; i++) {
+        const struct origin *at = &o->siblings[i].origin;
+        if (at->writer == origin->writer && at->stream == origin->stream && at->seq < origin->seq)
+            cover_add_dot(dots, &o->siblings[i].dot);
+    }
+}
+
 void object_project(const struct object *o, struct object *entry)
 {
     struct object copy = OBJECT_EMPTY;

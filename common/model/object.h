@@ -143,6 +143,9 @@ struct cover {
 #define COVER_EMPTY ((struct cover){CLOCK_EMPTY, NULL, 0, 0})
 void cover_release(struct cover *c);
 void cover_add_dot(struct cover *c, const struct dot *d);
+/* Adds what the same author wrote before it in the same stream. The version that a drop names may
+ * have given way to its twin, which another coordinator has minted for the same write. */
+void object_cover_stream(const struct object *o, const struct origin *origin, struct cover *dots);
 bool cover_has(const struct cover *c, const struct dot *d); /* in the clock or among the dots */
 /* True when the object has seen all that the cover names: only then may a put be applied to it
  * alone (E6). */

@@ -146,9 +146,9 @@ static void withdraw(struct creating *c)
     struct put_request q = {.key = seen_key(c->at.seen),
                             .type = SIBLING_DELETE,
                             .flags = PUT_DROP_ONLY,
-                            .origin = {c->t.fs->cfg.mount_id, c->t.fs->next_stream++, 1},
                             .contexts = contexts.list,
                             .n_contexts = contexts.n};
+    seen_drop_origin(c->at.seen, &c->own, &q.origin);
     task_put(&c->t, &q, withdraw_done);
     contexts_release(&contexts);
 }

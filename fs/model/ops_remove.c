@@ -108,9 +108,9 @@ static void drop(struct removing *r)
     struct put_request q = {.key = seen_key(r->at.seen),
                             .flags = PUT_DROP_ONLY,
                             .type = SIBLING_DELETE,
-                            .origin = {r->t.fs->cfg.mount_id, r->t.fs->next_stream++, 1},
                             .contexts = contexts.list,
                             .n_contexts = contexts.n};
+    seen_drop_origin(r->at.seen, &r->cover, &q.origin);
     q.attrs.mtime_ns = q.attrs.ctime_ns = fs_wall_ns(r->t.fs);
     task_put(&r->t, &q, on_drop);
     contexts_release(&contexts);

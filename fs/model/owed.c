@@ -75,7 +75,7 @@ void owed_add(struct seen *s, const struct cover *dots)
     cover_join_dots(&o->dots, dots);
     for (uint32_t i = 0; i < dots->n; i++)
         seen_hide(s, &dots->dots[i]);
-    o->origin = (struct origin){fs->cfg.mount_id, fs->next_stream++, 1};
+    seen_drop_origin(s, &o->dots, &o->origin);
     timer_set(fs->timers, &o->timer, fs_now_us(fs) + BACKOFF_FIRST_US);
 }
 

@@ -122,7 +122,7 @@ void publish_origin(struct inode *i, struct origin *out)
         i->seq++;
         i->seq_gen = i->gen;
     }
-    *out = (struct origin){i->writer, i->stream, i->seq};
+    *out = i->seen->put = (struct origin){i->writer, i->stream, i->seq};
 }
 
 static void release(struct task *t)

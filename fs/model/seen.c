@@ -504,6 +504,24 @@ void seen_drop_tokens(struct seen *s)
     }
 }
 
+void seen_drop_origin(struct seen *s, const struct cover *dots, struct origin *out)
+{
+    *out = (struct origin){s->fs->cfg.mount_id, s->fs->next_stream++, 1};
+    for (uint32_t i = 0; i < s->view.n; i++) {
+        const struct origin *wrote = &s->view.siblings[i].origin;
+        bool own = wrote->writer == s->fs->cfg.mount_id ||
+                   (wrote->writer == s->put.writer && wrote->stream == s->put.stream);
+        if (wrote->writer == 0 || !own || !cover_has(dots, &s->view.siblings[i].dot))
+            continue;
+        *out = *wrote;
+        if (s->put.writer == wrote->writer && s->put.stream == wrote->stream &&
+            s->put.seq > wrote->seq)
+            out->seq = s->put.seq; /* of a change that may have happened */
+        out->seq++;
+        return;
+    }
+}
+
 void seen_lock(struct seen *s, struct lock_wait *w, void (*granted)(struct lock_wait *w), void *arg)
 {
     *w = (struct lock_wait){.seen = seen_ref(s), .granted = granted, .arg = arg};

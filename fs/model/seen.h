@@ -54,6 +54,7 @@ struct seen {
     struct cover name_shown; /* dots of the version last shown under the name itself */
     struct cover served;     /* F4: what the last open of the name was allowed to supersede */
     bool was_served;
+    struct origin put; /* the last that this mount published under */
 
     struct owed *owed; /* what it must still lose (owed.h); NULL: nothing */
     /* Names that this mount has written lately, by their directory: a listing may lack them. */
@@ -126,6 +127,11 @@ bool seen_names_live(const struct seen *s, const struct cover *dots);
 void seen_contexts(const struct seen *s, const struct cover *dots, struct contexts *out);
 void contexts_release(struct contexts *c);
 void seen_drop_tokens(struct seen *s); /* the cluster refused one: all are fetched again */
+
+/* The origin of a drop. Where this mount wrote what is dropped, it is the next of that stream: a
+ * copy of the write that reaches a slow node later is then the older of the two wherever they meet,
+ * and does not bring back what was removed (F9). */
+void seen_drop_origin(struct seen *s, const struct cover *dots, struct origin *out);
 
 /* One operation at a time changes a key, first come first served; granted may run inside. */
 void seen_lock(struct seen *s, struct lock_wait *w, void (*granted)(struct lock_wait *w),

@@ -436,6 +436,7 @@ static int drop(struct put_op *op, struct object *o, struct epoch *mark, const s
 {
     struct cover dots = COVER_EMPTY;
     cover_to_dots(cover, o, &dots);
+    object_cover_stream(o, &op->r->q.put.origin, &dots);
     int err = DYN_OK;
     if (dots.n == 0)
         err = cover_within(cover, o) ? already_done(op) : DYN_ERR_NO_QUORUM;
@@ -460,8 +461,7 @@ static int write_covered(struct put_op *op, struct object *o, struct epoch *mark
     return add_sibling(op, o, mark, cover);
 }
 
-/* A repeat is answered with the dot that it had. What it names and its first attempt did not find
- * goes now. */
+/* Answered with the dot that it had. What it names and its first attempt did not find goes now. */
 static int repeat(struct put_op *op, struct object *o, const struct sibling *before)
 {
     struct cover dots = COVER_EMPTY;

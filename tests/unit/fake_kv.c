@@ -281,9 +281,10 @@ static int add(struct fake_kv *k, const struct put_request *q, struct object *o,
 }
 
 static int drop(struct fake_kv *k, const struct put_request *q, struct object *o,
-                const struct cover *cover, struct dot *out)
+                struct cover *cover, struct dot *out)
 {
     uint32_t covered = 0, left = 0;
+    object_cover_stream(o, &q->origin, cover);
     for (uint32_t i = 0; i < o->n; i++) {
         bool in = cover_has(cover, &o->siblings[i].dot);
         covered += in;
@@ -558,19 +559,28 @@ struct dot fake_kv_write(struct fake_kv *k, const char *key, const char *value, 
     return d;
 }
 
-void fake_kv_mint_again(struct fake_kv *k, const char *key)
+void fake_kv_take_copy(struct fake_kv *k, const char *key, struct sibling *copy)
+{
+    sibling_copy(copy, object_newest(row_get(k, slice_str(key))));
+}
+
+void fake_kv_copy_arrives(struct fake_kv *k, const char *key, struct sibling *copy)
 {
     struct object *o = row_get(k, slice_str(key));
     struct cover nothing = COVER_EMPTY;
-    struct sibling again;
-    const struct sibling *first = object_newest(o);
-    bool own_value = dot_equal(&first->value_dot, &first->dot);
-    sibling_copy(&again, first);
-    again.dot = mint(k);
+    bool own_value = dot_equal(&copy->value_dot, &copy->dot);
+    copy->dot = mint(k);
     if (own_value)
-        again.value_dot = again.dot;
-    again.time_ns++;
-    object_write(o, &nothing, &again, k->now_us / 1000);
+        copy->value_dot = copy->dot;
+    copy->time_ns++;
+    object_write(o, &nothing, copy, k->now_us / 1000);
+}
+
+void fake_kv_mint_again(struct fake_kv *k, const char *key)
+{
+    struct sibling copy;
+    fake_kv_take_copy(k, key, &copy);
+    fake_kv_copy_arrives(k, key, &copy);
 }
 
 struct dot fake_kv_curl(struct fake_kv *k, const char *key, const char *value)

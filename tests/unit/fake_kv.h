@@ -66,6 +66,10 @@ struct dot fake_kv_write(struct fake_kv *k, const char *key, const char *value, 
 /* The newest version was minted twice, since its author asked a second coordinator when the first
  * was slow, and was answered by the one whose dot has since given way. */
 void fake_kv_mint_again(struct fake_kv *k, const char *key);
+/* The newest version, to reach the cluster once more: by another coordinator, which was asked when
+ * the first was slow, and is slower still. */
+void fake_kv_take_copy(struct fake_kv *k, const char *key, struct sibling *copy);
+void fake_kv_copy_arrives(struct fake_kv *k, const char *key, struct sibling *copy); /* released */
 /* As curl does: a version beside what is there, made by no filesystem. */
 struct dot fake_kv_curl(struct fake_kv *k, const char *key, const char *value);
 /* A write that had seen only one of the siblings. */

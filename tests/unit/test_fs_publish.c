@@ -184,6 +184,80 @@ static void test_f9_a_write_that_was_minted_twice_and_replaced_is_not_changed(vo
     assert_string_equal(sh_cat(t->a, "f"), "another");
 }
 
+/* What was removed or renamed away does not come back with a copy of the write that is late. */
+static void test_f9_a_late_copy_of_a_write_brings_nothing_back(void **state)
+{
+    struct world *t = *state;
+    static const char *const names[] = {"f", "g", "d", "lock"};
+    struct sibling late[4];
+    assert_int_equal(sh_echo(t->a, "1", "f"), 0);
+    assert_int_equal(sh_echo(t->a, "1", "g"), 0);
+    assert_int_equal(sh_append(t->a, "2", "g"), 0);
+    assert_int_equal(sh_mkdir(t->a, "d"), 0);
+    assert_int_equal(do_open(t->a, "lock", O_WRONLY | O_CREAT | O_EXCL), 0);
+    do_close(t->a, t->a->node, t->a->fh);
+    for (int i = 0; i < 4; i++)
+        fake_kv_take_copy(&t->k, names[i], &late[i]);
+    assert_int_equal(sh_rm(t->a, "f"), 0);
+    assert_int_equal(sh_mv(t->a, "g", "h"), 0);
+    assert_int_equal(sh_rmdir(t->a, "d"), 0);
+    assert_int_equal(sh_rm(t->a, "lock"), 0);
+    for (int i = 0; i < 4; i++)
+        fake_kv_copy_arrives(&t->k, names[i], &late[i]);
+    assert_string_equal(sh_ls(t->b, ""), "h ");
+    assert_string_equal(sh_cat(t->b, "h"), "12");
+}
+
+/* The dot that this mount knows has given way to the other one. */
+static void test_f9_a_write_that_was_minted_twice_is_removed(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_echo(t->a, "1", "f"), 0);
+    assert_int_equal(sh_echo(t->a, "2", "g"), 0);
+    assert_int_equal(sh_mkdir(t->a, "d"), 0);
+    fake_kv_mint_again(&t->k, "f");
+    fake_kv_mint_again(&t->k, "g");
+    fake_kv_mint_again(&t->k, "d");
+    assert_int_equal(sh_rm(t->a, "f"), 0);
+    assert_int_equal(sh_mv(t->a, "g", "h"), 0);
+    assert_int_equal(sh_rmdir(t->a, "d"), 0);
+    assert_string_equal(sh_ls(t->b, ""), "h ");
+}
+
+/* Though the last thing that was tried is not known to have happened. */
+static void test_f9_a_late_copy_of_an_edit_that_failed_brings_nothing_back(void **state)
+{
+    struct world *t = *state;
+    struct sibling edit;
+    assert_int_equal(sh_echo(t->a, "1", "f"), 0);
+    assert_int_equal(do_open(t->a, "f", O_WRONLY), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    do_write(t->a, node, fh, 0, "2");
+    t->k.refuse_puts = DYN_ERR_NO_QUORUM;
+    assert_int_equal(do_close(t->a, node, fh), ETIMEDOUT);
+    t->k.refuse_puts = DYN_OK;
+    fake_kv_take_copy(&t->k, "f", &edit); /* as that edit would be */
+    edit.origin.seq++;
+    assert_int_equal(sh_rm(t->a, "f"), 0);
+    fake_kv_copy_arrives(&t->k, "f", &edit);
+    assert_string_equal(sh_ls(t->b, ""), "");
+}
+
+/* But a removal takes nobody else's write along, and no other of this mount's. */
+static void test_f9_a_removal_leaves_what_it_does_not_name(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_echo(t->a, "mine", "f"), 0);
+    fake_kv_write(&t->k, "f", "beside", false);
+    assert_string_equal(sh_cat(t->a, "f.conflict.1"), "mine");
+    assert_int_equal(sh_rm(t->a, "f"), 0);
+    assert_string_equal(sh_cat(t->b, "f"), "mine");
+    fake_kv_write(&t->k, "f", "beside again", false);
+    assert_string_equal(sh_cat(t->a, "f.conflict.1"), "mine");
+    assert_int_equal(sh_rm(t->a, "f.conflict.1"), 0);
+    assert_string_equal(sh_cat(t->b, "f"), "beside again");
+}
+
 static void test_f9_an_own_line_of_descent_is_not_carried_over_to_another_version(void **state)
 {
     struct world *t = *state;
@@ -357,6 +431,10 @@ int main(void)
         T(test_f9_a_maybe_append_is_applied_once),
         T(test_f9_a_write_that_was_minted_twice_is_changed_on),
         T(test_f9_a_write_that_was_minted_twice_and_replaced_is_not_changed),
+        T(test_f9_a_late_copy_of_a_write_brings_nothing_back),
+        T(test_f9_a_write_that_was_minted_twice_is_removed),
+        T(test_f9_a_late_copy_of_an_edit_that_failed_brings_nothing_back),
+        T(test_f9_a_removal_leaves_what_it_does_not_name),
         T(test_f9_an_own_line_of_descent_is_not_carried_over_to_another_version),
         T(test_appends_of_two_mounts_are_rebased_not_conflicts),
         T(test_f13_fsync_of_a_clean_file_asks_for_a_sync_once),

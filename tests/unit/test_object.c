@@ -157,6 +157,14 @@ static void test_only_the_highest_sequence_of_a_stream_lives(void **state)
     assert_null(object_find_origin(&a, &(struct origin){77, 3, 5}));
     assert_non_null(object_find_origin(&a, &(struct origin){77, 3, 6}));
     assert_null(object_find_origin(&a, &(struct origin){0, 0, 0}));
+    struct cover earlier = COVER_EMPTY;
+    object_cover_stream(&a, &(struct origin){77, 3, 6}, &earlier);
+    object_cover_stream(&a, &(struct origin){78, 3, 9}, &earlier);
+    object_cover_stream(&a, &(struct origin){0, 0, 9}, &earlier);
+    assert_int_equal(earlier.n, 0);
+    object_cover_stream(&a, &(struct origin){77, 3, 7}, &earlier);
+    assert_int_equal(earlier.n, 1);
+    cover_release(&earlier);
     object_release(&a);
     object_release(&b);
 }
