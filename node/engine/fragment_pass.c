@@ -186,6 +186,7 @@ void fragment_moved_serve(struct engine *e, uint64_t origin, uint64_t rid, struc
         moved_reply(e, origin, rid, DYN_ERR_INVALID);
     else
         leave(e, origin, rid, m.key, &m.object);
+    fragments_are_moved(e, key_parent(key));
     entry_mend_release(&m);
 }
 
@@ -392,8 +393,9 @@ static void on_scanned(struct store_scan *req, int err, bool more)
     struct fragment_pass *p = req->arg;
     p->more = err == DYN_OK && (more || p->n_items == SLICE_ITEMS);
     p->left += err != DYN_OK;
-    if (p->n_items > 0 && !moves(p)) {
+    if (p->n_items > 0 && !moves(p)) { /* how many more there are is for the other to find out */
         p->left += p->n_items;
+        p->more = false;
         release_items(p);
     }
     p->n_active = p->n_items + 1; /* this loop: items may end inside */

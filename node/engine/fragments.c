@@ -26,7 +26,7 @@ struct split { /* a directory that has grown */
     size_t dir_len;
     uint8_t growth;
     bool due;          /* entries here may belong elsewhere */
-    uint64_t since_us; /* when some were first found here and left; 0: none were */
+    uint64_t since_us; /* since when some are left here and nobody moves them; 0: none are */
     uint64_t not_before_us;
 };
 
@@ -142,6 +142,13 @@ void fragments_learn(struct engine *e, struct slice dir, uint8_t growth)
 {
     if (growth > settings_keeper_growth(e->settings, dir) && growth <= 2 * FRAGMENT_DEPTH_MAX)
         settings_raise(e, dir, growth);
+}
+
+void fragments_are_moved(struct engine *e, struct slice dir)
+{
+    struct split *s = find(e->fragments, dir);
+    if (s != NULL && s->since_us != 0)
+        s->since_us = engine_now(e);
 }
 
 uint32_t fragments_pending(const struct fragments *f)
