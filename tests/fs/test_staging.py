@@ -25,7 +25,7 @@ def kept(tmp_path):
 def start(three_nodes, tmp_path, kept):
     """Mounts the same folder again and again, with one staging folder."""
     def make(**how):
-        options = [f"deadline=2s,staging_dir={kept}", *how.pop("options", [])]
+        options = [f"deadline=10s,staging_dir={kept}", *how.pop("options", [])]
         return three_nodes.mount(tmp_path / "mnt", options=options, **how)
     return make
 
