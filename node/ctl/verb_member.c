@@ -33,8 +33,9 @@ static const char join_help[] =
 
 static const char leave_help[] =
     "Stages that a node leaves: what it holds moves to the others, and until that is done it goes\n"
-    "on serving. When 'dynactl status' says that it has left, it may be stopped. Use this for a\n"
-    "node that works; one that is gone for good is removed or replaced. NODE is an id or an\n"
+    "on serving. When 'dynactl status' says that it has left, it may be stopped. Remove it then:\n"
+    "as long as it is only away its copies could come back, and no deletes are reaped. Use this\n"
+    "for a node that works; one that is gone for good is removed or replaced. NODE is an id or an\n"
     "address.\n"
     "\n" STAGED "\n"
     "Example:\n"

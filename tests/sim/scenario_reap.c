@@ -2,123 +2,7 @@
 /* Scenarios on the reaping of deletes (E15, E18, E11): what could bring a deleted file back, at
  * exactly the moment at which it would. Most are played twice: as it is, and with tombstones that
  * are reaped too soon, to show that the scenario would see it. */
-#include "engine/reap_wire.h"
-#include "engine/rows.h"
-#include "scenario.h"
-
-#define LIFE_US (2 * (uint64_t)SIM_SECOND)
-#define REAPED_US (12 * (uint64_t)SIM_SECOND) /* by then, where nothing is in the way */
-
-static struct engine_config quick(enum engine_bug bug)
-{
-    struct engine_config c;
-    engine_config_defaults(&c);
-    c.reap_us = SIM_SECOND / 5;
-    c.reap_after_ms = 0;
-    c.message_life_us = LIFE_US;
-    c.exchange_us = 3 * SIM_SECOND;
-    c.scrub_us = 0;
-    c.bug = bug;
-    return c;
-}
-
-static void begin(struct scenario *s, uint32_t nodes, enum engine_bug bug)
-{
-    const struct engine_config engine = quick(bug);
-    scenario_begin_with(s, nodes, 3, 2, 2, &engine);
-}
-
-static void got_row(struct store_get *get, int err, struct slice value)
-{
-    (void)value;
-    *(int *)get->arg = err;
-}
-
-/* What a node has on its disk of a key: the object's row, or the entry's. */
-static bool has_row(struct scenario *s, uint32_t node, const char *key, bool entry)
-{
-    struct ring *ring = sim_cluster_ring(s->cluster);
-    struct store_port store = sim_disk_port(s->cluster->nodes[node].disk);
-    struct slice k = slice_str(key);
-    struct place at = place_of(ring, entry ? key_parent(k) : k);
-    struct buf row = BUF_EMPTY;
-    int err = 1;
-    if (entry)
-        row_entry(&at, key_parent(k), key_name(k), &row);
-    else
-        row_object(&at, k, &row);
-    struct store_get get = {
-        .family = STORE_META, .key = buf_slice(&row), .done = got_row, .arg = &err};
-    store.get(store.ctx, &get);
-    assert_int_not_equal(err, 1);
-    buf_release(&row);
-    return err == DYN_OK;
-}
-
-/* On how many nodes something is left of it. */
-static uint32_t holders(struct scenario *s, const char *key)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < s->cluster->cfg.nodes; i++)
-        n += has_row(s, i, key, false) || has_row(s, i, key, true);
-    return n;
-}
-
-static bool await_holders(struct scenario *s, const char *key, uint32_t n, uint64_t for_us)
-{
-    for (uint64_t t = 0; t < for_us && holders(s, key) != n; t += SIM_SECOND / 20)
-        sim_cluster_run(s->cluster, SIM_SECOND / 20);
-    for (uint32_t i = 0; holders(s, key) != n && i < s->cluster->cfg.nodes; i++) {
-        struct engine_stats t;
-        engine_stats(s->cluster->nodes[i].engine, &t);
-        print_message(
-            "node %u: object %d entry %d; %llu tombstones, %llu prepared; kept back: away "
-            "%llu, hints %llu, copies %llu, differ %llu; has %llu hints\n",
-            i, has_row(s, i, key, false), has_row(s, i, key, true),
-            (unsigned long long)t.tombstones, (unsigned long long)t.tombstones_prepared,
-            (unsigned long long)t.reap_blocked_away, (unsigned long long)t.reap_blocked_hints,
-            (unsigned long long)t.reap_blocked_copies, (unsigned long long)t.reap_blocked_differ,
-            (unsigned long long)t.hints_now);
-    }
-    return holders(s, key) == n;
-}
-
-static struct engine_stats stats_of(const struct scenario *s, uint32_t node)
-{
-    struct engine_stats stats;
-    engine_stats(s->cluster->nodes[node].engine, &stats);
-    return stats;
-}
-
-static void put(struct scenario *s, uint32_t node, const char *key, const char *value)
-{
-    struct answer a = {0};
-    scenario_put(s, node, key, value, NULL, PUT_CURRENT, &a);
-    assert_int_equal(a.status, DYN_OK);
-    answer_release(&a);
-}
-
-/* Acknowledged by all N. */
-static void delete_at_all(struct scenario *s, uint32_t node, const char *key)
-{
-    struct request_options opt = s->opt;
-    s->opt.w = opt.n;
-    put(s, node, key, NULL);
-    s->opt = opt;
-}
-
-static bool lives(struct scenario *s, uint32_t node, const char *key)
-{
-    struct answer a = {0};
-    struct request_options opt = s->opt;
-    s->opt.r = opt.n;
-    scenario_get(s, node, key, &a);
-    assert_int_equal(a.status, DYN_OK);
-    bool live = answer_live(&a) > 0;
-    answer_release(&a);
-    s->opt = opt;
-    return live;
-}
+#include "reap_played.h"
 
 static void test_a_delete_leaves_nothing_behind(void **state)
 {
@@ -204,14 +88,6 @@ static void test_a_hint_on_a_node_that_is_away_brings_nothing_back(void **state)
     assert_true(comes_back_from_a_hint(BUG_EARLY_REAP));
 }
 
-/* Holds, or drops, the messages of one type to one node. */
-struct gate {
-    uint32_t to;
-    uint8_t type;
-    enum sim_fate fate;
-    uint32_t met;
-};
-
 /* Nothing comes to node 2 but by its own exchanges, and of those the last answer waits. */
 static enum sim_fate hold_the_exchange(void *arg, uint32_t from, uint32_t to, uint8_t type,
                                        struct slice body)
@@ -225,17 +101,6 @@ static enum sim_fate hold_the_exchange(void *arg, uint32_t from, uint32_t to, ui
         return FATE_CHANCE;
     ++*held;
     return FATE_HOLD;
-}
-
-static enum sim_fate guard(void *arg, uint32_t from, uint32_t to, uint8_t type, struct slice body)
-{
-    struct gate *g = arg;
-    (void)from;
-    (void)body;
-    if (to != g->to || type != g->type)
-        return FATE_CHANCE;
-    g->met++;
-    return g->fate;
 }
 
 /* The first write to node 2 is stuck in a socket, and comes out when the delete has been reaped. */
@@ -264,6 +129,30 @@ static void test_an_old_put_in_a_stalled_socket_brings_nothing_back(void **state
     (void)state;
     assert_false(comes_back_from_a_socket(BUG_NONE));
     assert_true(comes_back_from_a_socket(BUG_EARLY_REAP));
+}
+
+/* What comes late, but not too late, says that more may be under way: the wait begins again. */
+static void test_whatever_comes_to_a_prepared_tombstone_begins_its_wait_again(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct gate gate = {.to = 2, .type = FRAME_REPLICA_PUT, .fate = FATE_HOLD};
+    begin(&s, 3, BUG_NONE);
+    sim_net_set_judge(s.cluster->net, guard, &gate);
+    put(&s, 0, "f", "one");
+    sim_net_set_judge(s.cluster->net, NULL, NULL);
+    delete_at_all(&s, 0, "f");
+    for (uint32_t i = 0; i < 200 && stats_of(&s, 2).reap_prepared < 2; i++)
+        sim_cluster_run(s.cluster, SIM_SECOND / 10);
+    assert_true(stats_of(&s, 2).reap_prepared >= 2); /* the object and the entry */
+    sim_cluster_run(s.cluster, LIFE_US);
+    assert_true(sim_net_release_held(s.cluster->net) > 0);
+    sim_cluster_run(s.cluster, LIFE_US);
+    assert_true(stats_of(&s, 2).reap_cancelled > 0);
+    assert_int_equal(holders(&s, "f"), 3);
+    assert_true(await_holders(&s, "f", 0, REAPED_US));
+    assert_false(lives(&s, 1, "f"));
+    scenario_end(&s);
 }
 
 /* Node 2 compares trees with node 0, and what it is told of the file waits in the network. */
@@ -341,6 +230,100 @@ static void test_what_is_half_reaped_is_not_brought_back(void **state)
     scenario_end(&s);
 }
 
+/* A key whose object lies on nodes 0 to 2 and whose entry on nodes 3 to 5. */
+static void key_and_entry_apart(struct scenario *s, char dir[32], char key[32])
+{
+    scenario_key(s, (uint32_t[]){3, 4, 5}, 3, "", dir);
+    for (uint32_t i = 0; i < 10000; i++) {
+        uint32_t nodes[3];
+        snprintf(key, 32, "%s/e%u", dir, i);
+        sim_cluster_replicas(s->cluster, slice_str(key), 3, nodes);
+        if (nodes[0] < 3 && nodes[1] < 3 && nodes[2] < 3)
+            return;
+    }
+    fail_msg("no such key");
+}
+
+static enum sim_fate no_entry_drop_at_3(void *arg, uint32_t from, uint32_t to, uint8_t type,
+                                        struct slice body)
+{
+    struct reap_request m;
+    (void)arg;
+    (void)from;
+    if (to != 3 || type != FRAME_REAP || reap_request_decode(body, &m) != DYN_OK)
+        return FATE_CHANCE;
+    bool drops = m.step == REAP_DROP;
+    reap_request_release(&m);
+    return drops ? FATE_DROP : FATE_CHANCE;
+}
+
+/* E18: once the object is reaped nothing would remove an entry that is left. */
+static void test_an_object_goes_after_all_copies_of_its_entry(void **state)
+{
+    (void)state;
+    struct scenario s;
+    char dir[32], key[32];
+    begin(&s, 6, BUG_NONE);
+    key_and_entry_apart(&s, dir, key);
+    put(&s, 0, key, "one");
+    sim_net_set_judge(s.cluster->net, no_entry_drop_at_3, NULL);
+    delete_at_all(&s, 0, key);
+    for (uint32_t i = 0; i < 200 && has_row(&s, 4, key, true); i++)
+        sim_cluster_run(s.cluster, SIM_SECOND / 10);
+    assert_false(has_row(&s, 4, key, true));
+    sim_cluster_run(s.cluster, REAPED_US);
+    assert_true(has_row(&s, 3, key, true));
+    for (uint32_t i = 0; i < 3; i++)
+        assert_true(has_row(&s, i, key, false));
+    sim_net_set_judge(s.cluster->net, NULL, NULL);
+    assert_true(await_holders(&s, key, 0, 3 * REAPED_US));
+    scenario_end(&s);
+}
+
+/* E18: the first projection is stuck in a socket until all is reaped. Says whether a listing shows
+ * the file then, and again when the scrub has been round. */
+static void ghost(enum engine_bug bug, bool *listed, bool *listed_later)
+{
+    struct scenario s;
+    struct answer a = {0};
+    struct gate gate = {.to = 3, .type = FRAME_REPLICA_PUT, .fate = FATE_HOLD};
+    struct engine_config engine = quick(bug);
+    char dir[32], key[32];
+    engine.scrub_us = 10 * (uint64_t)SIM_SECOND;
+    engine.owed_delay_us = SIM_SECOND;
+    engine.message_life_us = 5 * LIFE_US;
+    scenario_begin_with(&s, 6, 3, 2, 2, &engine);
+    key_and_entry_apart(&s, dir, key);
+    sim_net_set_judge(s.cluster->net, guard, &gate);
+    put(&s, 0, key, "one");
+    assert_true(gate.met > 0);
+    sim_net_set_judge(s.cluster->net, NULL, NULL);
+    delete_at_all(&s, 0, key);
+    assert_true(await_holders(&s, key, 0, 3 * REAPED_US));
+    assert_true(sim_net_release_held(s.cluster->net) > 0);
+    sim_cluster_run(s.cluster, SIM_SECOND / 2);
+    s.opt.r = 3;
+    scenario_list(&s, 3, dir, 100, &a);
+    assert_int_equal(a.status, DYN_OK);
+    *listed = strstr((const char *)a.listing.data, strrchr(key, '/') + 1) != NULL;
+    sim_cluster_run(s.cluster, 60 * (uint64_t)SIM_SECOND);
+    scenario_list(&s, 3, dir, 100, &a);
+    *listed_later = strstr((const char *)a.listing.data, strrchr(key, '/') + 1) != NULL;
+    answer_release(&a);
+    scenario_end(&s);
+}
+
+static void test_no_entry_outlives_what_it_is_about(void **state)
+{
+    (void)state;
+    bool listed, later;
+    ghost(BUG_NONE, &listed, &later);
+    assert_false(listed || later);
+    ghost(BUG_EARLY_REAP, &listed, &later);
+    assert_true(listed);
+    assert_false(later); /* all N call the object absent, so the scrub drops the entry */
+}
+
 static void test_a_node_that_restarts_waits_anew(void **state)
 {
     (void)state;
@@ -413,171 +396,6 @@ static void test_a_dead_node_stops_reaping_until_it_is_removed(void **state)
     scenario_end(&s);
 }
 
-static bool on_copy(struct store_scan *scan, struct slice row, struct slice value)
-{
-    (void)row;
-    (void)value;
-    ++*(uint32_t *)scan->arg;
-    return true;
-}
-
-static void on_copies(struct store_scan *scan, int err, bool more)
-{
-    (void)scan;
-    (void)more;
-    assert_int_equal(err, DYN_OK);
-}
-
-static uint32_t rows_in_all(struct scenario *s, uint32_t node)
-{
-    struct store_port store = sim_disk_port(s->cluster->nodes[node].disk);
-    uint32_t found = 0;
-    struct store_scan scan = {.family = STORE_META,
-                              .max_rows = UINT32_MAX,
-                              .max_bytes = UINT64_MAX,
-                              .row = on_copy,
-                              .done = on_copies,
-                              .arg = &found};
-    store.scan(store.ctx, &scan);
-    return found;
-}
-
-/* Rows that a node has of partitions that it does not own. */
-static uint32_t copies(struct scenario *s, uint32_t node, enum store_family family)
-{
-    struct ring *ring = sim_cluster_ring(s->cluster);
-    struct store_port store = sim_disk_port(s->cluster->nodes[node].disk);
-    uint32_t found = 0;
-    for (uint32_t p = 0; p < ring_q(ring); p++) {
-        uint64_t nodes[3];
-        struct buf prefix = BUF_EMPTY;
-        ring_preference_list(ring, p, 3, nodes, 3);
-        bool owned = false;
-        for (uint32_t i = 0; i < 3; i++)
-            owned |= nodes[i] == s->cluster->nodes[node].id;
-        buf_put_u32_be(&prefix, p);
-        struct store_scan scan = {.family = family,
-                                  .prefix = buf_slice(&prefix),
-                                  .max_rows = UINT32_MAX,
-                                  .max_bytes = UINT64_MAX,
-                                  .row = on_copy,
-                                  .done = on_copies,
-                                  .arg = &found};
-        if (!owned)
-            store.scan(store.ctx, &scan);
-        buf_release(&prefix);
-    }
-    return found;
-}
-
-static uint32_t all_copies(struct scenario *s)
-{
-    uint32_t found = 0;
-    for (uint32_t i = 0; i < s->cluster->cfg.nodes; i++)
-        found += copies(s, i, STORE_META) + copies(s, i, STORE_VALUE) + copies(s, i, STORE_TREE);
-    return found;
-}
-
-/* A directory and what was in it: first that, then the directory, and what was known of it. */
-static void test_a_directory_goes_after_what_was_in_it(void **state)
-{
-    (void)state;
-    struct scenario s;
-    struct answer a = {0};
-    begin(&s, 3, BUG_NONE);
-    scenario_mkdir(&s, 0, "d", &a);
-    put(&s, 0, "d/f", "one");
-    delete_at_all(&s, 1, "d/f");
-    sim_cluster_run(s.cluster, LIFE_US / 2);
-    delete_at_all(&s, 1, "d");
-    for (uint32_t i = 0; i < 400 && holders(&s, "d") > 0; i++) {
-        sim_cluster_run(s.cluster, SIM_SECOND / 10);
-        assert_true(holders(&s, "d/f") == 0 || holders(&s, "d") == 3);
-    }
-    assert_int_equal(holders(&s, "d"), 0);
-    put(&s, 0, "d/g", "two"); /* what lies below finds it again */
-    sim_cluster_run(s.cluster, 2 * REAPED_US);
-    scenario_list(&s, 1, "", 100, &a);
-    assert_string_equal((const char *)a.listing.data, "d ");
-    delete_at_all(&s, 1, "d/g");
-    delete_at_all(&s, 1, "d");
-    assert_true(await_holders(&s, "d", 0, 3 * REAPED_US));
-    for (uint32_t i = 0; i < 3; i++)
-        assert_int_equal(rows_in_all(&s, i), 1); /* when the root was changed */
-    answer_release(&a);
-    scenario_end(&s);
-}
-
-/* A fourth node takes a share. The old owners' copies keep deletes from being reaped for their day,
- * and then go, with values and trees; nothing else does. */
-static void test_copies_of_what_has_moved_are_dropped_and_block_until_then(void **state)
-{
-    (void)state;
-    struct scenario s;
-    struct engine_config engine = quick(BUG_NONE);
-    char address[32], key[32], moved[32] = "";
-    engine.retired_us = 40 * (uint64_t)SIM_SECOND;
-    scenario_begin_members(&s, 4, 3, 3, 2, 2, &engine);
-    for (uint32_t i = 0; i < 60; i++) {
-        snprintf(key, sizeof(key), "d%u/f", i);
-        put(&s, i % 3, key, "kept");
-    }
-    struct member_event join = sim_join_of(s.cluster, 3, 0, address);
-    scenario_change(&s, 0, &join);
-    for (uint32_t i = 0; i < 60; i++) {
-        uint32_t owners[3];
-        snprintf(key, sizeof(key), "d%u/f", i);
-        sim_cluster_replicas(s.cluster, slice_str(key), 3, owners);
-        if (owners[0] == 3 || owners[1] == 3 || owners[2] == 3)
-            snprintf(moved, sizeof(moved), "%s", key);
-    }
-    assert_true(moved[0] != '\0');
-    assert_true(all_copies(&s) > 0);
-    delete_at_all(&s, 0, moved);
-    sim_cluster_run(s.cluster, 2 * REAPED_US);
-    assert_true(holders(&s, moved) >= 3);
-    sim_cluster_run(s.cluster, 40 * (uint64_t)SIM_SECOND);
-    for (uint32_t i = 0; i < 60 && all_copies(&s) > 0; i++)
-        sim_cluster_run(s.cluster, SIM_SECOND);
-    assert_int_equal(all_copies(&s), 0);
-    assert_true(await_holders(&s, moved, 0, 2 * REAPED_US));
-    for (uint32_t i = 0; i < 60; i++) {
-        snprintf(key, sizeof(key), "d%u/f", i);
-        if (strcmp(key, moved) != 0)
-            assert_true(lives(&s, i % 4, key));
-    }
-    sim_cluster_run(s.cluster, 6 * (uint64_t)SIM_SECOND);
-    for (uint32_t i = 0; i < 4; i++)
-        assert_int_equal(stats_of(&s, i).retired_partitions, 0);
-    scenario_end(&s);
-}
-
-/* Node 3 stands in for node 2, which stays away for longer than copies are kept: what is kept for
- * somebody is no copy of what one owns no more. */
-static void test_what_is_kept_for_another_is_not_dropped(void **state)
-{
-    (void)state;
-    struct scenario s;
-    struct engine_config engine = quick(BUG_NONE);
-    char key[32];
-    engine.retired_us = 2 * (uint64_t)SIM_SECOND;
-    scenario_begin_with(&s, 4, 3, 2, 2, &engine);
-    scenario_key(&s, (uint32_t[]){0, 1, 2}, 3, "", key);
-    scenario_isolate(&s, 2, true);
-    sim_cluster_run(s.cluster, 2 * (uint64_t)SIM_SECOND);
-    s.opt.sloppy = SLOPPY_YES;
-    put(&s, 0, key, "one");
-    sim_cluster_run(s.cluster, 60 * (uint64_t)SIM_SECOND);
-    assert_true(has_row(&s, 3, key, false));
-    assert_int_equal(stats_of(&s, 3).retired_rows, 0);
-    sim_net_heal(s.cluster->net);
-    sim_cluster_run(s.cluster, 10 * (uint64_t)SIM_SECOND);
-    assert_int_equal(stats_of(&s, 3).hints_now, 0);
-    assert_false(has_row(&s, 3, key, false));
-    assert_true(has_row(&s, 2, key, false));
-    scenario_end(&s);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -585,14 +403,14 @@ int main(void)
         cmocka_unit_test(test_what_lives_is_never_reaped),
         cmocka_unit_test(test_a_hint_on_a_node_that_is_away_brings_nothing_back),
         cmocka_unit_test(test_an_old_put_in_a_stalled_socket_brings_nothing_back),
+        cmocka_unit_test(test_whatever_comes_to_a_prepared_tombstone_begins_its_wait_again),
         cmocka_unit_test(test_a_paused_exchange_brings_nothing_back),
         cmocka_unit_test(test_what_is_half_reaped_is_not_brought_back),
+        cmocka_unit_test(test_an_object_goes_after_all_copies_of_its_entry),
+        cmocka_unit_test(test_no_entry_outlives_what_it_is_about),
         cmocka_unit_test(test_a_node_that_restarts_waits_anew),
         cmocka_unit_test(test_a_vote_stands_on_the_disk),
         cmocka_unit_test(test_a_dead_node_stops_reaping_until_it_is_removed),
-        cmocka_unit_test(test_a_directory_goes_after_what_was_in_it),
-        cmocka_unit_test(test_copies_of_what_has_moved_are_dropped_and_block_until_then),
-        cmocka_unit_test(test_what_is_kept_for_another_is_not_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
