@@ -244,6 +244,14 @@ uint64_t inode_size(const struct inode *i)
     return i->staged ? i->stage.len : i->s.size;
 }
 
+void inode_dots(const struct inode *i, struct cover *out)
+{
+    struct origin line = {i->s.origin.writer, i->s.origin.stream, UINT64_MAX};
+    cover_join_dots(out, &i->dots);
+    if (!dot_is_none(&i->s.dot) && i->s.type != SIBLING_DELETE)
+        object_cover_stream(&i->seen->view, &line, out);
+}
+
 static uint32_t type_bits(enum sibling_type type)
 {
     switch (type) {

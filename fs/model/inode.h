@@ -104,6 +104,9 @@ bool inode_busy(const struct inode *i);
 bool inode_published(const struct inode *i);
 uint64_t inode_size(const struct inode *i);
 void inode_attr(const struct inode *i, struct fs_attr *out);
+/* Adds the dots of what it shows, and of a twin that this mount has learnt of meanwhile: of one
+ * write that two coordinators have minted only one stands in the end (F9). */
+void inode_dots(const struct inode *i, struct cover *out);
 /* When something in a directory was last made or removed, as far as this mount knows. */
 int64_t inode_entries_changed(const struct inode *i);
 /* Fills op->entry; counts the lookup and what the kernel then holds. */

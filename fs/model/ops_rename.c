@@ -166,7 +166,7 @@ static void on_put(struct task *t, const struct put_reply *p)
         task_end(t, fs_errno(p->status));
         return;
     }
-    cover_join_dots(&r->drop, &r->inode->dots);
+    inode_dots(r->inode, &r->drop);
     owed_add_unfound(r->to.seen, &r->cover, &p->object);
     take_name(r, p);
     if (r->durable) {

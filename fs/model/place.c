@@ -56,7 +56,7 @@ void place_shown(const struct place *p, struct cover *out)
 {
     const struct inode *i = inode_of(p->seen, p->number);
     if (i != NULL) {
-        cover_join_dots(out, &i->dots);
+        inode_dots(i, out);
     } else if (p->number == 0) {
         cover_join_dots(out, &p->seen->name_shown);
     } else {

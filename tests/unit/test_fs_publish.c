@@ -224,6 +224,23 @@ static void test_f9_a_write_that_was_minted_twice_is_removed(void **state)
     assert_string_equal(sh_ls(t->b, ""), "h ");
 }
 
+/* And it has heard of that, while its own changes were not published. */
+static void test_f9_a_dirty_file_that_was_minted_twice_is_renamed(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_echo(t->a, "1", "f"), 0);
+    assert_int_equal(do_open(t->a, "f", O_WRONLY), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    do_write(t->a, node, fh, 0, "2");
+    fake_kv_mint_again(&t->k, "f");
+    later(t->a);
+    assert_string_equal(sh_ls(t->a, ""), "f ");
+    assert_int_equal(sh_mv(t->a, "f", "g"), 0);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_string_equal(sh_ls(t->b, ""), "g ");
+    assert_string_equal(sh_cat(t->b, "g"), "2");
+}
+
 /* Though the last thing that was tried is not known to have happened. */
 static void test_f9_a_late_copy_of_an_edit_that_failed_brings_nothing_back(void **state)
 {
@@ -433,6 +450,7 @@ int main(void)
         T(test_f9_a_write_that_was_minted_twice_and_replaced_is_not_changed),
         T(test_f9_a_late_copy_of_a_write_brings_nothing_back),
         T(test_f9_a_write_that_was_minted_twice_is_removed),
+        T(test_f9_a_dirty_file_that_was_minted_twice_is_renamed),
         T(test_f9_a_late_copy_of_an_edit_that_failed_brings_nothing_back),
         T(test_f9_a_removal_leaves_what_it_does_not_name),
         T(test_f9_an_own_line_of_descent_is_not_carried_over_to_another_version),
