@@ -280,7 +280,10 @@ static void audit_stray(struct sim_cluster *c, struct slice id, uint32_t n)
 
 static void audit_entries(struct sim_cluster *c, struct slice key, uint32_t n)
 {
-    const struct engine *e = c->nodes[0].engine;
+    uint32_t some = 0;
+    while (c->nodes[some].engine == NULL) /* it is lost */
+        some++;
+    const struct engine *e = c->nodes[some].engine;
     uint32_t depth = fragments_depth(e, key_parent(key)), belongs = engine_fragment(e, key);
     uint32_t before = FRAGMENTS_MAX;
     for (uint32_t d = 0; d <= depth; d++) {

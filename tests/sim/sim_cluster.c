@@ -116,7 +116,7 @@ static void node_ready(void *arg, int err)
 void sim_node_start(struct sim_node *node)
 {
     struct sim_cluster *c = node->cluster;
-    if (node->state != NODE_DOWN)
+    if (node->state != NODE_DOWN || node->lost)
         return;
     bool clean = sim_disk_clean(node->disk);
     sim_event(c->world, "start", node->index, clean, 0, slice_of(NULL, 0));
@@ -340,6 +340,49 @@ bool sim_cluster_change(struct sim_cluster *c, uint32_t node, const struct membe
     }
     plan_release(&plan);
     return taken;
+}
+
+void sim_node_lose(struct sim_node *node)
+{
+    sim_node_crash(node, CRASH_KILL);
+    sim_event(node->cluster->world, "lost", node->index, 0, 0, slice_of(NULL, 0));
+    sim_log(node->cluster->world, "node  %u is lost, with its disk", node->index);
+    sim_disk_restore(node->disk, NULL);
+    node->lost = true;
+}
+
+uint32_t sim_cluster_lost(const struct sim_cluster *c)
+{
+    uint32_t lost = 0;
+    for (uint32_t i = 0; i < c->cfg.nodes; i++)
+        lost += c->nodes[i].lost;
+    return lost;
+}
+
+const struct sim_node *sim_cluster_wound(const struct sim_cluster *c)
+{
+    const struct ring *ring = sim_cluster_ring(c);
+    for (uint32_t i = 0; i < c->cfg.nodes; i++)
+        if (c->nodes[i].lost && ring_contact(ring, c->nodes[i].id) != NULL)
+            return &c->nodes[i];
+    return NULL;
+}
+
+bool sim_cluster_mend(struct sim_cluster *c, uint32_t node, void (*done)(void *arg, int err),
+                      void *arg)
+{
+    const struct sim_node *wound = sim_cluster_wound(c);
+    const struct ring *ring = sim_cluster_ring(c);
+    struct member_event part = {.type = MEMBER_REMOVE};
+    char address[32];
+    if (wound == NULL)
+        return false;
+    part.node = wound->id;
+    for (uint32_t i = 0; i < c->cfg.nodes; i++)
+        if (c->nodes[i].state == NODE_UP && ring_contact(ring, c->nodes[i].id) == NULL &&
+            ring_member_find(ring, wound->id) != NULL)
+            part = sim_join_of(c, i, wound->id, address);
+    return sim_cluster_change(c, node, &part, done, arg);
 }
 
 void sim_cluster_debts(const struct sim_cluster *c, uint64_t *hints, uint64_t *owed)

@@ -26,6 +26,7 @@ struct sim_node {
     uint32_t life; /* counts starts */
     bool exiting;  /* its disk failed, or it has drained: it is down after this step */
     bool drained;
+    bool lost; /* with its disk, for good: it never starts again */
     struct engine *engine;
     struct timers timers;
     struct sim_disk *disk;
@@ -83,6 +84,14 @@ bool sim_cluster_agrees(const struct sim_cluster *c);
  * would not be safe now, or there is nothing to propose. */
 bool sim_cluster_change(struct sim_cluster *c, uint32_t node, const struct member_event *part,
                         void (*done)(void *arg, int err), void *arg);
+/* The node and its disk are gone for good. */
+void sim_node_lose(struct sim_node *node);
+uint32_t sim_cluster_lost(const struct sim_cluster *c); /* how many are */
+/* A lost node that is a member still, as far as anybody knows; NULL: there is none. */
+const struct sim_node *sim_cluster_wound(const struct sim_cluster *c);
+/* Has this node propose that somebody takes the place of the wound, or that it is removed. */
+bool sim_cluster_mend(struct sim_cluster *c, uint32_t node, void (*done)(void *arg, int err),
+                      void *arg);
 /* The part of a change by which node `index` joins, in the place of `replaces` if not 0. */
 struct member_event sim_join_of(const struct sim_cluster *c, uint32_t index, uint64_t replaces,
                                 char address[32]);

@@ -10,6 +10,7 @@
 
 #define SETTLE_US (240 * (uint64_t)SIM_SECOND)
 #define ROUND_US SIM_SECOND
+#define MEND_US (5 * (uint64_t)SIM_SECOND)           /* between attempts to replace who is lost */
 #define LAST_MESSAGES_US (15 * (uint64_t)SIM_SECOND) /* what the faults held back has arrived */
 #define TIMEOUT_MS 5000
 #define ATTEMPTS 8 /* a read may meet a node that another still thinks down */
@@ -34,15 +35,35 @@ struct converge {
     struct sim_listing *listing;
 };
 
+static void on_mended(void *arg, int err)
+{
+    (void)arg; /* if it failed, the next round proposes it again */
+    (void)err;
+}
+
+/* An administrator who sees that a node is gone for good. */
+static void mend(struct sim_cluster *c)
+{
+    for (uint32_t i = 0; i < c->cfg.nodes && sim_cluster_wound(c) != NULL; i++)
+        if (sim_cluster_mend(c, i, on_mended, NULL))
+            return;
+}
+
 bool sim_settle(struct sim_cluster *c, uint64_t limit_us)
 {
+    uint64_t mended_us = 0;
     uint64_t until = c->world->now_us + limit_us, hints = 0, owed = 0;
     while (c->world->now_us < until) {
         for (uint32_t i = 0; i < c->cfg.nodes; i++)
             sim_node_start(&c->nodes[i]);
         sim_cluster_run(c, ROUND_US);
         sim_cluster_debts(c, &hints, &owed);
-        if (sim_cluster_up(c) == c->cfg.nodes && hints == 0 && owed == 0 && sim_cluster_agrees(c))
+        if (c->world->now_us - mended_us > MEND_US) {
+            mended_us = c->world->now_us;
+            mend(c);
+        }
+        bool up = sim_cluster_up(c) + sim_cluster_lost(c) == c->cfg.nodes;
+        if (up && sim_cluster_wound(c) == NULL && hints == 0 && owed == 0 && sim_cluster_agrees(c))
             return true;
     }
     sim_violation(c->world,

@@ -88,6 +88,7 @@ static void end(struct timer *t, void *arg)
         break;
     case FAULT_WALL_JUMP:
     case FAULT_CHANGE:
+    case FAULT_LOST:
     case FAULT_KINDS:
         break;
     }
@@ -108,6 +109,10 @@ static void change(struct sim_faults *f, const struct slot *s)
     char address[32];
     if (by->state != NODE_UP)
         return;
+    if (sim_cluster_wound(c) != NULL) {
+        sim_cluster_mend(c, s->other, on_changed, f);
+        return;
+    }
     const struct ring *ring = engine_ring(by->engine);
     struct member_event part = {.node = node->id, .type = MEMBER_LEAVE};
     if (ring_member_find(ring, node->id) == NULL)
@@ -117,6 +122,17 @@ static void change(struct sim_faults *f, const struct slot *s)
                                      .type = MEMBER_WEIGHT,
                                      .weight = (uint32_t)sim_random_range(&f->random, 20, 200)};
     sim_cluster_change(c, s->other, &part, on_changed, f);
+}
+
+/* One at a time: of W copies one is left, and fills another. */
+static void lose(struct sim_faults *f, struct sim_node *node)
+{
+    struct sim_cluster *c = f->cluster;
+    const struct ring *ring = sim_cluster_ring(c);
+    if (sim_cluster_wound(c) != NULL || ring_moving(ring) != 0 || !sim_cluster_agrees(c) ||
+        ring_member_find(ring, node->id) == NULL || ring_member_count(ring) <= ring_n(ring))
+        return;
+    sim_node_lose(node);
 }
 
 /* Which endpoints are on the far side: at least one node, not all. */
@@ -205,6 +221,9 @@ static void begin(struct sim_faults *f, struct slot *s)
         break;
     case FAULT_FULL_DISK:
         sim_disk_fill(node->disk, true);
+        break;
+    case FAULT_LOST:
+        lose(f, node);
         break;
     case FAULT_KINDS:
         break;

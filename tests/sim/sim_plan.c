@@ -27,6 +27,7 @@ const char *const fault_names[FAULT_KINDS] = {
     "wall clock jump",
     [FAULT_CHANGE] = "change",
     [FAULT_FULL_DISK] = "full disk",
+    [FAULT_LOST] = "loss",
 };
 
 /* Mostly some, sometimes none, sometimes a lot. */
@@ -167,6 +168,12 @@ static void plan_changes(struct sim_plan *p, uint64_t seed, bool always)
         p->vary_permille = 0;
         p->fault_weight[FAULT_CHANGE] = 200;
         p->fault_every_us = SIM_SECOND;
+        if (p->nodes > 4 && sim_random_chance(&r, 500)) {
+            /* What W synced outlives one disk; what was weaker need not. */
+            p->fault_weight[FAULT_LOST] = 50;
+            p->durability_weight[DURABILITY_BUFFERED] = p->durability_weight[DURABILITY_ONE] = 0;
+            p->durability_weight[DURABILITY_QUORUM] = 1;
+        }
     }
     if (p->fault_every_us == 0)
         p->fault_every_us = 2 * SIM_SECOND;

@@ -44,6 +44,7 @@ enum sim_fault {
     FAULT_WALL_JUMP,
     FAULT_CHANGE,    /* of membership: a join, a leave, another weight */
     FAULT_FULL_DISK, /* nothing more goes on one node's */
+    FAULT_LOST,      /* a member is gone for good, with its disk: replaced or removed */
     FAULT_KINDS
 };
 
