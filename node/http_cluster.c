@@ -259,7 +259,12 @@ static void commit(struct op *op, const struct json *q)
         refuse(op, DYN_ERR_INVALID, "a digest is 32 hexadecimal digits, as the plan shows it");
         return;
     }
-    membership_commit(op->s->engine, given != NULL ? digest : NULL, on_done, op);
+    bool force = false;
+    if (json_get(q, "force") != NULL && !json_bool(json_get(q, "force"), &force)) {
+        refuse(op, DYN_ERR_INVALID, "force is true or false");
+        return;
+    }
+    membership_commit(op->s->engine, given != NULL ? digest : NULL, force, on_done, op);
 }
 
 /* ---- transfers --------------------------------------------------------------------------- */

@@ -244,14 +244,15 @@ static void compare_partition(struct plan_outcome *o, uint32_t p)
         o->weakest_before = zones_old;
     if (zones_new < o->weakest_after)
         o->weakest_after = zones_new;
+    const struct move *mv = ring_move(o->after, p);
+    uint32_t stay = mv != NULL ? mv->n_voters : n_new;
+    o->impossible |= moves && (ring_move(o->before, p) != NULL || stay == 0);
     if (moves && ring_move(o->before, p) != NULL && o->refused == NULL)
         o->refused = mem_printf("partition %u is still moving from the change before, and this one "
                                 "would move it again: 'dynactl transfers' shows how far it is",
                                 p);
     /* An acknowledged write may be on any W of the old row: of those who stay, N - W + 1 must have
      * been in it, or nobody who is asked may know of it. */
-    const struct move *mv = ring_move(o->after, p);
-    uint32_t stay = mv != NULL ? mv->n_voters : n_new;
     uint32_t need = n_old >= ring_w(o->before) ? n_old - ring_w(o->before) + 1 : 1;
     if (moves && stay < need && o->refused == NULL)
         o->refused = mem_printf("of the %u nodes of partition %u only %u would be left to copy it "

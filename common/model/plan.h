@@ -44,6 +44,8 @@ struct plan_outcome {
     uint32_t balance_before, balance_after; /* permille: mean copies by weight over the most */
     uint8_t digest[DIGEST_LEN];             /* of the plan and what it was planned on */
     char *refused;                          /* owned; NULL: it is safe */
+    bool impossible; /* refused, and not even by force (commit.h): something still moves, or no
+                        copy of some partition would be left */
 };
 
 /* What committing the plan at `ring` would do. node: who would commit it. DYN_ERR_INVALID when

@@ -17,6 +17,7 @@ static const struct args_option plan_options[] = {{NULL, NULL, NULL, 0}};
 static const struct args_option commit_options[] = {
     {"digest", "HEX", "commit only if the plan is the one with this digest", 0},
     {"wait", NULL, "until everything has moved", 0},
+    {"force", NULL, "by those who stay alone: a majority is lost for good (dangerous)", 0},
     {NULL, NULL, NULL, 0},
 };
 static const struct args_option transfers_options[] = {
@@ -44,6 +45,18 @@ static const char commit_help[] =
     "is. Only one change can follow a given membership, so if somebody else was faster, or the "
     "plan\n"
     "is not the one with --digest any more, nothing is done and the exit status is 3.\n"
+    "\n"
+    "When a majority is lost for good (one of two nodes, say), nothing can be committed. --force "
+    "is\n"
+    "the way out: a plan that removes or replaces all that are lost is committed by the others, "
+    "who\n"
+    "must all answer. What only the lost nodes had is lost. If they are not lost but out of "
+    "reach,\n"
+    "they go on as a cluster of their own, and what is written there never comes together with "
+    "this\n"
+    "one: be sure that they are gone. It is refused when one of them answers, or when a majority "
+    "is\n"
+    "left.\n"
     "\n"
     "Examples:\n"
     "  dynactl plan && dynactl commit --wait\n"
@@ -289,6 +302,8 @@ static int run_commit(struct ctl *c)
     json_add_str(q, "op", "commit");
     if (digest != NULL)
         json_add_str(q, "digest", digest);
+    if (args_has(&c->args, "force"))
+        json_add_bool(q, "force", true);
     status = admin_ask(s, q, &reply);
     if (status == CTL_OK && args_has(&c->args, "wait"))
         status = wait_moved(c, s, &l);

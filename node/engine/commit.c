@@ -9,6 +9,9 @@
  *   PREPARING, ACCEPTING --time is up--> NO_QUORUM
  *   CHOSEN --the ring with it is in use--> IDLE
  *
+ * By force (commit.h) a majority is all of those who stay, and PREPARING lasts at least
+ * FORCE_LISTEN_US; an answer of one who is to go ends it.
+ *
  * What a majority had accepted before it learned the outcome is found by the next proposer, who
  * must propose it instead of its own; so that nothing stays half chosen, each acceptor takes that
  * upon itself after a while. */
@@ -29,6 +32,7 @@
 #define CALL_US 1000000u
 #define TOTAL_US 8000000u
 #define RETRY_US 300000u
+#define FORCE_LISTEN_US 4000000u
 #define LEFTOVER_US 5000000u /* what was accepted so long ago and not chosen needs somebody */
 
 enum state { IDLE, PREPARING, ACCEPTING, CHOSEN };
@@ -37,6 +41,7 @@ struct voter {
     struct commit *c;
     uint64_t node;
     bool answered;
+    bool goes; /* by force: the change removes it */
     struct rpc_call call;
     struct view_wait learn;
 };
@@ -66,7 +71,9 @@ struct commit {
     struct ballot ballot, highest; /* highest: of what promises told to be accepted */
     struct buf mine, value;        /* what was asked for; what is proposed */
     struct voter *voters;
-    uint32_t n_voters, yes;
+    uint32_t n_voters, yes, go; /* go: how many do */
+    bool force;
+    uint64_t listen_until;
     struct timer deadline, retry, leftover;
     void (*done)(void *arg, int err);
     void *arg;
@@ -374,6 +381,7 @@ static void finish(struct commit *c, int err)
     void (*done)(void *, int) = c->done;
     c->state = IDLE;
     c->done = NULL;
+    c->force = false;
     release_voters(c);
     timer_cancel(c->e->ports.timers, &c->deadline);
     timer_cancel(c->e->ports.timers, &c->retry);
@@ -413,6 +421,10 @@ static void on_vote(struct rpc_call *call, int err, struct slice body)
 {
     struct voter *v = call->arg;
     struct vote_reply p;
+    if (err == DYN_OK && v->goes) {
+        finish(v->c, DYN_ERR_EXISTS);
+        return;
+    }
     if (err == DYN_OK && vote_reply_decode(body, &p) == DYN_OK)
         take_vote(v->c, v->node, &p);
 }
@@ -488,6 +500,14 @@ static void take_promise(struct commit *c, const struct vote_reply *p)
     buf_put_slice(&c->value, p->change);
 }
 
+static bool enough(const struct commit *c)
+{
+    if (!c->force)
+        return c->yes > c->n_voters / 2;
+    bool listened = c->state == ACCEPTING || engine_now(c->e) >= c->listen_until;
+    return listened && c->yes == c->n_voters - c->go;
+}
+
 static void take_vote(struct commit *c, uint64_t node, const struct vote_reply *p)
 {
     struct voter *v = NULL;
@@ -508,7 +528,8 @@ static void take_vote(struct commit *c, uint64_t node, const struct vote_reply *
     v->answered = true;
     if (c->state == PREPARING)
         take_promise(c, p);
-    if (++c->yes <= c->n_voters / 2)
+    c->yes++;
+    if (!enough(c))
         return;
     if (c->state == PREPARING)
         ask_all(c, ACCEPTING);
@@ -540,6 +561,31 @@ static void on_deadline(struct timer *t, void *arg)
     finish(arg, DYN_ERR_NO_QUORUM);
 }
 
+static bool takes_out(const struct member_event *change, uint64_t node)
+{
+    for (uint32_t i = 0; i < change->n_parts; i++) {
+        const struct member_event *part = &change->parts[i];
+        if ((part->type == MEMBER_REMOVE && part->node == node) ||
+            (part->type == MEMBER_JOIN && part->replaces == node))
+            return true;
+    }
+    return false;
+}
+
+static void mark_voters(struct commit *c, struct slice change)
+{
+    struct member_event ev;
+    c->go = 0;
+    c->listen_until = engine_now(c->e) + FORCE_LISTEN_US;
+    if (!c->force || !is_change(change, c->my_base, &ev))
+        return;
+    for (uint32_t i = 0; i < c->n_voters; i++) {
+        c->voters[i].goes = takes_out(&ev, c->voters[i].node);
+        c->go += c->voters[i].goes;
+    }
+    member_event_release(&ev);
+}
+
 static void begin(struct commit *c, struct slice change)
 {
     struct engine *e = c->e;
@@ -552,16 +598,30 @@ static void begin(struct commit *c, struct slice change)
     c->voters = mem_zalloc(c->n_voters * sizeof(*c->voters));
     for (uint32_t i = 0; i < c->n_voters; i++)
         c->voters[i] = (struct voter){.c = c, .node = ring_member_at(e->ring, i)->node};
+    mark_voters(c, change);
     timer_set(e->ports.timers, &c->deadline, engine_now(e) + TOTAL_US);
     prepare(c);
 }
 
-void commit_propose(struct commit *c, const struct member_event *change,
+/* Is this node one of those who stay, and are they no majority? */
+static bool may_force(const struct commit *c, const struct member_event *change)
+{
+    const struct ring *ring = c->e->ring;
+    uint32_t stay = 0, n = ring_member_count(ring);
+    for (uint32_t i = 0; i < n; i++)
+        stay += !takes_out(change, ring_member_at(ring, i)->node);
+    return stay <= n / 2 && !takes_out(change, c->e->cfg.node) &&
+           ring_member_find(ring, c->e->cfg.node) != NULL;
+}
+
+static void propose(struct commit *c, const struct member_event *change, bool force,
                     void (*done)(void *arg, int err), void *arg)
 {
     struct buf bytes = BUF_EMPTY;
     int err = DYN_OK;
-    if (c->state != IDLE)
+    if (force && !may_force(c, change))
+        err = DYN_ERR_INVALID;
+    else if (c->state != IDLE)
         err = DYN_ERR_OVERLOAD;
     else if (memcmp(change->base, ring_config(c->e->ring), DIGEST_LEN) != 0)
         err = DYN_ERR_CONFLICT;
@@ -571,11 +631,24 @@ void commit_propose(struct commit *c, const struct member_event *change,
     if (err == DYN_OK) {
         c->done = done;
         c->arg = arg;
+        c->force = force;
         begin(c, buf_slice(&bytes));
     } else {
         done(arg, err);
     }
     buf_release(&bytes);
+}
+
+void commit_propose(struct commit *c, const struct member_event *change,
+                    void (*done)(void *arg, int err), void *arg)
+{
+    propose(c, change, false, done, arg);
+}
+
+void commit_force(struct commit *c, const struct member_event *change,
+                  void (*done)(void *arg, int err), void *arg)
+{
+    propose(c, change, true, done, arg);
 }
 
 static void on_leftover(struct timer *t, void *arg)

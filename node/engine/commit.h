@@ -20,6 +20,14 @@ void commit_start(
 void commit_propose(struct commit *c, const struct member_event *change,
                     void (*done)(void *arg, int err), void *arg);
 
+/* The way out when a majority is lost for good: the change is chosen by those alone whom it does
+ * not remove or replace, all of them. It is the administrator who says that the others are gone:
+ * are they only out of reach, they may choose another change, and there are two clusters of one
+ * name. So for FORCE_LISTEN_US all are asked, and nothing is forced when one of the others answers:
+ * DYN_ERR_EXISTS; nor where the change leaves a majority: DYN_ERR_INVALID. */
+void commit_force(struct commit *c, const struct member_event *change,
+                  void (*done)(void *arg, int err), void *arg);
+
 /* FRAME_PREPARE and FRAME_ACCEPT. */
 void commit_frame(struct commit *c, uint64_t origin, uint64_t rid, uint8_t type, struct slice body);
 

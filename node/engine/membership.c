@@ -81,6 +81,12 @@ static void on_committed(void *arg, int err)
         set_plan(w->e, &none, w->done, w->arg);
     } else if (err == DYN_ERR_CONFLICT) {
         w->done(w->arg, err, "the membership has been changed meanwhile: look at the plan again");
+    } else if (err == DYN_ERR_EXISTS) {
+        w->done(w->arg, DYN_ERR_REFUSED,
+                "a node that the change takes out answers: by force there could be two clusters");
+    } else if (err == DYN_ERR_INVALID) {
+        w->done(w->arg, DYN_ERR_REFUSED,
+                "the change leaves a majority of the members: commit it without force");
     } else if (err == DYN_ERR_NO_QUORUM) {
         w->done(w->arg, err,
                 "too few members answered: a majority must agree to a change; it may "
@@ -91,7 +97,8 @@ static void on_committed(void *arg, int err)
     free(w);
 }
 
-void membership_commit(struct engine *e, const uint8_t *digest, membership_done done, void *arg)
+void membership_commit(struct engine *e, const uint8_t *digest, bool force, membership_done done,
+                       void *arg)
 {
     struct plan p = PLAN_EMPTY;
     struct plan_outcome o;
@@ -106,12 +113,12 @@ void membership_commit(struct engine *e, const uint8_t *digest, membership_done 
     if (digest != NULL && memcmp(digest, o.digest, DIGEST_LEN) != 0) {
         done(arg, DYN_ERR_CONFLICT,
              "the plan, or what it was planned on, has changed since: look at it again");
-    } else if (o.refused != NULL) {
+    } else if (o.refused != NULL && (!force || o.impossible)) {
         done(arg, DYN_ERR_REFUSED, o.refused);
     } else {
         struct errand *w = mem_new(struct errand);
         *w = (struct errand){.e = e, .done = done, .arg = arg};
-        commit_propose(e->commit, &o.change, on_committed, w);
+        (force ? commit_force : commit_propose)(e->commit, &o.change, on_committed, w);
     }
     plan_outcome_release(&o);
     plan_release(&p);

@@ -16,8 +16,10 @@ void membership_stage(struct engine *e, const struct member_event *part, members
                       void *arg);
 void membership_unstage(struct engine *e, uint64_t node, membership_done done, void *arg);
 /* Commits the plan. digest: of the outcome that was looked at, so that nothing else is committed;
- * NULL: whatever is staged. done may run inside. */
-void membership_commit(struct engine *e, const uint8_t *digest, membership_done done, void *arg);
+ * NULL: whatever is staged. force: as in commit.h; also what is refused because copies or members
+ * are lost, as long as one copy of each partition is left. done may run inside. */
+void membership_commit(struct engine *e, const uint8_t *digest, bool force, membership_done done,
+                       void *arg);
 
 /* Asks whoever is at an address for its id. done(arg, err, node) runs once, later.
  * DYN_ERR_OVERLOAD: another one is being asked. */

@@ -65,6 +65,27 @@ def check(cluster, acknowledged, nodes):
     assert {key[5:] for key in acknowledged if key.startswith("load/")} <= names
 
 
+def test_the_other_of_two_nodes_is_lost_for_good(make_cluster):
+    pair = make_cluster(2)
+    left, lost = pair.nodes
+    for i in range(20):
+        assert left.request("PUT", f"/v1/kv/k{i}", b"%d" % i).status == 204
+    heir = pair.add()
+    ids = {node.address: json.loads(node.request("GET", "/v1/cluster").body)["node"]
+           for node in (left, lost)}
+    pair.dynactl("replace", ids[lost.address], heir.address)
+    done = pair.dynactl("--node", left.address, "commit", "--force", check=False)
+    assert done.returncode == 3 and b"answers" in done.stderr
+    lost.kill()
+    shutil.rmtree(lost.folder / "data")
+    done = pair.dynactl("--node", left.address, "commit", check=False)
+    assert done.returncode == 5, done.stderr
+    pair.dynactl("--node", left.address, "commit", "--force", "--wait", seconds=50)
+    for i in range(20):
+        answer = heir.request("GET", f"/v1/kv/k{i}?r=2")
+        assert (answer.status, answer.body) == (200, b"%d" % i)
+
+
 def moving(cluster):
     return json.loads(cluster.dynactl("transfers", "--json").stdout)["moving"]
 

@@ -3,6 +3,7 @@
  * who fills has no vote (E13), one configuration has one successor (E14). */
 #include <string.h>
 
+#include "engine/commit.h"
 #include "scenario.h"
 
 #define KEYS 200u
@@ -300,6 +301,67 @@ static void test_a_hint_for_a_node_that_was_replaced_goes_to_its_heir(void **sta
     scenario_end(&s);
 }
 
+/* What the administrator forces at this node; the status at its end, 1 if there is none. */
+static int force(struct scenario *s, uint32_t node, const struct member_event *part)
+{
+    struct engine *e = s->cluster->nodes[node].engine;
+    struct plan plan = PLAN_EMPTY;
+    struct plan_outcome outcome;
+    const char *rule = NULL;
+    int err = 1;
+    assert_int_equal(plan_stage(&plan, e->ring, part, &rule), DYN_OK);
+    assert_int_equal(plan_outcome(&plan, e->ring, e->cfg.node, &outcome), DYN_OK);
+    assert_false(outcome.impossible);
+    commit_force(e->commit, &outcome.change, remember, &err);
+    for (uint32_t i = 0; i < 200 && err == 1; i++)
+        sim_cluster_run(s->cluster, SIM_SECOND / 10);
+    plan_outcome_release(&outcome);
+    plan_release(&plan);
+    return err;
+}
+
+static void test_one_of_two_is_lost_for_good(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct engine_config engine;
+    char address[32];
+    int err = 1;
+    engine_config_defaults(&engine);
+    scenario_begin_members(&s, 3, 2, 2, 1, 2, &engine);
+    write_keys(&s, 0, "before");
+    uint64_t lost = s.cluster->nodes[1].id;
+    struct member_event join = sim_join_of(s.cluster, 2, lost, address);
+    /* it is there: whoever is wrong about that must not split the cluster */
+    assert_int_equal(force(&s, 0, &join), DYN_ERR_EXISTS);
+    sim_node_lose(&s.cluster->nodes[1]);
+    assert_true(sim_cluster_change(s.cluster, 0, &join, remember, &err));
+    sim_cluster_run(s.cluster, 15 * (uint64_t)SIM_SECOND);
+    assert_int_equal(err, DYN_ERR_NO_QUORUM);
+    assert_int_equal(force(&s, 0, &join), DYN_OK);
+    for (uint32_t i = 0; i < 600 && !sim_cluster_agrees(s.cluster); i++)
+        sim_cluster_run(s.cluster, SIM_SECOND / 10);
+    assert_true(sim_cluster_agrees(s.cluster));
+    assert_true(ring_banned(sim_cluster_ring(s.cluster), lost));
+    s.opt.r = 2;
+    expect_keys(&s, 2, "before");
+    write_keys(&s, 2, "after");
+    expect_keys(&s, 0, "after");
+    scenario_end(&s);
+}
+
+static void test_where_a_majority_is_left_nothing_is_forced(void **state)
+{
+    (void)state;
+    struct scenario s;
+    begin(&s, 4, 4);
+    sim_node_lose(&s.cluster->nodes[3]);
+    const struct member_event remove = {.type = MEMBER_REMOVE, .node = s.cluster->nodes[3].id};
+    assert_int_equal(force(&s, 0, &remove), DYN_ERR_INVALID);
+    scenario_change(&s, 0, &remove);
+    scenario_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +372,8 @@ int main(void)
         cmocka_unit_test(test_who_fills_has_no_vote_and_must_be_written_to),
         cmocka_unit_test(test_of_two_sides_of_a_split_one_changes_the_membership),
         cmocka_unit_test(test_a_hint_for_a_node_that_was_replaced_goes_to_its_heir),
+        cmocka_unit_test(test_one_of_two_is_lost_for_good),
+        cmocka_unit_test(test_where_a_majority_is_left_nothing_is_forced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
