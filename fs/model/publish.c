@@ -183,6 +183,8 @@ static void end(void *arg)
         retry_later(i);
     tell(i, gen, durability, err);
     if (i->pub == NULL && !list_empty(&i->waiters)) {
+        if (err == 0 && !inode_dirty(i) && !i->unlinked)
+            publish_mark(i, false); /* an fsync that came while it went out asks for more (F13) */
         if (inode_dirty(i) && !i->unlinked)
             begin(i);
         else

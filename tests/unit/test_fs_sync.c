@@ -109,6 +109,28 @@ static void test_f13_a_renamed_file_stays_as_durable_as_fsync_has_made_it(void *
     do_close(t->a, t->a->node, t->a->fh);
 }
 
+/* The publication that is on its way already asks for less than an fsync does. */
+static void test_f13_an_fsync_that_meets_a_flush_is_not_content_with_it(void **state)
+{
+    struct world *t = *state;
+    struct call flush, sync;
+    assert_int_equal(do_open(t->a, "f", O_WRONLY | O_CREAT), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    do_write(t->a, node, fh, 0, "text");
+    t->k.hold = true;
+    call_init(t->a, &flush);
+    fs_flush(t->a->fs, &flush.op, node, fh);
+    call_init(t->a, &sync);
+    fs_fsync(t->a->fs, &sync.op, node, fh);
+    t->k.most_durable = 0;
+    fake_kv_let_go(&t->k);
+    assert_int_equal(call_wait(t->a, &flush), 0);
+    assert_int_equal(call_wait(t->a, &sync), 0);
+    assert_int_equal(t->k.most_durable, DURABILITY_QUORUM);
+    assert_int_equal(fake_kv_live(&t->k, "f"), 1);
+    do_release(t->a, node, fh);
+}
+
 static void test_a_rename_syncs_nothing_that_nobody_asked_for(void **state)
 {
     struct world *t = *state;
@@ -150,6 +172,7 @@ int main(void)
         T(test_f13_a_failure_is_told_and_asked_about_again),
         T(test_f13_many_names_are_synced_by_one_call),
         T(test_f13_a_renamed_file_stays_as_durable_as_fsync_has_made_it),
+        T(test_f13_an_fsync_that_meets_a_flush_is_not_content_with_it),
         T(test_a_rename_syncs_nothing_that_nobody_asked_for),
         T(test_the_filesystem_can_end_while_a_directory_is_synced),
     };
