@@ -28,6 +28,7 @@
 
 struct hint_target {
     uint64_t node, count, bytes;
+    uint64_t stored;     /* since this start: says whether any came in during a scan */
     uint64_t oldest_ms;  /* wall clock of the oldest, as of the last whole look at them; 0: none */
     struct drain *drain; /* NULL: none under way */
     uint32_t window;     /* hints of the next slice */
@@ -75,6 +76,7 @@ struct drain {
     struct drain_item items[SLICE];
     uint32_t n_items, n_active, window;
     uint64_t slowest_us; /* of this slice's hints */
+    uint64_t stored;     /* as the pass began */
     struct admission_wait wait;
     bool started, more, failed;
     uint64_t oldest_ms; /* of what this pass has found and not got rid of; 0: nothing */
@@ -199,6 +201,7 @@ void hints_note(struct hint_ledger *h, uint64_t target, uint64_t was, uint64_t b
     if (was == 0) {
         keep_oldest(&t->oldest_ms, engine_wall_ms(h->e));
         t->count++;
+        t->stored++;
         h->e->stats.hints_stored++;
     }
 }
@@ -613,8 +616,8 @@ static void next_slice(struct drain *d)
     }
     d->n_items = 0;
     struct hint_target *t = obtain(d->h, d->target);
-    if (d->started && !d->failed && d->cursor.len == 0)
-        t->count = 0; /* a whole pass found nothing */
+    if (d->started && !d->failed && d->cursor.len == 0 && t->stored == d->stored)
+        t->count = 0; /* a whole pass found nothing, and nothing came in behind it */
     if (d->started && !d->more && !d->failed) {
         t->oldest_ms = d->oldest_ms; /* a hint that came in behind the cursor is younger */
         if (t->count > 0)
@@ -645,6 +648,8 @@ static void scan_slice(void *arg)
     d->started = true;
     d->window = obtain(d->h, d->target)->window;
     d->slowest_us = 0;
+    if (d->cursor.len == 0)
+        d->stored = obtain(d->h, d->target)->stored;
     d->scan = (struct store_scan){.family = STORE_HINT,
                                   .prefix = buf_slice(&d->prefix),
                                   .from = buf_slice(&d->cursor),
