@@ -65,6 +65,7 @@ def check(cluster, acknowledged, nodes):
     assert {key[5:] for key in acknowledged if key.startswith("load/")} <= names
 
 
+@pytest.mark.limit(180)
 def test_the_other_of_two_nodes_is_lost_for_good(make_cluster):
     pair = make_cluster(2)
     left, lost = pair.nodes
