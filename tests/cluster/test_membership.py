@@ -74,7 +74,7 @@ def test_the_other_of_two_nodes_is_lost_for_good(make_cluster):
     heir = pair.add()
     ids = {node.address: json.loads(node.request("GET", "/v1/cluster").body)["node"]
            for node in (left, lost)}
-    pair.dynactl("replace", ids[lost.address], heir.address)
+    pair.dynactl("--node", left.address, "replace", ids[lost.address], heir.address)
     done = pair.dynactl("--node", left.address, "commit", "--force", check=False)
     assert done.returncode == 3 and b"answers" in done.stderr
     lost.kill()
