@@ -80,33 +80,6 @@ def test_make_builds_once_and_again_only_what_has_changed(three_nodes, tmp_path)
     assert "Nothing to be done" in shell.run(mnt, "make 2>&1")
 
 
-@pytest.mark.plain  # it is about what the compiler does, and takes long enough without
-@pytest.mark.limit(300)
-def test_the_project_is_configured_and_a_part_of_it_built_and_tested(mnt):
-    """meson looks at the whole tree, runs compilers and renames what they made; ninja keeps a log and
-    databases that it appends to, and stats everything. All of it would take minutes on a small machine
-    and show nothing more: floor 0 and one unit test are built."""
-    listed = subprocess.run(["git", "-C", tree.ROOT, "ls-files"], capture_output=True, text=True, check=False)
-    tracked = listed.stdout.split() if listed.returncode == 0 else [
-        str(path.relative_to(tree.ROOT)) for part in ("common", "node", "fs", "tests", "man", "systemd")
-        for path in (tree.ROOT / part).rglob("*") if path.is_file()] + ["meson.build", "meson_options.txt"]
-    for name in tracked:
-        if "/corpus/" in name:
-            continue
-        (mnt / "src" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(tree.ROOT / name, mnt / "src" / name)
-    clean = "env -u CCACHE_DIR CCACHE_DISABLE=1"
-    shell.run(mnt / "src", f"{clean} meson setup build", 120)
-    shell.run(mnt / "src", f"{clean} ninja -C build tests/unit/test_buf", 120)
-    shell.run(mnt / "src", "build/tests/unit/test_buf 2>&1", 60)
-    assert "no work to do" in shell.run(mnt / "src", "ninja -C build tests/unit/test_buf", 60)
-    shell.run(mnt / "src", "touch common/base/digest.c")
-    again = shell.run(mnt / "src", f"{clean} ninja -v -C build tests/unit/test_buf", 60)
-    assert "digest.c" in again and "buf.c.o -c" not in again
-
-
-# tar, du, find
-
 @pytest.mark.limit(90)
 def test_holes_go_through_tar_and_cp(mnt, tmp_path):
     with open(mnt / "sparse", "wb") as file:
