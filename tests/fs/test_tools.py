@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import tree, wait
+from harness import wait
 
 from . import shell
 
