@@ -365,7 +365,7 @@ static void put_op(struct slice body, const char *name, struct buf *out)
     struct json *given = NULL, *j = json_object();
     json_add_str(j, "op", name);
     static const char *const fields[] = {"type",   "node",     "address", "zone",
-                                         "weight", "replaces", "digest"};
+                                         "weight", "replaces", "digest",  "force"};
     if (body.len > 0 && json_parse(body, DEPTH, &given) != DYN_OK) {
         buf_put_str(out, "not JSON");
         json_free(j);

@@ -81,9 +81,13 @@ def pytest_runtest_call(item):
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_teardown():
+def pytest_runtest_teardown(item):
+    """What a test wrote goes with it: a thousand clusters would fill a disk."""
     with limited(FINALIZER_LIMIT, "the finalizers"):
         yield
+    folder = item.funcargs.get("tmp_path")
+    if folder and not sweep.mounts_below(folder):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

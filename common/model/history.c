@@ -28,6 +28,17 @@ void member_event_release(struct member_event *ev)
     *ev = (struct member_event){0};
 }
 
+bool member_event_takes_out(const struct member_event *change, uint64_t node)
+{
+    for (uint32_t i = 0; i < change->n_parts; i++) {
+        const struct member_event *part = &change->parts[i];
+        if ((part->type == MEMBER_REMOVE && part->node == node) ||
+            (part->type == MEMBER_JOIN && part->replaces == node))
+            return true;
+    }
+    return false;
+}
+
 void history_release(struct history *h)
 {
     for (uint32_t i = 0; i < h->n; i++)

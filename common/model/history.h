@@ -71,6 +71,8 @@ void member_event_copy(struct member_event *to /* uninitialized */,
 void member_event_release(struct member_event *ev);
 /* By itself. NULL, or the rule that the event breaks. */
 const char *member_event_rule(const struct member_event *ev);
+/* Is NODE a member no more after the MEMBER_CHANGE CHANGE: removed, or replaced? */
+bool member_event_takes_out(const struct member_event *change, uint64_t node);
 void member_event_encode(const struct member_event *ev, struct buf *out);
 void member_event_decode(struct reader *r, struct member_event *ev /* uninitialized */);
 uint64_t history_next_stamp(const struct history *h);

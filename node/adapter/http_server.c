@@ -261,6 +261,18 @@ static void answered(struct evhttp_request *req, void *arg)
     http_room_release(c);
 }
 
+/* Large answers have reserved their room, and may fill all of it. What is over that is held by many
+ * small answers that nobody takes: who asks for more has to wait, and who writes does not, for what
+ * a write is answered is next to nothing. */
+static bool answers_fill_memory(const struct http_request *r)
+{
+    const struct http_server *s = r->conn->server;
+    uint64_t large = s->reserved > s->cfg.answers_max ? s->reserved : s->cfg.answers_max;
+    enum http_method method = http_request_method(r);
+    return (method == HTTP_GET || method == HTTP_HEADERS) &&
+           s->output > large + s->cfg.answers_max / 4;
+}
+
 static void handle_request(struct evhttp_request *req, void *arg)
 {
     struct http_server *s = arg;
@@ -284,7 +296,7 @@ static void handle_request(struct evhttp_request *req, void *arg)
         return;
     }
     evhttp_request_set_on_complete_cb(req, answered, c);
-    if (s->output > s->cfg.answers_max) {
+    if (answers_fill_memory(r)) {
         s->stats.refused++;
         http_reply_overload(r, "too many answers wait for their readers, try again later");
         return;

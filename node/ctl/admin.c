@@ -58,8 +58,12 @@ int admin_ask(struct session *s, struct json *request, struct json **reply)
     if (err == DYN_OK)
         err = DYN_ERR_UNREACHABLE;
     ring = err == DYN_ERR_UNREACHABLE && session_ring(s, &ring) == DYN_OK ? ring_ref(ring) : NULL;
-    for (uint32_t i = 0; ring != NULL && i < ring_member_count(ring) && got == NULL; i++) {
-        err = admin_ask_node(s, ring_member_at(ring, i)->node, (const char *)text.data, &got);
+    uint32_t n = ring != NULL ? ring_member_count(ring) : 0;
+    for (uint32_t i = 0; i < 2 * n && got == NULL; i++) { /* those who were named first */
+        const struct ring_member *m = ring_member_at(ring, i % n);
+        if (session_names(s, m->address) != (i < n))
+            continue;
+        err = admin_ask_node(s, m->node, (const char *)text.data, &got);
         if (err == DYN_ERR_TIMEOUT)
             break; /* it may be at it */
     }

@@ -350,6 +350,14 @@ const char *session_seeds(const struct session *s)
     return (const char *)s->seed_text.data;
 }
 
+bool session_names(const struct session *s, const char *address)
+{
+    for (uint32_t i = 0; i < s->n_seeds; i++)
+        if (strcmp(s->seeds[i], address) == 0)
+            return true;
+    return false;
+}
+
 struct wait_status {
     struct session *session;
     struct buf *out;

@@ -28,6 +28,7 @@ struct client *session_client(struct session *s);
 struct loop *session_loop(struct session *s);
 /* For messages: the addresses that were given. */
 const char *session_seeds(const struct session *s);
+bool session_names(const struct session *s, const char *address); /* is it one of them? */
 
 struct session_get {
     int status;

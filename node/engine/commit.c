@@ -561,17 +561,6 @@ static void on_deadline(struct timer *t, void *arg)
     finish(arg, DYN_ERR_NO_QUORUM);
 }
 
-static bool takes_out(const struct member_event *change, uint64_t node)
-{
-    for (uint32_t i = 0; i < change->n_parts; i++) {
-        const struct member_event *part = &change->parts[i];
-        if ((part->type == MEMBER_REMOVE && part->node == node) ||
-            (part->type == MEMBER_JOIN && part->replaces == node))
-            return true;
-    }
-    return false;
-}
-
 static void mark_voters(struct commit *c, struct slice change)
 {
     struct member_event ev;
@@ -580,7 +569,7 @@ static void mark_voters(struct commit *c, struct slice change)
     if (!c->force || !is_change(change, c->my_base, &ev))
         return;
     for (uint32_t i = 0; i < c->n_voters; i++) {
-        c->voters[i].goes = takes_out(&ev, c->voters[i].node);
+        c->voters[i].goes = member_event_takes_out(&ev, c->voters[i].node);
         c->go += c->voters[i].goes;
     }
     member_event_release(&ev);
@@ -609,8 +598,8 @@ static bool may_force(const struct commit *c, const struct member_event *change)
     const struct ring *ring = c->e->ring;
     uint32_t stay = 0, n = ring_member_count(ring);
     for (uint32_t i = 0; i < n; i++)
-        stay += !takes_out(change, ring_member_at(ring, i)->node);
-    return stay <= n / 2 && !takes_out(change, c->e->cfg.node) &&
+        stay += !member_event_takes_out(change, ring_member_at(ring, i)->node);
+    return stay <= n / 2 && !member_event_takes_out(change, c->e->cfg.node) &&
            ring_member_find(ring, c->e->cfg.node) != NULL;
 }
 

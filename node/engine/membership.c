@@ -115,6 +115,9 @@ void membership_commit(struct engine *e, const uint8_t *digest, bool force, memb
              "the plan, or what it was planned on, has changed since: look at it again");
     } else if (o.refused != NULL && (!force || o.impossible)) {
         done(arg, DYN_ERR_REFUSED, o.refused);
+    } else if (force && member_event_takes_out(&o.change, e->cfg.node)) {
+        done(arg, DYN_ERR_REFUSED,
+             "the change takes this node out: force it at a node that stays (--node)");
     } else {
         struct errand *w = mem_new(struct errand);
         *w = (struct errand){.e = e, .done = done, .arg = arg};

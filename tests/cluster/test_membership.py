@@ -77,6 +77,11 @@ def test_the_other_of_two_nodes_is_lost_for_good(make_cluster):
     pair.dynactl("--node", left.address, "replace", ids[lost.address], heir.address)
     done = pair.dynactl("--node", left.address, "commit", "--force", check=False)
     assert done.returncode == 3 and b"answers" in done.stderr
+    answer = left.request("POST", "/v1/cluster/commit", b'{"force": true}')
+    assert answer.status == 409 and b"answers" in answer.body
+    wait.until(lambda: heir.address.encode() in pair.dynactl("--node", lost.address, "plan").stdout, 20)
+    done = pair.dynactl("--node", lost.address, "commit", "--force", check=False)
+    assert done.returncode == 3 and b"a node that stays" in done.stderr
     lost.kill()
     shutil.rmtree(lost.folder / "data")
     done = pair.dynactl("--node", left.address, "commit", check=False)
