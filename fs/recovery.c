@@ -31,7 +31,10 @@ struct saving {
 
 char *state_folder(const char *name)
 {
+    const char *own = getenv("DYNAMOUNT_STATE");
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    if (own != NULL && own[0] == '/')
+        return mem_printf("%s/%s", own, name);
     if (geteuid() == 0)
         return mem_printf("/var/lib/dynamount/%s", name);
     if (state != NULL && state[0] == '/')

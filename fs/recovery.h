@@ -7,9 +7,9 @@
 
 struct fs;
 
-/* Where a mount keeps what must outlive it, when it is not told: below /var/lib for root, else
- * below the user's own state ($XDG_STATE_HOME, $HOME/.local/state). NULL: there is none. Caller
- * frees. */
+/* Where a mount keeps what must outlive it, when it is not told: below $DYNAMOUNT_STATE; without
+ * that below /var/lib for root, else below the user's own state ($XDG_STATE_HOME,
+ * $HOME/.local/state). NULL: there is none. Caller frees. */
 char *state_folder(const char *name);
 
 /* Writes each unpublished file to FOLDER/KEY, or FOLDER/KEY.2 and so on where something is already,

@@ -30,6 +30,8 @@ def pytest_configure(config):
         os.environ[sweep.VARIABLE] = os.environ["TMPDIR"] = own_folder
         if not config.option.basetemp:
             config.option.basetemp = os.path.join(own_folder, "pytest")
+    # What a mount keeps for its next start is this run's too, not the machine's.
+    os.environ["DYNAMOUNT_STATE"] = os.path.join(os.environ[sweep.VARIABLE], "state")
     # ./dev runs stages in the background, where the shell has SIGINT ignored, and ends them by SIGTERM.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

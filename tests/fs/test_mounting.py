@@ -307,6 +307,25 @@ def test_what_is_kept_finds_a_name_that_is_free(three_nodes, tmp_path):
         os.close(fd)
 
 
+def test_what_outlives_a_mount_lies_where_the_environment_says(three_nodes, point, tmp_path, monkeypatch):
+    """Also without any option: a test, a demo or a service leaves nothing in the machine's own folders."""
+    state = tmp_path / "state"
+    monkeypatch.setenv("DYNAMOUNT_STATE", str(state))
+    assert dynamount("-o", "deadline=1s,drain=0", ",".join(three_nodes.addresses),
+                     point).returncode == 0
+    assert [folder.name.rpartition("-")[0] for folder in (state / "staged").iterdir()] == ["point"]
+    fd = os.open(point / "f", os.O_WRONLY | os.O_CREAT)
+    os.write(fd, b"kept")
+    for node in three_nodes.nodes:
+        node.kill()
+    for pid in servers_of(point):
+        os.kill(pid, signal.SIGTERM)
+    wait.until(lambda: ended(point), what="the end of dynamount")
+    assert (state / "recovered" / "f").read_bytes() == b"kept"
+    with contextlib.suppress(OSError):
+        os.close(fd)
+
+
 def test_hangup_opens_the_log_again(three_nodes, point, tmp_path):
     log = tmp_path / "log"
     assert dynamount("-o", f"log={log},log_level=debug", *three_nodes.addresses[:1],

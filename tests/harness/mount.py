@@ -17,8 +17,8 @@ class Mount:
         self.log = self.point.with_name(self.point.name + ".log")
         self.namespace = namespace
         self.argv = [tree.DYNAMOUNT, "-f"]
-        # Not where the machine's own mounts keep theirs; an option that a test gives comes later, and holds.
-        for option in [f"staging_dir={self.point}.staged", *options]:
+        # Beside the mount point, so that a test finds it; an option that a test gives comes later, and holds.
+        for option in [f"staging_dir={self.point}.staged", f"recovered={self.point}.recovered", *options]:
             self.argv += ["-o", option]
         self.argv += [",".join(addresses), self.point]
         self.process = None
