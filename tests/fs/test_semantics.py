@@ -342,6 +342,30 @@ def test_an_inode_number_stays_with_its_file_under_another_name_and_on_every_mou
     assert (pair.one / "g").stat().st_ino == (pair.two / "g").stat().st_ino == number
 
 
+def test_the_link_count_of_a_directory_is_one_whatever_lies_in_it(pair):
+    """What walks trees must find all directories without it: find, fts(3), glob."""
+    shell.run(pair.one, "mkdir -p d/a/x/y d/b/z e; touch d/f d/a/x/y/f")
+    assert (pair.one / "d").stat().st_nlink == 1
+    (pair.one / "d" / "b").rename(pair.one / "e" / "b")
+    (pair.one / "d" / "c").mkdir()
+    held = os.open(pair.one / "d" / "c", os.O_RDONLY)
+    (pair.one / "d" / "c").rmdir()
+    assert os.fstat(held).st_nlink == 0
+    os.close(held)
+    for where in (pair.one, pair.two):
+        for folder in (".", "d", "d/a/x", "e", "e/b"):
+            assert (where / folder).stat().st_nlink == 1
+        assert shell.run(where, "find . -type d | sort") == (
+            ".\n./d\n./d/a\n./d/a/x\n./d/a/x/y\n./e\n./e/b\n./e/b/z\n")
+        assert shell.run(where, "find . -type d -empty -links 1") == "./e/b/z\n"
+        assert shell.run(where, "shopt -s globstar; echo **/f") == "d/a/x/y/f d/f\n"
+    shell.run(pair.one, "chmod -R u=rwX,go= .")  # by fts(3), as du and rm
+    assert (pair.one / "e" / "b" / "z").stat().st_mode & 0o777 == 0o700
+    assert len(shell.run(pair.one, "du -a .").splitlines()) == 10
+    shell.run(pair.one, "rm -r d e")
+    assert shell.names(pair.two) == []
+
+
 def test_names_are_bytes_and_up_to_255_of_them(pair):
     names = [b"caf\xe9", b"\xff" * 255, b"new\nline", "snow\u2603".encode()]
     for name in names:
