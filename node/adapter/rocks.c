@@ -396,8 +396,16 @@ int rocks_get(const struct rocks *r, enum store_family f, struct slice key, bool
         rocksdb_get_pinned_cf(r->db, memory_only ? r->from_memory : r->from_disk, r->families[f],
                               (const char *)key.data, key.len, &status);
     int err = drop_status(status);
+    size_t len = 0;
     if (err == DYN_OK && v == NULL)
         err = DYN_ERR_NOT_FOUND;
+    if (err == DYN_OK)
+        rocksdb_pinnableslice_value(v, &len);
+    if (err == DYN_OK && len == 0 && memory_only) {
+        /* What it also says of a table that is not open, whether the row is there or not. */
+        rocksdb_pinnableslice_destroy(v);
+        return ROCKS_INCOMPLETE;
+    }
     if (err == DYN_OK)
         *out = (struct rocks_value *)v;
     return err;
