@@ -31,7 +31,8 @@ struct creating {
     struct fs_caller caller;
     uint32_t mode;
     int flags;
-    struct cover own; /* O_EXCL: the version that was put */
+    struct origin origin; /* O_EXCL: of the put */
+    struct cover own;     /* O_EXCL: the version that was put */
 };
 
 static void release(struct task *t)
@@ -187,9 +188,15 @@ static void on_check(struct task *t, const struct get_reply *p)
     if (p->status == DYN_OK)
         seen_got(c->at.seen, p);
     bool alone = p->status == DYN_OK;
-    for (uint32_t i = 0; i < p->object.n && alone; i++)
-        alone =
-            !sibling_live(&p->object.siblings[i]) || cover_has(&c->own, &p->object.siblings[i].dot);
+    for (uint32_t i = 0; i < p->object.n; i++) {
+        const struct sibling *s = &p->object.siblings[i];
+        if (!sibling_live(s) || cover_has(&c->own, &s->dot))
+            continue;
+        if (s->origin.writer == c->origin.writer && s->origin.stream == c->origin.stream)
+            cover_add_dot(&c->own, &s->dot); /* two coordinators have minted this put (F9) */
+        else
+            alone = false;
+    }
     if (alone)
         won(c);
     else
@@ -232,6 +239,7 @@ static void put_exclusive(struct creating *c)
                             .value = slice_of("", 0),
                             .contexts = contexts.list,
                             .n_contexts = contexts.n};
+    c->origin = q.origin;
     place_new_attrs(&c->at, &c->caller, c->mode, false, &q.attrs);
     q.opt.sloppy = SLOPPY_NO;
     q.opt.w = q.opt.r = fs_majority(c->t.fs);

@@ -198,6 +198,23 @@ static void test_f14_o_excl_withdraws_when_another_was_as_quick(void **state)
     assert_true(fake_kv_holds(&t->k, "lock", "theirs"));
 }
 
+/* A slow coordinator, a second one was asked, and both have minted: no other has made the file. */
+static void test_f14_o_excl_wins_against_its_own_twin(void **state)
+{
+    struct world *t = *state;
+    struct call c;
+    call_init(t->a, &c);
+    fs_create(t->a->fs, &c.op, FS_ROOT, slice_str("lock"), 0644, O_WRONLY | O_CREAT | O_EXCL);
+    fake_kv_mint_again(&t->k, "lock");
+    assert_int_equal(call_wait(t->a, &c), 0);
+    assert_int_equal(fake_kv_live(&t->k, "lock"), 1);
+    uint64_t node = c.op.entry.node, fh = c.op.open.fh;
+    assert_int_equal(do_write(t->a, node, fh, 0, "pid"), 0);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_int_equal(fake_kv_live(&t->k, "lock"), 1);
+    assert_true(fake_kv_holds(&t->k, "lock", "pid"));
+}
+
 /* The versions of two clusters that are one again: how many live? */
 static uint32_t live_together(struct fake_kv *one, struct fake_kv *other, const char *key)
 {
@@ -536,6 +553,7 @@ int main(void)
         T(test_rename_onto_an_open_file_detaches_it),
         T(test_f14_o_excl_is_strict_and_published_at_once),
         T(test_f14_o_excl_withdraws_when_another_was_as_quick),
+        T(test_f14_o_excl_wins_against_its_own_twin),
         T(test_f14_equal_files_of_o_excl_do_not_collapse_into_one),
         T(test_f14_o_excl_fails_on_what_is_there_or_without_a_quorum),
         T(test_f15_a_lagging_answer_does_not_take_back_what_was_written),
