@@ -15,7 +15,6 @@
 #define PAGE 1000u
 #define ROUNDS_MAX 4u           /* of copying what changed meanwhile */
 #define STALE_NS 120000000000ll /* a record is renewed before: whoever began it is gone */
-#define RENEW_US 40000000u
 
 static void settle(struct moving *m);
 static void walk(struct moving *m);
@@ -34,9 +33,7 @@ static void release(struct task *t)
         free(m->items[i]);
     }
     free(m->items);
-    timer_cancel(t->fs->timers, &m->renew);
-    if (m->renewal != NULL)
-        m->renewal->m = NULL;
+    move_record_release(m);
     table_release(&m->by_suffix);
     list_remove(&m->link);
     seen_unref(m->from);
@@ -144,79 +141,6 @@ static void settle(struct moving *m)
 
 /* WALK */
 
-static void on_record(void *arg, int err)
-{
-    struct moving *m = arg;
-    if (m->t.fs->closing)
-        return;
-    if (err != 0)
-        move_failed(m, err);
-    else
-        move_copy(m);
-}
-
-static void set_record(struct inode *i, struct slice value)
-{
-    struct blob *list = NULL;
-    if (xattrs_set(i->s.attrs.xattrs, slice_str(XATTR_MOVING), value, &list) != DYN_OK)
-        return; /* no room: then a crash leaves both names */
-    blob_unref(i->s.attrs.xattrs);
-    i->s.attrs.xattrs = list;
-    publish_mark(i, false);
-}
-
-static void record_now(struct moving *m, struct inode *dir)
-{
-    struct buf value = BUF_EMPTY;
-    buf_printf(&value, "%lld ", (long long)fs_wall_ns(m->t.fs));
-    buf_put_slice(&value, seen_key(m->to));
-    set_record(dir, buf_slice(&value));
-    buf_release(&value);
-}
-
-static void record(struct moving *m)
-{
-    struct inode *dir = inode_of(m->from, 0);
-    m->walked = true;
-    if (m->resumed || dir == NULL) {
-        move_copy(m);
-        return;
-    }
-    record_now(m, dir);
-    m->recorded = true;
-    timer_set(m->t.fs->timers, &m->renew, fs_now_us(m->t.fs) + RENEW_US);
-    publish(dir, DURABILITY_DEFAULT, on_record, m);
-}
-
-/* As long as it copies, nobody is to take the move for one that was broken off. */
-static void on_renewed(void *arg, int err)
-{
-    struct move_renewal *r = arg;
-    struct moving *m = r->m;
-    (void)err; /* then the record that is there must do */
-    if (m != NULL) {
-        m->renewal = NULL;
-        cover_join_dots(&m->items[0]->dots, &r->dir->dots); /* dropped with the rest */
-    }
-    inode_drop(r->dir);
-    free(r);
-    if (m != NULL && m->renewal_awaited && !m->t.fs->closing)
-        move_copied(m);
-}
-
-static void renew(struct timer *t, void *arg)
-{
-    struct moving *m = arg;
-    struct inode *dir = inode_of(m->from, 0);
-    if (dir == NULL || m->dirs_again || m->renewal != NULL)
-        return;
-    m->renewal = mem_new(struct move_renewal);
-    *m->renewal = (struct move_renewal){m, inode_hold(dir)};
-    record_now(m, dir);
-    timer_set(m->t.fs->timers, t, fs_now_us(m->t.fs) + RENEW_US);
-    publish(dir, DURABILITY_DEFAULT, on_renewed, m->renewal);
-}
-
 static bool too_much(const struct moving *m, const struct object *o)
 {
     bool large = false;
@@ -270,7 +194,8 @@ static void walk(struct moving *m)
     while (m->at < m->n && !m->items[m->at]->dir)
         m->at++;
     if (m->at == m->n) {
-        record(m);
+        m->walked = true;
+        move_record(m);
         return;
     }
     struct seen *s = move_seen(m, m->items[m->at], false);
@@ -400,18 +325,18 @@ void move_copied(struct moving *m)
         again |= changed(m, i, suffix) || i->pub != NULL || (inode_dirty(i) && m->rounds == 0);
     }
     if (again && m->rounds++ < ROUNDS_MAX) {
+        move_record_go_on(m);
         settle(m);
         return;
     }
-    timer_cancel(fs->timers, &m->renew);
-    m->renewal_awaited = m->renewal != NULL;
-    if (m->renewal_awaited)
-        return;
     if (!m->dirs_again) {
         put_dirs_again(m);
         return;
     }
+    if (!move_record_rests(m))
+        return;
     follow_removals(m);
+    move_record_keep(m);
     rebind_all(m);
     m->from->implicit_dir = false;
     inode_touch_dir(fs, key_parent(seen_key(m->from)));
@@ -423,7 +348,6 @@ void move_copied(struct moving *m)
 
 void move_failed(struct moving *m, int err)
 {
-    struct inode *dir = inode_of(m->from, 0);
     for (size_t k = 0; k < m->n; k++) {
         if (m->items[k]->put.n == 0)
             continue;
@@ -431,10 +355,7 @@ void move_failed(struct moving *m, int err)
         owed_add(to, &m->items[k]->put);
         seen_unref(to);
     }
-    if (m->recorded && dir != NULL) { /* nobody is to finish it */
-        set_record(dir, slice_of(NULL, 0));
-        publish(dir, DURABILITY_DEFAULT, NULL, NULL);
-    }
+    move_record_clear(m);
     end(m, err);
 }
 
@@ -449,7 +370,7 @@ static struct moving *new_move(struct fs *fs, struct seen *from, struct seen *to
     m->from = seen_ref(from);
     m->to = seen_ref(to);
     list_append(&fs->moves, &m->link);
-    timer_init(&m->renew, renew, m);
+    move_record_init(m);
     table_init(&m->by_suffix, random_u64(&fs->random));
     add_item(m, slice_of("", 0), true);
     return m;

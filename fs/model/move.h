@@ -6,8 +6,9 @@
  *
  * A crash in between would leave both names. So the directory carries a record, an extended
  * attribute that says where it is going, from before the first copy until its own drop, which is
- * the last. Whichever mount looks at a directory with an old record finishes the move; to do a part
- * twice does no harm, since equal copies collapse (E7) and drops name what they take.
+ * the last, and is renewed in between (move_record.c). Whichever mount looks at a directory with an
+ * old record finishes the move; to do a part twice does no harm, since equal copies collapse (E7)
+ * and drops name what they take.
  *
  *   SETTLE (publish what is dirty below) -> WALK -> RECORD -> COPY -> CHECK -> (changed) SETTLE
  *                                                                  -> REBIND -> DROP -> done

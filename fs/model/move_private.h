@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between move.c and move_work.c. */
+/* Between move.c, move_record.c and move_work.c. */
 #ifndef DYN_FS_MOVE_PRIVATE_H
 #define DYN_FS_MOVE_PRIVATE_H
 
@@ -23,11 +23,8 @@ struct move_drop {
 };
 
 struct moving;
-
-struct move_renewal {  /* outlives the move, if it must */
-    struct moving *m;  /* NULL: it has ended */
-    struct inode *dir; /* held */
-};
+struct move_renewal;
+struct move_late;
 
 struct moving {
     struct task t;
@@ -41,10 +38,13 @@ struct moving {
     size_t at; /* the item that is being walked, copied, dropped */
     struct buf after;
     uint32_t waiting, rounds;
-    bool walked, recorded, resumed, giving_up, starting;
-    struct timer renew;
+    bool walked, recorded, resumed, dropping, giving_up, starting;
+    struct timer renew;           /* of the record (move_record.c) */
     struct move_renewal *renewal; /* on its way */
     bool renewal_awaited;
+    struct attrs attrs;     /* of the directory, once this mount has gone over; xattrs held */
+    uint64_t stream, seq;   /* origin of the renewals after that */
+    struct move_late *late; /* one that is on its way */
     bool dirs_again; /* attributes of directories have been put last */
     int err;
     struct move_drop drops[MOVE_PARALLEL];
@@ -58,6 +58,18 @@ void move_copied(struct moving *m);
 void move_failed(struct moving *m, int err);
 /* Drops what was copied, then move_done. */
 void move_drop(struct moving *m);
+void move_drop_on(struct moving *m); /* something it has waited for is there */
 void move_done(struct moving *m);
+
+/* move_record.c */
+void move_record_init(struct moving *m);
+/* Writes it, then move_copy or move_failed. From then on it is renewed. */
+void move_record(struct moving *m);
+void move_record_go_on(struct moving *m);
+/* Ends that. false: a renewal is on its way, and move_copied or move_drop_on comes again. */
+bool move_record_rests(struct moving *m);
+void move_record_keep(struct moving *m);  /* the inode is about to answer for the new name */
+void move_record_clear(struct moving *m); /* nobody is to finish it */
+void move_record_release(struct moving *m);
 
 #endif

@@ -172,7 +172,8 @@ static void on_got(struct task *t, const struct get_reply *p)
     object_copy(&c->object, &p->object);
     versions_of(c->from, &c->v);
     c->left = c->v.n;
-    cover_clear(&c->item->dots);
+    if (c->item->suffix.len != 0) /* of the directory itself earlier records go as well */
+        cover_clear(&c->item->dots);
     for (uint32_t i = 0; i < c->v.n; i++)
         cover_join_dots(&c->item->dots, &c->v.v[i].dots);
     put_next(c);
@@ -241,6 +242,8 @@ static void next_drop(struct moving *m)
     while (m->at > 0 && (d = idle(m)) != NULL) {
         if (m->at == 1 && m->waiting > 0 && !m->giving_up)
             break; /* the directory itself, with the record, when all else is gone */
+        if (m->at == 1 && !move_record_rests(m))
+            break;
         struct move_item *item = m->items[--m->at];
         if (item->dots.n == 0)
             continue;
@@ -260,10 +263,17 @@ static void next_drop(struct moving *m)
         move_done(m);
 }
 
+void move_drop_on(struct moving *m)
+{
+    next_drop(m);
+}
+
 void move_drop(struct moving *m)
 {
     m->at = m->n;
     m->waiting = 0;
     m->starting = false;
+    m->dropping = true;
+    move_record_go_on(m);
     next_drop(m);
 }

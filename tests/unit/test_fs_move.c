@@ -102,6 +102,52 @@ static void test_a_move_that_takes_long_is_not_taken_over(void **state)
     tree_is_at(t->b, "e");
 }
 
+/* As above, but it is dropping the old names that takes longer than two minutes. */
+static void test_a_move_whose_drops_take_long_is_not_taken_over(void **state)
+{
+    struct world *t = *state;
+    struct call c;
+    char name[32];
+    make_tree(t);
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof(name), "d/sub/n%d", i);
+        fake_kv_write(&t->k, name, "N", false);
+    }
+    do_lookup(t->a, "d");
+    do_lookup(t->a, "e");
+    call_init(t->a, &c);
+    fs_rename(t->a->fs, &c.op, FS_ROOT, slice_str("d"), FS_ROOT, slice_str("e"), 0);
+    for (int i = 0; i < 1000000 && !c.done && fake_kv_live(&t->k, "d/sub/n99") != 0; i++)
+        fake_kv_run(&t->k, 1, NULL);
+    assert_false(c.done);
+    assert_int_equal(fake_kv_live(&t->k, "e"), 1);
+    assert_int_equal(fake_kv_live(&t->k, "d/a"), 1); /* it has begun to drop, the deepest first */
+    uint64_t begun = t->k.now_us, looks = 0;
+    t->k.delay_us = 28000000;
+    while (!c.done) {
+        fake_kv_run(&t->k, 15000000, &c.done);
+        if (fake_kv_live(&t->k, "d") == 0)
+            break;
+        uint64_t seen = do_lookup(t->b, "d");
+        if (seen == 0)
+            break; /* it went while b was looking */
+        later(t->b);
+        if (do_getattr(t->b, seen) == 0)
+            looks++;
+        assert_true(list_empty(&t->b->fs->moves));
+    }
+    assert_int_equal(call_wait(t->a, &c), 0);
+    assert_true(t->k.now_us - begun > 180000000);
+    assert_true(looks > 2);
+    t->k.delay_us = 100;
+    later(t->b);
+    nothing_below(t, "d");
+    assert_null(sh_getxattr(t->b, "e", "user.dynamount.moving"));
+    assert_int_equal(fake_kv_live(&t->k, "e/sub/n42"), 1);
+    fake_kv_run(&t->k, 300000000, NULL);
+    nothing_below(t, "d"); /* nor has a late renewal brought it back */
+}
+
 static void test_a_tree_moves_onto_an_empty_folder_and_no_other(void **state)
 {
     struct world *t = *state;
@@ -305,6 +351,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CLAIM(test_a_tree_moves_whole),
         CLAIM(test_a_move_that_takes_long_is_not_taken_over),
+        CLAIM(test_a_move_whose_drops_take_long_is_not_taken_over),
         CLAIM(test_a_tree_moves_onto_an_empty_folder_and_no_other),
         CLAIM(test_files_that_are_open_move_along),
         CLAIM(test_what_changes_meanwhile_is_kept),
