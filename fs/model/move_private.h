@@ -45,7 +45,7 @@ struct moving {
     struct attrs attrs;     /* of the directory, once this mount has gone over; xattrs held */
     uint64_t stream, seq;   /* origin of the renewals after that */
     struct move_late *late; /* one that is on its way */
-    bool dirs_again; /* attributes of directories have been put last */
+    bool dirs_again;        /* attributes of directories have been put last */
     int err;
     struct move_drop drops[MOVE_PARALLEL];
 };

@@ -47,8 +47,8 @@ struct publication {
     struct timer slow;
     uint64_t chunk_puts; /* of the mount, when last looked at */
     bool ahead;          /* what is put now is on this machine, or that has been tried */
-    int err;
-    bool keeps, sought; /* keeps: the put names a stored value; sought: it was not found once */
+    int err, was;        /* was: what the attempt before this one ended with */
+    bool keeps, sought;  /* keeps: the put names a stored value; sought: it was not found once */
 };
 
 static void begin(struct inode *i);
@@ -198,6 +198,7 @@ static void finish(struct publication *p, int err)
 {
     struct inode *i = p->inode;
     p->err = i->error = err;
+    publish_say(i, p->was);
     timer_cancel(i->fs->timers, &p->slow);
     if (err == 0) {
         end(p);
@@ -579,6 +580,7 @@ static void begin(struct inode *i)
             p->durability = w->durability;
     }
     i->pub = p;
+    p->was = i->error;
     timer_init(&p->slow, on_slow, p);
     p->chunk_puts = i->fs->counters.chunk_puts;
     timer_set(i->fs->timers, &p->slow, fs_now_us(i->fs) + SLOW_US);
@@ -660,27 +662,4 @@ void publish_timer(struct timer *t, void *arg)
         return;
     }
     publish(i, DURABILITY_DEFAULT, NULL, NULL);
-}
-
-void publish_report_error(int err, struct buf *out)
-{
-    if (err != 0)
-        buf_printf(out, "\tfailed: %s",
-                   err == ETIMEDOUT ? "no quorum answers"
-                   : err == ENOSPC  ? "no space"
-                   : err == EACCES  ? "not allowed"
-                                    : "refused");
-}
-
-void publish_report(struct fs *fs, struct buf *out)
-{
-    uint64_t now = fs_now_us(fs);
-    for (struct list *l = fs->dirty.next; l != &fs->dirty; l = l->next) {
-        struct inode *i = container_of(l, struct inode, in_dirty);
-        buf_printf(out, "%llu s\t%llu bytes\t", (unsigned long long)((now - i->dirty_us) / 1000000),
-                   (unsigned long long)inode_size(i));
-        buf_put_percent(out, seen_key(i->seen), "/ ");
-        publish_report_error(i->error, out);
-        buf_put_str(out, "\n");
-    }
 }

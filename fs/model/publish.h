@@ -45,6 +45,8 @@ void publish_took(struct inode *i, const struct put_reply *p, const struct origi
                   struct blob *sent, uint64_t gen);
 /* For .dynamount/pending: a line for each inode that is dirty, oldest first. */
 void publish_report(struct fs *fs, struct buf *out);
+/* The inode's last attempt to publish ended with i->error, the one before with was: for the log. */
+void publish_say(const struct inode *i, int was);
 void publish_report_error(int err, struct buf *out); /* nothing when 0 */
 
 #endif

@@ -4,6 +4,7 @@ killed."""
 
 import ctypes
 import errno
+import mmap
 import os
 import signal
 import subprocess
@@ -58,6 +59,28 @@ def test_two_of_three_killed_is_an_error_in_time(three_nodes, tmp_path):
         node.restart()
     wait.until(lambda: shell.attempt(mnt, "echo after > f; cat f").stdout == "after\n", 30,
                "a write that works again")
+
+
+@pytest.mark.limit(120)
+def test_stores_through_a_mapping_that_cannot_be_published_are_in_pending_and_in_the_log(three_nodes,
+                                                                                         tmp_path):
+    """They come when every descriptor is closed, so no call can return the error (F7)."""
+    mount = three_nodes.mount(tmp_path / "mnt", options=["deadline=1s"])
+    path, pending = mount.point / "f", mount.point / ".dynamount" / "pending"
+    path.write_text("before")
+    with open(path, "r+b") as file:
+        mapped = mmap.mmap(file.fileno(), 0)
+    for node in three_nodes.nodes:
+        node.kill()
+    mapped[:6] = b"stores"
+    mapped.close()
+    wait.until(lambda: "f\tfailed: no quorum answers" in pending.read_text(), 30, "the failure")
+    assert "could not be published" in mount.process.output()
+    for node in three_nodes.nodes:
+        node.restart()
+    wait.until(lambda: pending.read_text() == "", 60, "the publication")
+    assert "is published after all: f" in mount.process.output()
+    assert three_nodes.dynactl("get", "f").stdout == b"stores"
 
 
 @pytest.mark.limit(90)

@@ -18,6 +18,14 @@ static void inval(void *ctx, uint64_t node)
     m->invals++;
 }
 
+static void say(void *ctx, int level, const char *text)
+{
+    struct mount *m = ctx;
+    (void)level;
+    snprintf(m->said, sizeof(m->said), "%s", text);
+    m->lines++;
+}
+
 static bool still_open(void *ctx, uint32_t pid, uint64_t ino)
 {
     (void)pid;
@@ -48,6 +56,7 @@ struct mount *mount_new(struct fake_kv *k, uint64_t id, void (*change)(struct fs
     struct random_port random = fake_kv_random(k);
     struct fs_host host = {.ctx = m,
                            .inval_attrs = inval,
+                           .log = say,
                            .still_open = still_open,
                            .replicas = replicas,
                            .cluster = cluster};

@@ -16,6 +16,8 @@ struct mount {
     uint8_t replicas;  /* of the cluster, as the host knows; 0: it does not */
     uint64_t cluster;  /* whose it is, as the host knows */
     bool still_open;   /* what the host says of a file that is flushed */
+    char said[512];    /* the last line for the log, */
+    uint32_t lines;    /* and how many there were */
     uint64_t node, fh; /* of the last lookup, open or create */
     struct fs_entry entry;
     struct fs_open open;

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "fs_world.h"
+#include "model/core.h"
 #include "unit.h"
 
 static void test_f12_a_file_created_and_held_open_is_published_in_the_background(void **state)
@@ -48,6 +49,29 @@ static void test_f7_release_publishes_what_is_still_dirty(void **state)
     fake_kv_run(&t->k, 10000, NULL);
     assert_true(fake_kv_holds(&t->k, "f", "x"));
     assert_int_equal(fs_dirty_count(t->a->fs), 0);
+}
+
+/* Nobody waits for the answer of a RELEASE. */
+static void test_f7_a_release_that_cannot_publish_is_in_pending_and_in_the_log(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(do_open(t->a, "d\ne", O_WRONLY | O_CREAT), 0);
+    do_write(t->a, t->a->node, t->a->fh, 0, "x");
+    t->k.refuse_puts = DYN_ERR_NO_QUORUM;
+    do_release(t->a, t->a->node, t->a->fh);
+    fake_kv_run(&t->k, 10000000, NULL);
+    assert_true(t->a->fs->counters.publish_failures > 1);
+    assert_int_equal(t->a->lines, 1); /* once, however often it is tried */
+    assert_non_null(strstr(t->a->said, "could not be published"));
+    assert_non_null(strstr(t->a->said, ": no quorum answers: d%0Ae"));
+    const char *pending = sh_cat(t->a, ".dynamount/pending");
+    assert_non_null(strstr(pending, "d%0Ae\tfailed: no quorum answers"));
+    t->k.refuse_puts = DYN_OK;
+    fake_kv_run(&t->k, 60000000, NULL);
+    assert_true(fake_kv_holds(&t->k, "d\ne", "x"));
+    assert_int_equal(t->a->lines, 2);
+    assert_non_null(strstr(t->a->said, "is published after all: d%0Ae"));
+    assert_string_equal(sh_cat(t->a, ".dynamount/pending"), "");
 }
 
 static void on_drained(void *arg, uint32_t still_dirty)
@@ -440,6 +464,7 @@ int main(void)
         T(test_f12_a_file_created_and_held_open_is_published_in_the_background),
         T(test_f12_truncation_alone_waits_for_flush),
         T(test_f7_release_publishes_what_is_still_dirty),
+        T(test_f7_a_release_that_cannot_publish_is_in_pending_and_in_the_log),
         T(test_f7_drain_publishes_all),
         T(test_f8_after_a_failed_flush_the_file_does_not_revert),
         T(test_f8_every_flush_fails_until_it_is_out),
