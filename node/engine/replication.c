@@ -225,6 +225,15 @@ static bool wants_sync(const struct replication *r, unsigned roles)
     }
 }
 
+/* Who may have values that this node lacks: it may spread what it has only read. */
+static void add_holders(const struct replication *r, struct delivery *d)
+{
+    const struct preference *l = &r->lists[role_index(ROLE_OBJECT)];
+    for (uint32_t i = 0; i < l->n && d->n_holders < READ_QUORUM_NODES; i++)
+        if (l->nodes[i] != d->node)
+            d->holders[d->n_holders++] = l->nodes[i];
+}
+
 static void target_start(struct replication *r, uint64_t node, unsigned roles, uint64_t hint_for,
                          bool counts)
 {
@@ -261,16 +270,18 @@ static void target_start(struct replication *r, uint64_t node, unsigned roles, u
                                     .timeout_us = r->p.quorum.timeout_us,
                                     .done = on_delivered,
                                     .arg = t};
+    add_holders(r, &t->delivery);
     r->n_sending++;
     delivery_start(&t->delivery);
 }
 
+/* A hint that this node only keeps for lack of a stand-in is no copy: it may be a primary too. */
 static bool holds_or_tries(const struct replication *r, uint64_t node, unsigned role)
 {
     if (node == r->e->cfg.node && (r->p.self_roles & role))
         return true;
     for (uint32_t i = 0; i < r->n_targets; i++)
-        if (r->targets[i]->node == node && (r->targets[i]->roles & role))
+        if (r->targets[i]->counts && r->targets[i]->node == node && (r->targets[i]->roles & role))
             return true;
     return false;
 }
