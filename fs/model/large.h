@@ -75,8 +75,11 @@ void large_describe(struct large *l, struct staged_large *out, struct stage_chun
                     uint32_t *n);
 void large_restore(struct inode *i, const struct staged_large *from, struct blob **chunks);
 
-/* Bytes are not to be taken now: too many are on their way, or a publication gathers the file's. */
+/* Bytes are not to be taken now: too many are on their way, or a publication gathers or moves the
+ * file's. */
 bool large_must_wait(const struct large *l, size_t more);
+/* That it holds bytes back, until it is told otherwise. */
+void large_hold(struct large *l, bool held);
 /* Runs when that may have changed: DYN_OK, or why sending fails. */
 void large_wait_room(struct large *l, struct large_wait *w);
 

@@ -83,6 +83,8 @@ struct large {
     struct large_check checks[CHECKS_MAX];
     uint64_t check_next; /* the next index to look for */
 
+    bool held; /* writers wait */
+
     struct large_fold *fold; /* large_fold.c; NULL: nothing is folded */
 
     struct list waits; /* for large_store */

@@ -63,7 +63,7 @@ static void queue_oldest(struct fs *fs)
 
 bool large_must_wait(const struct large *l, size_t more)
 {
-    return large_storing(l) || l->fs->staging + more > l->fs->cfg.staging_max;
+    return l->held || large_storing(l) || l->fs->staging + more > l->fs->cfg.staging_max;
 }
 
 void large_wait_room(struct large *l, struct large_wait *w)
@@ -71,6 +71,13 @@ void large_wait_room(struct large *l, struct large_wait *w)
     list_append(&l->fs->room_waits, &w->link);
     queue_oldest(l->fs);
     pump(l->fs);
+}
+
+void large_hold(struct large *l, bool held)
+{
+    if (l->held && !held)
+        room_changed(l->fs, DYN_OK);
+    l->held = held;
 }
 
 /* ---- the states of a slot ---------------------------------------------------------------- */

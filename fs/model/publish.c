@@ -18,7 +18,8 @@
 
 #define BACKOFF_FIRST_US 1000000u
 #define BACKOFF_LAST_US 30000000u
-#define SLOW_US 1000000u      /* a publication that takes longer is kept on this machine, too */
+#define SLOW_US 1000000u /* a publication that takes longer is kept on this machine, too */
+#define REBASES_MAX 8u   /* onto versions that keep coming; then it is the conflict that it is */
 #define APPEND_FRESH_US 2000u /* a read of the key this young needs no repeat before an append */
 
 struct waiter {
@@ -43,6 +44,7 @@ struct publication {
     bool refreshed, again; /* again: a context was refused once */
     bool stored;           /* large: the chunks are where they should be */
     struct rebase rebase;
+    uint32_t rebases;
     struct staging_wait kept;
     struct timer slow;
     uint64_t chunk_puts; /* of the mount, when last looked at */
@@ -438,10 +440,14 @@ static void on_rebased(struct task *t, int err)
 {
     struct publication *p = container_of(t, struct publication, t);
     p->stored = false;
-    if (err != 0)
+    if (err != 0) {
         finish(p, err);
-    else
-        prepare(p);
+        return;
+    }
+    /* Staging much anew takes a while, in which somebody else may have appended. */
+    if (p->inode->large != NULL && p->rebases++ < REBASES_MAX)
+        p->refreshed = false;
+    prepare(p);
 }
 
 /* A listing leaves extended attributes out; a put must not. */

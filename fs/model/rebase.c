@@ -2,7 +2,6 @@
 /* See rebase.h. */
 #include "model/rebase.h"
 
-#include <assert.h>
 #include <errno.h>
 
 #include "base/err.h"
@@ -14,8 +13,18 @@
 
 static void go_on(struct rebase *r);
 
+/* Writers that have waited go on, with whatever the content is by now. */
+static void let_go(struct rebase *r)
+{
+    if (r->inode->large != NULL)
+        large_hold(r->inode->large, false);
+    large_free(r->next);
+    r->next = NULL;
+}
+
 static void end(struct rebase *r, int err)
 {
+    let_go(r);
     r->t->rebase = NULL;
     r->done(r->t, err);
 }
@@ -27,14 +36,21 @@ static uint64_t appended(const struct inode *i)
     return inode_size(i) - i->appended_from;
 }
 
-/* More is put as the conflict that it is: it would have to come back, and all be here at once. */
-static uint64_t most(const struct fs *fs)
+/* n bytes from `at` on of a chunk that has len, zeros after them. */
+static void put_there(struct buf *out, const struct blob *bytes, uint32_t len, uint32_t at,
+                      uint32_t n)
 {
-    uint64_t half = fs->cfg.staging_max / 2;
-    return half < fs->cfg.cache_max / 2 ? half : fs->cfg.cache_max / 2;
+    uint32_t there = len > at ? len - at : 0;
+    there = there < n ? there : n;
+    buf_reserve(out, n);
+    if (there != 0)
+        buf_put(out, bytes->data + at, there);
+    memset(out->data + out->len, 0, n - there);
+    out->len += n - there;
 }
 
-/* false: some of it was sent already, and is on its way back. */
+/* All of it, for content that stays small. false: some of it was sent already, and is on its way
+ * back. */
 static bool gather(struct rebase *r, struct buf *out)
 {
     struct inode *i = r->inode;
@@ -53,13 +69,7 @@ static bool gather(struct rebase *r, struct buf *out)
             large_load(i->large, (uint32_t)(at / CHUNK_LEN), &r->load);
             return false;
         }
-        uint32_t there = len > inside ? len - inside : 0;
-        if (there > n)
-            there = (uint32_t)n;
-        if (there != 0)
-            buf_put(out, bytes->data + inside, there);
-        memset(out->data + out->len, 0, (size_t)n - there);
-        out->len += (size_t)n - there;
+        put_there(out, bytes, len, inside, (uint32_t)n);
         at += n;
     }
     return true;
@@ -67,65 +77,121 @@ static bool gather(struct rebase *r, struct buf *out)
 
 /* ---- where it goes ----------------------------------------------------------------------- */
 
-/* The chunk in which a large version ends is written on. false: it is on its way. */
-static bool tail_is_here(struct rebase *r)
-{
-    struct manifest m = MANIFEST_EMPTY;
-    bool here = true;
-    if (manifest_decode(slice_of(r->value->data, r->value->len), &m) != DYN_OK)
-        return true; /* then there is no large content either */
-    const struct chunk *c =
-        m.size % CHUNK_LEN == 0 ? NULL : manifest_find(&m, (uint32_t)(m.size / CHUNK_LEN));
-    if (c != NULL && chunk_cache_find(r->t->fs, &m.uploads[c->upload], c) == NULL) {
-        chunk_cache_load(r->t->fs, &m.uploads[c->upload], c, &r->load);
-        here = false;
-    }
-    manifest_release(&m);
-    return here;
-}
-
-static int append(struct inode *i, struct slice data)
-{
-    uint64_t at = inode_size(i);
-    if (at > i->fs->cfg.value_max || data.len > i->fs->cfg.value_max - at)
-        return EFBIG;
-    if (!content_large_at(i, at + data.len))
-        return content_write(i, at, data);
-    int err = content_enlarge(i);
-    for (size_t done = 0, n; done < data.len && err == 0; done += n) {
-        n = CHUNK_LEN - (size_t)((at + done) % CHUNK_LEN);
-        n = n < data.len - done ? n : data.len - done;
-        bool written = large_write(i->large, at + done, slice_of(data.data + done, n));
-        assert(written); /* tail_is_here() */
-        (void)written;
-    }
-    content_changed(i);
-    return err;
-}
-
-/* The version under this inode, and after it what was appended: in one go, so that nobody sees it
- * without. */
-static int switch_over(struct rebase *r, const struct version *v, struct slice data)
+/* The version under this inode. */
+static void adopt(struct rebase *r, const struct version *v)
 {
     struct inode *i = r->inode;
-    struct fs *fs = i->fs;
     struct attrs mine = i->s.attrs; /* its times; the rest is the other version's */
     content_release(i);
     inode_adopt(i, v);
-    if (r->value != NULL)
-        content_load(i, r->value);
-    if (!content_here(i))
-        return EIO; /* it says that it is large, and is not */
-    i->appended_from = inode_size(i);
-    int err = append(i, data);
     i->s.attrs.mtime_ns = mine.mtime_ns;
     i->s.attrs.ctime_ns = mine.ctime_ns;
+}
+
+static void adopted(struct rebase *r, uint64_t from)
+{
+    struct inode *i = r->inode;
+    struct fs *fs = i->fs;
+    i->appended_from = from;
     i->gen++;
     staging_changed(i->staging);
     fs->counters.rebased++;
     if (fs->host.inval_attrs != NULL)
         fs->host.inval_attrs(fs->host.ctx, i->id);
+}
+
+/* Small, and it stays so: all of it in one go. */
+static int switch_over(struct rebase *r, const struct version *v, struct slice data)
+{
+    struct inode *i = r->inode;
+    adopt(r, v);
+    if (r->value != NULL)
+        content_load(i, r->value);
+    uint64_t from = inode_size(i);
+    int err = content_here(i) ? content_write(i, from, data) : EIO;
+    if (err == 0)
+        adopted(r, from);
     return err;
+}
+
+/* Large content over the version, as it is. NULL: it says that it is large, and is not. */
+static struct large *over(struct rebase *r, const struct version *v)
+{
+    struct large *l = large_new(r->inode);
+    struct slice value =
+        r->value == NULL ? slice_of("", 0) : slice_of(r->value->data, r->value->len);
+    if (v->s.manifest_len != 0 && large_take(l, value) != DYN_OK) {
+        large_free(l);
+        return NULL;
+    }
+    for (size_t at = 0, n; v->s.manifest_len == 0 && at < value.len; at += n) {
+        n = value.len - at < CHUNK_LEN ? value.len - at : CHUNK_LEN;
+        large_write(l, at, slice_of(value.data + at, n));
+    }
+    return l;
+}
+
+/* What was appended, from `at` on, n bytes of one chunk, after those that it has already been put
+ * after. false: it waits for bytes. */
+static bool put_piece(struct rebase *r, uint64_t at, uint32_t n)
+{
+    struct inode *i = r->inode;
+    uint64_t to = r->from + (at - i->appended_from);
+    uint32_t inside = (uint32_t)(at % CHUNK_LEN), len = 0;
+    struct blob *bytes = NULL;
+    struct buf out = BUF_EMPTY;
+    if (i->large == NULL) {
+        buf_put(&out, content_bytes(i).data + at, n);
+    } else {
+        if (large_look(i->large, (uint32_t)(at / CHUNK_LEN), &bytes, &len) == LARGE_AWAY) {
+            large_load(i->large, (uint32_t)(at / CHUNK_LEN), &r->load);
+            return false;
+        }
+        put_there(&out, bytes, len, inside, n);
+    }
+    bool written = large_write(r->next, to, buf_slice(&out));
+    buf_release(&out);
+    if (!written)
+        large_load(r->next, (uint32_t)(to / CHUNK_LEN), &r->load);
+    return written;
+}
+
+/* A piece at a time, as chunks leave: no more is held than of any file that is written. Who appends
+ * meanwhile waits. false: it waits, and go_on comes again. */
+static bool stage_anew(struct rebase *r)
+{
+    struct inode *i = r->inode;
+    if (i->large != NULL)
+        large_hold(i->large, true);
+    if (r->at < i->appended_from)
+        r->at = i->appended_from;
+    for (uint64_t n; r->at < inode_size(i); r->at += n) {
+        uint64_t in_old = CHUNK_LEN - r->at % CHUNK_LEN;
+        uint64_t in_new = CHUNK_LEN - (r->from + (r->at - i->appended_from)) % CHUNK_LEN;
+        n = inode_size(i) - r->at;
+        n = n < in_old ? n : in_old;
+        n = n < in_new ? n : in_new;
+        if (large_must_wait(r->next, CHUNK_LEN)) {
+            large_wait_room(r->next, &r->room);
+            return false;
+        }
+        if (!put_piece(r, r->at, (uint32_t)n))
+            return false;
+    }
+    return true;
+}
+
+/* In one go, so that nobody sees the version without what was appended. */
+static void switch_to_next(struct rebase *r, const struct version *v)
+{
+    struct inode *i = r->inode;
+    if (i->large != NULL)
+        large_hold(i->large, false);
+    adopt(r, v);
+    i->large = r->next;
+    r->next = NULL;
+    content_changed(i);
+    adopted(r, r->from);
 }
 
 /* What it can be appended to: a file of the same name that took the place of ours. */
@@ -137,10 +203,41 @@ static const struct version *base_of(const struct inode *i, const struct version
     return replaced && v->v[0].s.size + appended(i) <= i->fs->cfg.value_max ? &v->v[0] : NULL;
 }
 
-static void go_on(struct rebase *r)
+static bool becomes_large(const struct inode *i, const struct version *base)
+{
+    return base->s.manifest_len != 0 || base->s.size + appended(i) > i->fs->cfg.inline_max;
+}
+
+/* false: it waits. */
+static bool place(struct rebase *r, const struct version *base, int *err)
 {
     struct inode *i = r->inode;
     struct buf data = BUF_EMPTY;
+    *err = 0;
+    if (r->next == NULL && !becomes_large(i, base)) {
+        bool here = gather(r, &data);
+        if (here)
+            *err = switch_over(r, base, buf_slice(&data));
+        buf_release(&data);
+        return here;
+    }
+    if (r->next == NULL)
+        r->next = over(r, base);
+    if (r->next == NULL) {
+        *err = EIO;
+        return true;
+    }
+    if (r->at == 0)
+        r->from = large_size(r->next);
+    if (!stage_anew(r))
+        return false;
+    switch_to_next(r, base);
+    return true;
+}
+
+static void go_on(struct rebase *r)
+{
+    struct inode *i = r->inode;
     struct versions v;
     if (i->unlinked || !i->appended_only) {
         end(r, 0);
@@ -149,16 +246,22 @@ static void go_on(struct rebase *r)
     versions_of(i->seen, &v);
     const struct version *base = base_of(i, &v);
     int err = 0;
-    bool wait = false;
-    if (base != NULL && dot_equal(&base->s.value_dot, &r->value_dot)) {
-        wait = (base->s.manifest_len != 0 && !tail_is_here(r)) || !gather(r, &data);
-        if (!wait)
-            err = switch_over(r, base, buf_slice(&data));
-    } /* else it was replaced again: published as it is, it is a conflict, and nothing is lost */
+    bool done = true;
+    if (base != NULL && dot_equal(&base->s.value_dot, &r->value_dot))
+        done = place(r, base, &err);
+    /* else it was replaced again: publication looks for what is there now */
     versions_release(&v);
-    buf_release(&data);
-    if (!wait)
+    if (done)
         end(r, err);
+}
+
+static void on_room(struct large_wait *w, int err)
+{
+    struct rebase *r = w->arg;
+    if (err != DYN_OK)
+        end(r, fs_errno(err));
+    else
+        go_on(r);
 }
 
 static void on_load(struct chunk_wait *w, int err)
@@ -192,7 +295,7 @@ bool rebase_start(struct rebase *r, struct task *t, struct inode *i, const struc
                   void (*done)(struct task *t, int err))
 {
     struct versions v;
-    if (!i->appended_only || i->number != 0 || i->dots.n == 0 || appended(i) > most(i->fs) ||
+    if (!i->appended_only || i->number != 0 || i->dots.n == 0 ||
         object_find_origin(answer, &(struct origin){i->writer, i->stream, i->seq}) != NULL)
         return false;
     versions_of(i->seen, &v);
@@ -200,7 +303,9 @@ bool rebase_start(struct rebase *r, struct task *t, struct inode *i, const struc
     if (base != NULL) {
         *r = (struct rebase){.t = t, .inode = i, .value_dot = base->s.value_dot, .done = done};
         r->load = (struct chunk_wait){.done = on_load, .arg = r};
+        r->room = (struct large_wait){.done = on_room, .arg = r};
         list_init(&r->load.link);
+        list_init(&r->room.link);
         t->rebase = r;
         task_get(t, seen_key(i->seen), GET_DOT, &r->value_dot, on_version);
     }
@@ -213,6 +318,9 @@ void rebase_release(struct rebase *r)
     if (r->t == NULL)
         return;
     list_remove(&r->load.link);
+    list_remove(&r->room.link);
+    large_free(r->next);
+    r->next = NULL;
     blob_unref(r->value);
     r->value = NULL;
 }

@@ -129,6 +129,22 @@ def test_appending_settles_nothing_that_nobody_read(conflict):
     assert conflict.contents("f.conflict.1") == ["left\n"] * 2
 
 
+@pytest.mark.limit(180)
+def test_long_appends_on_both_sides_are_both_kept(split):
+    """And a later append, by whoever has read neither, leaves them so (F1)."""
+    shell.run(split.left, "echo base > f")
+    split.until_both(lambda at: (at / "f").read_text() == "base\n", "the base")
+    split.apart("head -c 20M < <(yes left) >> f", "head -c 20M < <(yes right) >> f")
+    split.until_names("f", "f.conflict.1")
+    shell.run(split.left, "echo more >> f")
+    split.until_names("f", "f.conflict.1")
+    size = 20 << 20
+    left, right = (b"base\n" + (word * (size // len(word) + 1))[:size] for word in (b"left\n", b"right\n"))
+    for folder in split.both:
+        assert (folder / "f").read_bytes() == right + b"more\n"
+        assert (folder / "f.conflict.1").read_bytes() == left
+
+
 @pytest.mark.limit(120)
 def test_writing_into_a_conflict_file_keeps_its_number(conflict):
     """On the mount that wrote; another one may have missed the steps between, and gives a new number."""

@@ -196,3 +196,42 @@ def test_appends_by_turns_to_a_large_file_lose_nothing(both):
     for folder in both:
         assert (folder / "log").read_bytes() == content
         assert shell.names(folder) == ["log"]
+
+
+def appender(folder, name, data):
+    """Has appended data to the file, and not closed it yet."""
+    fd = os.open(folder / name, os.O_WRONLY | os.O_APPEND)
+    for at in range(0, len(data), 1 << 20):
+        os.write(fd, data[at:at + (1 << 20)])
+    return fd
+
+
+@pytest.mark.limit(120)
+def test_long_appends_made_without_knowing_of_each_other_follow_each_other(both):
+    """More than a mount holds in memory for it: the later close finds the other's bytes, and stages its
+    own anew after them."""
+    base, first, second = os.urandom(3_000_001), os.urandom(20 << 20), os.urandom((20 << 20) + 77)
+    (both[0] / "log").write_bytes(base)
+    fds = [appender(both[0], "log", first), appender(both[1], "log", second)]
+    for fd in fds:
+        os.close(fd)
+    for folder in both:
+        assert (folder / "log").read_bytes() == base + first + second
+        assert shell.names(folder) == ["log"]
+
+
+@pytest.mark.limit(120)
+def test_long_appends_closed_at_the_same_time_are_all_there(both):
+    """In one version, or in two: then they are a conflict, and each has its own once."""
+    base, ours = os.urandom(1000), [os.urandom(20 << 20), os.urandom(20 << 20)]
+    (both[0] / "log").write_bytes(base)
+    fds = [appender(folder, "log", data) for folder, data in zip(both, ours)]
+    closers = [threading.Thread(target=os.close, args=(fd,)) for fd in fds]
+    for closer in closers:
+        closer.start()
+    for closer in closers:
+        closer.join()
+    one, two = (base + data for data in ours)
+    for folder in both:
+        found = sorted((folder / name).read_bytes() for name in os.listdir(folder))
+        assert found in (sorted([one, two]), [one + ours[1]], [two + ours[0]])

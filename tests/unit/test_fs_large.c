@@ -7,78 +7,10 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "fs_world.h"
+#include "fs_bytes.h"
 #include "model/chunk_io.h"
 #include "model/core.h"
 #include "unit.h"
-
-#define MIB (1u << 20)
-
-static uint8_t byte_at(uint64_t off, uint8_t salt)
-{
-    return (uint8_t)(off * 31 + (off >> 12) * 7 + salt);
-}
-
-static int put_bytes(struct mount *m, uint64_t node, uint64_t fh, uint64_t off, size_t len,
-                     uint8_t salt)
-{
-    uint8_t *data = mem_alloc(len);
-    struct call c;
-    for (size_t i = 0; i < len; i++)
-        data[i] = byte_at(off + i, salt);
-    call_init(m, &c);
-    fs_write(m->fs, &c.op, node, fh, off, slice_of(data, len));
-    int err = call_wait(m, &c);
-    if (err == 0)
-        assert_int_equal(c.op.written, len);
-    free(data);
-    return err;
-}
-
-struct reading {
-    struct call c;
-    struct buf got;
-};
-
-static void on_read(struct fs_op *op)
-{
-    struct reading *r = op->arg;
-    buf_put_slice(&r->got, op->data); /* borrowed during done */
-    r->c.done = true;
-}
-
-static struct buf get_bytes(struct mount *m, uint64_t node, uint64_t fh, uint64_t off, uint32_t len)
-{
-    struct reading r = {.got = BUF_EMPTY};
-    call_init(m, &r.c);
-    r.c.op.done = on_read;
-    r.c.op.arg = &r;
-    fs_read(m->fs, &r.c.op, node, fh, off, len);
-    assert_int_equal(call_wait(m, &r.c), 0);
-    return r.got;
-}
-
-static void expect_bytes(struct mount *m, uint64_t node, uint64_t fh, uint64_t off, size_t len,
-                         uint8_t salt)
-{
-    struct buf got = get_bytes(m, node, fh, off, (uint32_t)len);
-    assert_int_equal(got.len, len);
-    for (size_t i = 0; i < len; i++)
-        if (got.data[i] != byte_at(off + i, salt))
-            fail_msg("byte %llu", (unsigned long long)(off + i));
-    buf_release(&got);
-}
-
-/* A file of so many bytes, written from front to back and closed. */
-static void make_file(struct mount *m, const char *path, uint64_t len, uint8_t salt)
-{
-    assert_int_equal(do_open(m, path, O_RDWR | O_CREAT), 0);
-    uint64_t node = m->node, fh = m->fh;
-    for (uint64_t at = 0; at < len; at += 128u << 10)
-        assert_int_equal(
-            put_bytes(m, node, fh, at, len - at < 128u << 10 ? len - at : 128u << 10, salt), 0);
-    assert_int_equal(do_close(m, node, fh), 0);
-}
 
 static const struct sibling *version(struct world *t, const char *key)
 {
@@ -483,113 +415,6 @@ static void test_random_operations_do_what_a_plain_file_does(void **state)
     free(data);
 }
 
-/* Bytes whose place says what they are, appended. */
-static void append_bytes(struct mount *m, uint64_t node, uint64_t fh, uint64_t at, size_t len,
-                         uint8_t salt)
-{
-    for (size_t done = 0, n; done < len; done += n) {
-        n = len - done < MIB ? len - done : MIB;
-        assert_int_equal(put_bytes(m, node, fh, at + done, n, salt), 0);
-    }
-}
-
-static void expect_file(struct mount *m, const char *path, const uint64_t ends[], uint32_t n)
-{
-    assert_int_equal(do_open(m, path, O_RDONLY), 0);
-    uint64_t node = m->node, fh = m->fh, at = 0;
-    for (uint32_t i = 0; i < n; at = ends[i++])
-        expect_bytes(m, node, fh, at, ends[i] - at, (uint8_t)(i + 1));
-    struct buf rest = get_bytes(m, node, fh, at, 100);
-    assert_int_equal(rest.len, 0);
-    buf_release(&rest);
-    do_close(m, node, fh);
-}
-
-/* a's file of `before` bytes; both open it for appending, a appends `first` and b then `second`.
- * What b's bytes look like depends on where they are to lie: after a's. */
-static void append_both(struct world *t, uint64_t before, uint64_t first, uint64_t second)
-{
-    const uint64_t ends[3] = {before, before + first, before + first + second};
-    make_file(t->a, "log", before, 1);
-    assert_int_equal(do_open(t->b, "log", O_WRONLY | O_APPEND), 0);
-    uint64_t node_b = t->b->node, fh_b = t->b->fh;
-    assert_int_equal(do_open(t->a, "log", O_WRONLY | O_APPEND), 0);
-    uint64_t node_a = t->a->node, fh_a = t->a->fh;
-    append_bytes(t->b, node_b, fh_b, before + first, second, 3);
-    append_bytes(t->a, node_a, fh_a, before, first, 2);
-    assert_int_equal(do_close(t->a, node_a, fh_a), 0);
-    later(t->b);
-    assert_int_equal(do_close(t->b, node_b, fh_b), 0);
-    assert_int_equal(fake_kv_live(&t->k, "log"), 1);
-    later(t->a);
-    expect_file(t->a, "log", ends, 3);
-    expect_file(t->b, "log", ends, 3);
-}
-
-static void test_f18_appends_of_two_mounts_to_a_large_file_lose_nothing(void **state)
-{
-    append_both(*state, 3 * MIB + 1000, 5000, 7000);
-}
-
-static void test_f18_what_was_sent_already_is_appended_too(void **state)
-{
-    append_both(*state, 2 * MIB + 1000, 3000, 4 * MIB + 77);
-}
-
-static void test_f18_an_append_to_what_became_large_elsewhere(void **state)
-{
-    append_both(*state, 1000, 2 * MIB, 500);
-}
-
-static void test_f18_an_append_that_makes_a_file_large(void **state)
-{
-    append_both(*state, MIB / 2, MIB / 4, MIB / 2);
-}
-
-static void test_f18_an_append_to_a_large_file_that_was_emptied(void **state)
-{
-    struct world *t = *state;
-    const uint64_t end = 300;
-    make_file(t->a, "log", 3 * MIB, 9);
-    assert_int_equal(do_open(t->b, "log", O_WRONLY | O_APPEND), 0);
-    uint64_t node = t->b->node, fh = t->b->fh;
-    assert_int_equal(sh_echo(t->a, "", "log"), 0);
-    append_bytes(t->b, node, fh, 0, end, 1);
-    later(t->b);
-    assert_int_equal(do_close(t->b, node, fh), 0);
-    assert_int_equal(fake_kv_live(&t->k, "log"), 1);
-    expect_file(t->b, "log", &end, 1);
-}
-
-static void test_f18_writes_while_an_append_is_staged_anew_are_kept(void **state)
-{
-    struct world *t = *state;
-    const uint64_t ends[3] = {3 * MIB + 1000, 3 * MIB + 1500, 3 * MIB + 3500};
-    struct call c;
-    make_file(t->a, "log", ends[0], 1);
-    assert_int_equal(do_open(t->b, "log", O_WRONLY | O_APPEND), 0);
-    uint64_t node = t->b->node, fh = t->b->fh;
-    assert_int_equal(do_open(t->a, "log", O_WRONLY | O_APPEND), 0);
-    append_bytes(t->a, t->a->node, t->a->fh, ends[0], 500, 2);
-    assert_int_equal(do_close(t->a, t->a->node, t->a->fh), 0);
-    append_bytes(t->b, node, fh, ends[1], 1000, 3);
-    later(t->b);
-    call_init(t->b, &c);
-    fs_flush(t->b->fs, &c.op, node, fh);
-    for (uint32_t step = 0; !c.done && step < 10; step++) { /* in the midst of it */
-        fake_kv_run(&t->k, 150, NULL);
-        append_bytes(t->b, node, fh, ends[1] + 1000 + step * 100, 100, 3);
-    }
-    assert_int_equal(call_wait(t->b, &c), 0);
-    assert_int_equal(do_getattr(t->b, node), 0);
-    uint64_t size = t->b->entry.attr.size;
-    assert_in_range(size, ends[1] + 1100, ends[2]);
-    assert_int_equal(do_close(t->b, node, fh), 0);
-    later(t->b);
-    assert_int_equal(fake_kv_live(&t->k, "log"), 1);
-    expect_file(t->a, "log", (const uint64_t[3]){ends[0], ends[1], size}, 3);
-}
-
 /* A file of three chunks that are sent and not published, and then the machine sleeps for as long
  * as collection takes; the first chunk is gone. */
 static void sleep_over_the_lease(struct world *t, uint64_t *node, uint64_t *fh)
@@ -650,12 +475,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_e8_what_was_collected_under_a_sleeping_mount_is_sent_again),
         T(test_e8_no_manifest_names_what_nobody_has),
-        T(test_f18_appends_of_two_mounts_to_a_large_file_lose_nothing),
-        T(test_f18_what_was_sent_already_is_appended_too),
-        T(test_f18_an_append_to_what_became_large_elsewhere),
-        T(test_f18_an_append_that_makes_a_file_large),
-        T(test_f18_an_append_to_a_large_file_that_was_emptied),
-        T(test_f18_writes_while_an_append_is_staged_anew_are_kept),
         T(test_a_large_file_is_chunks_and_a_manifest),
         T(test_a_small_file_stays_one_value),
         T(test_full_chunks_leave_while_the_file_is_written),
