@@ -119,6 +119,7 @@ class Cluster:
         """Creates, but does not start. OPTIONS go to `dynactl cluster create`, SETTINGS to each
         node's configuration."""
         self.folder = pathlib.Path(folder)
+        self.network = network
         self.nodes = []
         self.mounts = []
         members = [None] * size
@@ -143,12 +144,18 @@ class Cluster:
         for node in self.nodes:
             wait.until(node.serves, 20, f"{node.folder.name} serving")
 
-    def add(self, **settings):
-        """A further node, started, and not a member yet."""
-        before = {node.folder for node in self.nodes}
-        self.dynactl("cluster", "add", self.folder)
-        (conf,) = [conf for conf in self.folder.glob("*/dynanode.conf") if conf.parent not in before]
-        node = Node(conf.parent)
+    def add(self, member=None, **settings):
+        """A further node, started, and not a member of the cluster yet. In a network: at its MEMBER
+        of that number."""
+        before = set(self.folder.glob("*/dynanode.conf"))
+        listen, namespace = [], None
+        if member is not None:
+            listen = ["--listen", f"{self.network.address(member)}:{NODE_PORT}"]
+            namespace = self.network.members[member]
+            settings.setdefault("insecure", "yes")
+        self.dynactl("cluster", "add", self.folder, *listen)
+        (conf,) = set(self.folder.glob("*/dynanode.conf")) - before
+        node = Node(conf.parent, namespace)
         if settings:
             node.configure(**settings)
         node.start()

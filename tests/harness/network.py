@@ -15,6 +15,7 @@ import subprocess
 from . import wait
 
 CLONE_NEWNET = 0x40000000
+NOBODY = "02:00:00:00:00:ff"  # an address of the link layer that no member has
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -43,7 +44,7 @@ class Namespace:
     @contextlib.contextmanager
     def entered(self):
         """Within it, sockets that this thread opens belong to the namespace (and go on to)."""
-        with open("/proc/self/ns/net") as outside:
+        with open("/proc/thread-self/ns/net") as outside:
             with open(f"/proc/{self.holder.pid}/ns/net") as inside:
                 _setns(inside.fileno())
             try:
@@ -66,8 +67,8 @@ class Network:
             self.hub = Namespace()
             self.bridges = 0
             self._bridge()
-            for index in range(size):
-                self._join(index)
+            for _ in range(size):
+                self.join()
         except BaseException:
             self.close()
             raise
@@ -82,7 +83,9 @@ class Network:
         self.hub.run("ip", "link", "set", name, "up")
         self.bridges += 1
 
-    def _join(self, index):
+    def join(self):
+        """A further member, on the first side of a split; its number."""
+        index = len(self.members)
         member = Namespace()
         self.members.append(member)
         self.hub.run("ip", "link", "add", f"m{index}", "type", "veth", "peer", "name", "eth0",
@@ -90,6 +93,7 @@ class Network:
         self.hub.run("ip", "link", "set", f"m{index}", "master", "br0", "up")
         member.run("ip", "address", "add", f"{self.address(index)}/24", "dev", "eth0")
         member.run("ip", "link", "set", "eth0", "up")
+        return index
 
     def split(self, *groups):
         """Only members of one group can talk to each other; who is in no group is alone."""
@@ -103,6 +107,27 @@ class Network:
     def heal(self):
         """All can talk to all."""
         self.split(range(len(self.members)))
+
+    def cut(self, sender, receiver):
+        """What SENDER sends to RECEIVER is lost, without a word; the other way it still arrives."""
+        self.members[sender].run("ip", "neigh", "replace", self.address(receiver), "lladdr",
+                                 NOBODY, "nud", "permanent", "dev", "eth0")
+
+    def mend(self, sender, receiver):
+        """Ends such a cut, if there is one."""
+        member = self.members[sender]
+        if NOBODY in member.run("ip", "neigh", "show", self.address(receiver), "nud", "permanent"):
+            member.run("ip", "neigh", "del", self.address(receiver), "dev", "eth0")
+
+    def slow(self, index, rate):
+        """Both directions of the member's link pass RATE (as tc spells it) and drop what waits for
+        longer than a second; None: as fast as they can."""
+        for namespace, device in ((self.hub, f"m{index}"), (self.members[index], "eth0")):
+            if rate:
+                namespace.run("tc", "qdisc", "replace", "dev", device, "root", "tbf", "rate", rate,
+                              "burst", "32k", "latency", "1s")
+            elif "tbf" in namespace.run("tc", "qdisc", "show", "dev", device):
+                namespace.run("tc", "qdisc", "del", "dev", device, "root")
 
     def close(self):
         for namespace in [*self.members, *([self.hub] if self.hub else [])]:
