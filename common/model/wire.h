@@ -58,6 +58,7 @@ enum frame_type {
     FRAME_RANGE_LIST = 17, /* a partition on its way to a new owner */
     FRAME_RANGE_FETCH = 18,
     FRAME_FENCED = 19,        /* does the receiver agree about who holds some partitions? */
+    FRAME_RANGE_ROOT = 20,    /* of the tree of a partition that is on its way */
     FRAME_SETTINGS_SYNC = 26, /* model/settings.h */
     FRAME_ENTRY_MOVED = 24,   /* it lies in another fragment now: the receiver lets go of it */
     /* from clients, or forwarded once by a node (E25) */

@@ -149,9 +149,12 @@ static void on_slice(struct slice_wait *w)
         look(d);
 }
 
-static struct tree_scope scope(const struct engine *e)
+static struct tree_scope scope(const struct descent *d)
 {
-    return (struct tree_scope){.ring = *ring_epoch(e->ring), .n = ring_n(e->ring)};
+    const struct engine *e = d->e;
+    return (struct tree_scope){.ring = *ring_epoch(e->ring),
+                               .fence = ring_fence(e->ring, d->p.partition),
+                               .n = ring_n(e->ring)};
 }
 
 static void ask(struct descent *d, uint8_t type, struct buf *body,
@@ -231,6 +234,8 @@ static void on_repaired(struct repair *r, int err)
         d->result.skipped++;
     else if (err == DYN_OK && r->changed)
         d->result.repaired++;
+    else if (err != DYN_OK && r->sending)
+        d->result.unsent++;
     else if (err != DYN_OK)
         d->result.failed++;
     d->e->stats.exchange_repaired += err == DYN_OK && r->changed;
@@ -300,6 +305,23 @@ static void fill(struct descent *d)
 
 /* ---- leaves ------------------------------------------------------------------------------ */
 
+static void explain(const struct descent *d, uint64_t slot, bool *explained)
+{
+    for (uint32_t i = 0; i < d->n; i++)
+        explained[i] |= d->leaves[i].leaf == tree_leaf_of(slot);
+}
+
+static void count_unexplained(struct descent *d)
+{
+    bool explained[TREE_LEAVES_MAX] = {false};
+    for (uint32_t i = 0; i < d->reply.count; i++)
+        explain(d, trees_slot(d->e->trees, d->reply.rows[i].kind, d->reply.rows[i].key), explained);
+    for (uint32_t i = 0; i < d->reply.n_unknown; i++)
+        explain(d, d->reply.unknown[i], explained);
+    for (uint32_t i = 0; i < d->n; i++)
+        d->result.unexplained += !explained[i] || d->leaves[i].unreadable > 0;
+}
+
 static void on_leaves_reply(struct rpc_call *call, int err, struct slice body)
 {
     struct descent *d = call->arg;
@@ -308,13 +330,15 @@ static void on_leaves_reply(struct rpc_call *call, int err, struct slice body)
     buf_put_slice(&d->body, body);
     if (err == DYN_OK)
         err = tree_leaves_reply_decode(buf_slice(&d->body), &d->reply);
-    if (err == DYN_OK)
+    if (err == DYN_OK && d->reply.status != DYN_ERR_CORRUPT)
         err = d->reply.status;
     if (err != DYN_OK) {
         end(d, err);
         return;
     }
+    d->result.unexplained += d->reply.status == DYN_ERR_CORRUPT;
     d->result.cut |= body.len >= TREE_LEAVES_REPLY_BYTES;
+    count_unexplained(d);
     d->stage = REPAIR;
     d->next_row = d->next_unknown = 0;
     fill(d);
@@ -322,7 +346,7 @@ static void on_leaves_reply(struct rpc_call *call, int err, struct slice body)
 
 static void ask_leaves(struct descent *d)
 {
-    struct tree_leaves m = {.scope = scope(d->e), .partition = d->p.partition, .count = d->n};
+    struct tree_leaves m = {.scope = scope(d), .partition = d->p.partition, .count = d->n};
     struct buf body = BUF_EMPTY;
     uint32_t total = 0;
     for (uint32_t i = 0; i < d->n; i++)
@@ -377,7 +401,7 @@ static bool read_leaf(struct descent *d)
 
 static void take_nodes(struct descent *d)
 {
-    d->nodes.scope = scope(d->e);
+    d->nodes.scope = scope(d);
     d->nodes.partition = d->p.partition;
     d->nodes.level = d->level;
     while (d->depth > 0 && d->n < TREE_NODES_MAX && d->stack[d->depth - 1].level == d->level)

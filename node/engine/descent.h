@@ -8,8 +8,11 @@
 
 struct descent_result {
     uint64_t differing, repaired, failed; /* rows */
-    uint64_t skipped;                     /* too young to be missed */
-    bool cut;                             /* an answer was full: more may differ than was seen */
+    uint64_t unsent;  /* which the peer lacks, and did not take: its disk may be full */
+    uint64_t skipped; /* too young to be missed */
+    uint64_t
+        unexplained; /* leaves that differed, none of whose rows did, or not all were readable */
+    bool cut;        /* an answer was full: more may differ than was seen */
 };
 
 struct descent_params {
@@ -22,7 +25,7 @@ struct descent_params {
     void *arg;
 };
 
-/* Was all that differed found and repaired? */
+/* Is all that the peer has here as well, of what was found to differ? */
 static inline bool descent_levelled(const struct descent_result *r)
 {
     return r->failed == 0 && r->skipped == 0 && !r->cut;

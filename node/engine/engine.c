@@ -434,6 +434,8 @@ void engine_free(struct engine *e)
     keylock_table_shut(e->locks);
     while (!list_empty(&e->requests))
         request_free(container_of(list_first(&e->requests), struct request, link));
+    transfers_free(e->transfers); /* ends what is in the list below */
+    e->transfers = NULL;
     while (!list_empty(&e->background)) {
         struct background *b = container_of(list_first(&e->background), struct background, link);
         b->abandon(b);
@@ -455,7 +457,6 @@ void engine_free(struct engine *e)
     settings_keeper_free(e->settings);
     hints_free(e->hints);
     admission_free(e->admission);
-    transfers_free(e->transfers);
     commit_free(e->commit);
     gossip_free(e->gossip);
     view_free(e->view);

@@ -28,6 +28,7 @@ struct answer {
     struct tree_leaves leaves;
     struct tree_leaves_page page;
     uint32_t row; /* of leaves.rows, the first of the leaf at hand */
+    bool unreadable;
     struct leaf_rows own;
 };
 
@@ -86,12 +87,16 @@ static void on(struct answer *a, bool (*step)(struct answer *a))
         go(a, step);
 }
 
-static int check_scope(const struct answer *a, const struct tree_scope *s)
+/* partition: only where the fence counts, else 0. */
+static int check_scope(const struct answer *a, const struct tree_scope *s, uint32_t partition)
 {
     const struct engine *e = a->e;
     if (!e->serving || e->failed != DYN_OK)
         return DYN_ERR_STOPPED;
-    if (!history_epoch_equal(&s->ring, ring_epoch(e->ring)) || s->n != ring_n(e->ring))
+    if (partition >= ring_q(e->ring))
+        return DYN_ERR_PROTOCOL;
+    bool fenced = s->fence != 0 && s->fence == ring_fence(e->ring, partition);
+    if ((!fenced && !history_epoch_equal(&s->ring, ring_epoch(e->ring))) || s->n != ring_n(e->ring))
         return DYN_ERR_REFUSED;
     return trees_complete(e->trees) ? DYN_OK : DYN_ERR_OVERLOAD;
 }
@@ -126,7 +131,7 @@ static int open_roots(struct answer *a, struct slice body)
 {
     int err = tree_roots_decode(body, &a->roots);
     if (err == DYN_OK)
-        err = check_scope(a, &a->roots.scope);
+        err = a->roots.scope.fence == 0 ? check_scope(a, &a->roots.scope, 0) : DYN_ERR_PROTOCOL;
     for (uint32_t i = 0; err == DYN_OK && i < a->roots.count; i++)
         if (a->roots.partition[i] >= ring_q(a->e->ring))
             err = DYN_ERR_PROTOCOL;
@@ -196,6 +201,7 @@ static void on_leaf(struct leaf_rows *l, int err)
     struct answer *a = l->arg;
     if (err == DYN_OK)
         compare(a);
+    a->unreadable |= err != DYN_OK || l->unreadable > 0;
     a->row += a->leaves.n_rows[a->next++];
     leaf_rows_release(l);
     on(a, next_leaf);
@@ -204,7 +210,7 @@ static void on_leaf(struct leaf_rows *l, int err)
 static bool next_leaf(struct answer *a)
 {
     if (a->next == a->leaves.count) {
-        reply(a, DYN_OK);
+        reply(a, a->unreadable ? DYN_ERR_CORRUPT : DYN_OK);
         return false;
     }
     a->own = (struct leaf_rows){.e = a->e,
@@ -222,9 +228,7 @@ static int open_nodes(struct answer *a, struct slice body)
 {
     int err = tree_nodes_decode(body, &a->nodes);
     if (err == DYN_OK)
-        err = check_scope(a, &a->nodes.scope);
-    if (err == DYN_OK && a->nodes.partition >= ring_q(a->e->ring))
-        err = DYN_ERR_PROTOCOL;
+        err = check_scope(a, &a->nodes.scope, a->nodes.partition);
     return err;
 }
 
@@ -232,9 +236,7 @@ static int open_leaves(struct answer *a, struct slice body)
 {
     int err = tree_leaves_decode(body, &a->leaves);
     if (err == DYN_OK)
-        err = check_scope(a, &a->leaves.scope);
-    if (err == DYN_OK && a->leaves.partition >= ring_q(a->e->ring))
-        err = DYN_ERR_PROTOCOL;
+        err = check_scope(a, &a->leaves.scope, a->leaves.partition);
     return err;
 }
 

@@ -13,6 +13,7 @@ static void put_scope(const struct tree_scope *s, struct buf *out)
 {
     wire_begin(out);
     wire_put_epoch(&s->ring, out);
+    buf_put_u64(out, s->fence);
     buf_put_varint(out, s->n);
 }
 
@@ -22,6 +23,7 @@ static int open_scope(struct slice body, struct reader *r, struct tree_scope *s)
     if (err != DYN_OK)
         return err;
     wire_read_epoch(r, &s->ring);
+    s->fence = read_u64(r);
     s->n = wire_read_u32(r, N_MAX);
     return DYN_OK;
 }

@@ -15,9 +15,11 @@ enum {
     TREE_ROWS_MAX = 65536,             /* rows in a message */
 };
 
-/* What all three requests open with: trees are comparable only under one ring and one N. */
+/* What all three requests open with: trees are comparable only under one ring and one N; or where
+ * the rings agree about the partition. */
 struct tree_scope {
     struct history_epoch ring;
+    uint64_t fence; /* of the partition; 0: the message is about several */
     uint32_t n;
 };
 
@@ -85,7 +87,7 @@ struct tree_difference {
     struct object object; /* the receiver's; values are not loaded */
 };
 struct tree_leaves_reply {
-    int status;
+    int status; /* DYN_ERR_CORRUPT: some rows could not be read, the others are in it */
     uint32_t count, cap;
     struct tree_difference *rows; /* other ones, or unknown to the sender */
     uint32_t n_unknown;

@@ -470,7 +470,8 @@ static void add_holders(struct drain_item *it)
 }
 
 /* A hint is of a partition and an object, not of a node for ever (E12): where its target owns the
- * key no more, it is for all who do. */
+ * key no more, it is for all who do; and while the partition moves for all who are to have it, for
+ * a new owner may have asked the target already for what it had (E10). */
 static void find_owners(struct drain_item *it)
 {
     struct drain *d = it->drain;
@@ -479,7 +480,7 @@ static void find_owners(struct drain_item *it)
     struct place at = place_of_row(e->ring, it->kind, it->key);
     uint32_t n = engine_owners(e, at.partition, ring_n(e->ring), owners);
     it->n_owners = it->at_owner = 0;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n && ring_move(e->ring, at.partition) == NULL; i++)
         if (owners[i] == d->target) {
             it->owners[it->n_owners++] = d->target;
             return;

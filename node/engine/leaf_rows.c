@@ -33,6 +33,7 @@ static void on_row(struct store_get *req, int err, struct slice value)
         r.hash = trees_hash(l->e->trees, r.kind, r.key, &r.object, &state);
         keep(l, &r);
     } else {
+        l->unreadable++;
         drop(&r);
     }
     row_state_release(&state);
@@ -83,7 +84,7 @@ static void on_indexed(struct store_scan *req, int err, bool more)
 
 void leaf_rows_read(struct leaf_rows *l)
 {
-    l->n = l->next = l->kept = 0;
+    l->n = l->next = l->kept = l->unreadable = 0;
     buf_clear(&l->prefix);
     trees_leaf_prefix(l->e->trees, l->partition, l->leaf, &l->prefix);
     l->scan = (struct store_scan){.family = STORE_TREE,

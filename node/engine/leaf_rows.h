@@ -22,6 +22,7 @@ struct leaf_rows { /* caller-owned; must stay put until done */
 
     struct leaf_row *rows;
     uint32_t n, cap;
+    uint32_t unreadable; /* rows of its index that are lost, or went while they were read */
 
     uint32_t next, kept;
     struct buf prefix, row;

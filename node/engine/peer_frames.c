@@ -331,7 +331,7 @@ static void serve_clear(struct serving *s)
 static bool cluster_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type,
                           struct slice body)
 {
-    if (type < FRAME_GOSSIP || type > FRAME_FENCED || !e->serving)
+    if (type < FRAME_GOSSIP || type > FRAME_RANGE_ROOT || !e->serving)
         return false; /* what is on disk is not known yet */
     if (type == FRAME_GOSSIP)
         gossip_frame(e->gossip, origin, rid, body);

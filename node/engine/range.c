@@ -403,6 +403,21 @@ static struct giving *giving_new(struct engine *e, uint64_t origin, uint64_t rid
     return g;
 }
 
+static void refuse_or(struct giving *g, int err, void (*go_on)(struct giving *g))
+{
+    if (err == DYN_OK)
+        go_on(g);
+    else if (g->q.op == ARCHIVE_ROOT)
+        give_root(g, err);
+    else
+        give(g, err, false);
+}
+
+static void wait_for_slice(struct giving *g)
+{
+    slices_ask(g->e->slices, &g->slice); /* behind the requests of users */
+}
+
 void range_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, struct slice body)
 {
     if (type == FRAME_FENCED) {
@@ -410,17 +425,16 @@ void range_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, 
         return;
     }
     struct giving *g = giving_new(e, origin, rid, type, body);
-    g->q.op = type == FRAME_RANGE_FETCH ? ARCHIVE_FETCH : ARCHIVE_LIST;
+    g->q.op = type == FRAME_RANGE_FETCH  ? ARCHIVE_FETCH
+              : type == FRAME_RANGE_ROOT ? ARCHIVE_ROOT
+                                         : ARCHIVE_LIST;
     range_reply_begin(&g->out, type == FRAME_RANGE_FETCH ? RANGE_STATES : RANGE_HASHES);
     int err = range_request_decode(buf_slice(&g->body), &g->q.range);
     if (err == DYN_OK && !range_rows_valid(g->q.range.rows, g->q.range.n))
         err = DYN_ERR_PROTOCOL;
     if (err == DYN_OK)
         err = check_range(g);
-    if (err != DYN_OK)
-        give(g, err, false);
-    else
-        serve(g);
+    refuse_or(g, err, serve);
 }
 
 void range_archive_frame(struct engine *e, uint64_t origin, uint64_t rid, struct slice body)
@@ -434,10 +448,5 @@ void range_archive_frame(struct engine *e, uint64_t origin, uint64_t rid, struct
     }
     if (err == DYN_OK)
         err = check_range(g);
-    if (err != DYN_OK && g->q.op == ARCHIVE_ROOT)
-        give_root(g, err);
-    else if (err != DYN_OK)
-        give(g, err, false);
-    else
-        slices_ask(e->slices, &g->slice); /* behind the requests of users */
+    refuse_or(g, err, wait_for_slice);
 }

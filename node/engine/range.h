@@ -4,8 +4,9 @@
  * for again, by the same node after a crash or of another source, and costs little where both
  * sides agree; and all that arrives is merged by key like any other write.
  *
- * The side that serves FRAME_RANGE_LIST, FRAME_RANGE_FETCH, FRAME_FENCED, and FRAME_ARCHIVE, whose
- * pieces are the same but for the seals. Their bodies are in model/range_wire.h. */
+ * The side that serves FRAME_RANGE_LIST, FRAME_RANGE_FETCH, FRAME_RANGE_ROOT, FRAME_FENCED, and
+ * FRAME_ARCHIVE, whose pieces are the same but for the seals. Their bodies are in
+ * model/range_wire.h. */
 #ifndef DYN_ENGINE_RANGE_H
 #define DYN_ENGINE_RANGE_H
 

@@ -128,6 +128,7 @@ static void compare(struct repair *r)
 
 static void push(struct repair *r)
 {
+    r->sending = true;
     deliver(r, PUSH, r->node, &r->read.object);
 }
 
@@ -161,7 +162,8 @@ static void read_own(struct repair *r)
 void repair_start(struct repair *r)
 {
     r->stage = READ;
-    r->changed = r->skipped = r->reading = r->delivering = r->joined = r->equal = false;
+    r->changed = r->skipped = r->reading = r->delivering = r->joined = r->equal = r->sending =
+        false;
     read_own(r);
 }
 

@@ -17,6 +17,7 @@ struct repair { /* caller-owned; must stay put until done */
     void *arg;
 
     bool changed, skipped; /* valid in done */
+    bool sending; /* in done, with an error: all of theirs is here, they do not take ours */
 
     bool reading, delivering, joined, equal;
     struct replica_read read;

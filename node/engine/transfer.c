@@ -4,14 +4,16 @@
  *   WAITING --a place is free--> LISTING: a piece of the source's rows, with a hash of each state
  *   LISTING --> COMPARING with this node's own --> FETCHING what differs --> MERGING it by key
  *   MERGING --something is left of the piece--> FETCHING
- *   MERGING --the piece is done--> LISTING the next, or the next source when there is none
- *   MERGING --enough sources are done--> SYNCING --> FILLED, which becomes an event
+ *   MERGING --the piece is done--> LISTING the next, or CONFIRMING when there is none (confirm.h)
+ *   CONFIRMING --both trees are equal--> CONFIRMING with the next source
+ *   CONFIRMING --enough sources are done--> SYNCING --> FILLED, which becomes an event
  *   any --a source fails--> the next source; when too few are left, WAITING for a while
  *
  * One source is not enough: an acknowledged write is on W of the N old voters, perhaps not on the
- * one that is asked, so N - W + 1 of them are (E13). The first gives nearly everything, the others
- * mostly hashes. Both restart where they were after a failure of the other side; after one of this
- * side, what was merged is found equal and is not fetched again. */
+ * one that is asked, so N - W + 1 of them are (E13). The first gives nearly everything; the others
+ * what their trees show to be missing. Those who own the partition no more come first: what was
+ * acknowledged by W, some of them stand-ins, is still on W when all that goes has been handed over.
+ * After a failure of either side, what was merged is found equal and is not fetched again. */
 #include "engine/transfer.h"
 
 #include <assert.h>
@@ -21,6 +23,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/closing.h"
+#include "engine/confirm.h"
 #include "engine/delivery.h"
 #include "engine/entry_place.h"
 #include "engine/range.h"
@@ -30,7 +33,7 @@
 #define AGAIN_US 1000000u
 #define TELL_US 100000u /* partitions that fill within this time are one event */
 
-enum job_state { WAITING, LISTING, COMPARING, FETCHING, MERGING, SYNCING, FILLED };
+enum job_state { WAITING, LISTING, COMPARING, FETCHING, MERGING, CONFIRMING, SYNCING, FILLED };
 
 struct item {
     struct job *job;
@@ -67,6 +70,7 @@ struct job {
     uint64_t asked_us; /* for the piece */
     struct rpc_call call;
     struct view_wait learn;
+    struct confirm confirm;
     struct store_write sync;
     struct timer again;
     bool syncing, dead; /* dead: the ring wants it no more; goes when storage has called back */
@@ -113,6 +117,7 @@ static void job_free(struct job *j)
     struct engine *e = j->t->e;
     rpc_cancel(e->rpc, &j->call);
     view_wait_cancel(&j->learn);
+    confirm_end(&j->confirm);
     timer_cancel(e->ports.timers, &j->again);
     release_piece(j);
     release_items(j);
@@ -153,7 +158,7 @@ static void next_source(struct job *j)
         job_rest(j);
         return;
     } else {
-        j->state = LISTING;
+        j->state = j->done_sources > 0 ? CONFIRMING : LISTING;
     }
     job_step(j);
 }
@@ -390,16 +395,39 @@ static void fetch(struct job *j)
         ask(j, FRAME_RANGE_FETCH, &q, on_piece);
         return;
     }
-    if (j->more) {
-        j->state = LISTING;
-        job_step(j);
-        return;
-    }
-    j->done_sources++;
-    next_source(j);
+    j->state = j->more ? LISTING : CONFIRMING;
+    job_step(j);
 }
 
 /* ---- the end of a job -------------------------------------------------------------------- */
+
+static void on_confirmed(struct confirm *c, int err)
+{
+    struct job *j = c->arg;
+    if (j->dead) {
+        job_free(j);
+        return;
+    }
+    j->rows += c->repaired;
+    j->done_sources += err == DYN_OK;
+    next_source(j);
+}
+
+static void confirm(struct job *j)
+{
+    struct engine *e = j->t->e;
+    if (e->cfg.bug == BUG_UNCONFIRMED_MOVE) {
+        j->done_sources++;
+        next_source(j);
+        return;
+    }
+    j->confirm = (struct confirm){.e = e,
+                                  .node = j->sources[j->at_source],
+                                  .partition = j->partition,
+                                  .done = on_confirmed,
+                                  .arg = j};
+    confirm_start(&j->confirm);
+}
 
 static void on_synced(struct store_write *req, int err)
 {
@@ -438,6 +466,9 @@ static void job_step(struct job *j)
         return;
     case FETCHING:
         fetch(j);
+        return;
+    case CONFIRMING:
+        confirm(j);
         return;
     case SYNCING:
         j->sync = (struct store_write){.done = on_synced, .arg = j};
@@ -489,7 +520,7 @@ static struct job *find_job(const struct transfers *t, uint32_t partition)
 
 static bool busy(const struct job *j)
 {
-    return j->syncing || j->n_active > 0;
+    return j->syncing || j->n_active > 0 || confirm_busy(&j->confirm);
 }
 
 static void job_end(struct job *j)
@@ -497,10 +528,32 @@ static void job_end(struct job *j)
     struct engine *e = j->t->e;
     rpc_cancel(e->rpc, &j->call);
     view_wait_cancel(&j->learn);
+    confirm_cancel(&j->confirm);
     timer_cancel(e->ports.timers, &j->again);
     j->dead = true;
     if (!busy(j))
         job_free(j);
+}
+
+static bool is_target(const struct move *mv, uint64_t node)
+{
+    for (uint32_t i = 0; i < mv->n_targets; i++)
+        if (mv->targets[i] == node)
+            return true;
+    return false;
+}
+
+/* Old voters, those first who go; among equals not all jobs begin with the same one. */
+static void find_sources(struct job *j, const struct move *mv)
+{
+    struct engine *e = j->t->e;
+    uint32_t turn = (uint32_t)(random_u64(&e->ports.random) % mv->n_voters);
+    for (uint32_t stays = 0; stays < 2; stays++)
+        for (uint32_t i = 0; i < mv->n_voters; i++) {
+            uint64_t node = mv->voters[(i + turn) % mv->n_voters];
+            if (node != e->cfg.node && is_target(mv, node) == (stays == 1))
+                j->sources[j->n_sources++] = node;
+        }
 }
 
 static void job_new(struct transfers *t, const struct move *mv)
@@ -512,10 +565,7 @@ static void job_new(struct transfers *t, const struct move *mv)
     j->fence = mv->since;
     timer_init(&j->again, on_again, j);
     list_init(&j->link);
-    uint32_t turn = (uint32_t)(random_u64(&e->ports.random) % mv->n_voters);
-    for (uint32_t i = 0; i < mv->n_voters; i++) /* not all from the same first one */
-        if (mv->voters[(i + turn) % mv->n_voters] != e->cfg.node)
-            j->sources[j->n_sources++] = mv->voters[(i + turn) % mv->n_voters];
+    find_sources(j, mv);
     uint32_t n = ring_n(e->ring), w = ring_w(e->ring);
     j->need = n - w + 1 < j->n_sources ? n - w + 1 : j->n_sources;
     if (j->n_sources == 0 || e->cfg.bug == BUG_EARLY_FILL) {
@@ -604,11 +654,12 @@ static uint32_t permille_of(const struct job *j)
         return 1000;
     read_u32_be(&r);
     uint64_t position = read_u64_be(&r);
+    if (j->state >= CONFIRMING)
+        return 950;
     if (!reader_ok(&r))
-        return j->done_sources * 1000 / (j->need + 1);
+        return 0;
     uint64_t within = q == 1 ? position : position * q; /* what is left of it below the partition */
-    uint32_t here = (uint32_t)(within / (UINT64_MAX / 1000 + 1));
-    return (j->done_sources * 1000 + here) / (j->need == 0 ? 1 : j->need);
+    return (uint32_t)(within / (UINT64_MAX / 950 + 1));
 }
 
 uint32_t engine_transfers(const struct engine *e, struct engine_transfer *out, uint32_t cap)
