@@ -362,6 +362,51 @@ static void test_a_read_from_disk_does_not_hide_what_was_written_meanwhile(void 
     subject_close(&s);
 }
 
+/* Rows i of both files, as one table each below the first level. */
+static void make_two_tables(const char *dir)
+{
+    struct rocks *r = NULL;
+    char path[80], *message = NULL;
+    snprintf(path, sizeof(path), "%s/db", dir);
+    struct rocks_config c = {path, 1 << 20, 1 << 20, 4096};
+    assert_int_equal(rocks_open(&c, &r, &message), DYN_OK);
+    for (char table = 'a'; table <= 'b'; table++) {
+        for (char row = '0'; row <= '9'; row++) {
+            const char key[] = {table, row, 0};
+            rocks_batch_put(r, STORE_META, slice_str(key), slice_str("v"));
+        }
+        assert_int_equal(rocks_write(r, &message), DYN_OK);
+        rocks_reclaim(r, STORE_META);
+    }
+    rocks_close(r);
+}
+
+/* A scan in memory that comes from a table that is there to one that is not has not reached the
+ * end. */
+static void test_a_scan_does_not_end_where_the_next_table_is_not_in_memory(void **state)
+{
+    (void)state;
+    struct subject s;
+    struct buf out = BUF_EMPTY, whole = BUF_EMPTY;
+    bool more = true;
+    subject_open(&s, SUBJECT_ROCKSDB);
+    store_rocksdb_close(s.rocksdb);
+    s.rocksdb = NULL;
+    make_two_tables(s.dir);
+    accept(&s, 0, 0);
+    for (char table = 'a'; table <= 'b'; table++)
+        for (char row = '0'; row <= '9'; row++)
+            buf_printf(&whole, "%c%c=v;", table, row);
+    assert_int_equal(subject_scan(&s, STORE_META, "a", "", 5, 1000, 0, &out, &more), DYN_OK);
+    buf_clear(&out);
+    assert_int_equal(subject_scan(&s, STORE_META, "", "", 100, 1000, 0, &out, &more), DYN_OK);
+    assert_true(slice_equal(buf_slice(&out), buf_slice(&whole)));
+    assert_false(more);
+    buf_release(&out);
+    buf_release(&whole);
+    subject_close(&s);
+}
+
 static void test_when_room_is_low_new_data_is_refused_and_deleting_goes_on(void **state)
 {
     (void)state;
@@ -404,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_a_read_that_needs_the_disk_completes_later_and_right),
         cmocka_unit_test(test_rows_in_files_that_are_not_open_yet_are_read_whole),
         cmocka_unit_test(test_a_read_from_disk_does_not_hide_what_was_written_meanwhile),
+        cmocka_unit_test(test_a_scan_does_not_end_where_the_next_table_is_not_in_memory),
         cmocka_unit_test(test_when_room_is_low_new_data_is_refused_and_deleting_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
