@@ -120,8 +120,10 @@ static void on_sent(struct chunk_put *p, int err)
     struct http_upload *u = ((struct sent *)p->arg)->owner;
     u->sending--;
     u->all->sending--;
-    if (err != DYN_OK)
+    if (err != DYN_OK) {
         u->err = err;
+        list_remove(&u->waiting); /* it ends below: not as one of the others, who would free it */
+    }
     let_others(u->all);
     go_on(u);
 }
