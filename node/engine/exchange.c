@@ -116,18 +116,26 @@ static void next_chunk(struct session *s);
 
 static void next_descent(struct session *s);
 
+/* What says that the peer, or this node, goes on with nothing now. Other errors are about the one
+ * partition, and must not keep those after it from being compared (E25). */
+static bool ends_the_session(int err)
+{
+    return err == DYN_ERR_UNREACHABLE || err == DYN_ERR_TIMEOUT || err == DYN_ERR_STOPPED ||
+           err == DYN_ERR_OVERLOAD || err == DYN_ERR_REFUSED;
+}
+
 static void on_descended(void *arg, int err, const struct descent_result *result)
 {
     struct session *s = arg;
     s->descent = NULL;
     if (err == DYN_OK && descent_levelled(result))
         catchup_level(s->x->e->catchup, s->node, s->descending);
-    if (err != DYN_OK) {
+    if (err != DYN_OK)
         s->err = err;
+    if (ends_the_session(err))
         session_end(s);
-    } else {
+    else
         next_descent(s);
-    }
 }
 
 static void next_descent(struct session *s)
@@ -136,7 +144,7 @@ static void next_descent(struct session *s)
     uint32_t i;
     do {
         if (s->next_differing == s->differs.count) {
-            s->at += s->roots.count;
+            s->at += s->loaded; /* also past those that could not be loaded */
             next_chunk(s);
             return;
         }
@@ -202,7 +210,7 @@ static void on_loaded(struct tree_load *l, int err)
     if (err == DYN_OK && trees_root(t, partition, &s->roots.root[i])) {
         s->roots.partition[i] = partition;
         s->roots.count++;
-    } else {
+    } else if (err != DYN_OK) {
         s->err = err; /* said at the end; the others are compared all the same */
     }
     if (s->inside)

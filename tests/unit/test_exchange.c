@@ -196,6 +196,23 @@ static void test_one_difference_in_a_large_directory_costs_little(void **state)
     played_cluster_free(c);
 }
 
+/* A disk on which trees cannot be read any more must not keep the node at it for ever. */
+static void test_a_session_ends_although_trees_cannot_be_read(void **state)
+{
+    (void)state;
+    struct played_cluster *c = played_cluster_new(2, 2, 1, 2);
+    write_key(c, 0, "k", "v");
+    played_crash(c, 0, false);
+    played_restart(c, 0);
+    store_memory_fail_reads(c->nodes[0].store, DYN_ERR_CORRUPT);
+    uint64_t before = c->frames;
+    for (uint32_t i = 0; i < 100 && c->frames < before + 10000; i++)
+        played_run(c, MINUTE / 10);
+    assert_in_range(c->frames - before, 1, 5000); /* gossip, most of it */
+    store_memory_fail_reads(c->nodes[0].store, DYN_OK);
+    played_cluster_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +221,7 @@ int main(void)
         cmocka_unit_test(test_versions_of_both_sides_meet),
         cmocka_unit_test(test_equal_stores_ask_once_a_minute),
         cmocka_unit_test(test_one_difference_in_a_large_directory_costs_little),
+        cmocka_unit_test(test_a_session_ends_although_trees_cannot_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
