@@ -35,6 +35,7 @@ struct wanted {
     struct list link;  /* the watch's unplaced, or a session's to_add, sent, watched or dropped */
     enum wanted_state state;
     struct watch_session *at; /* but for UNPLACED */
+    bool ended; /* while SENT: the node has said so already, its answer may say otherwise */
     uint64_t not_before_us;
     size_t len;
     uint8_t key[];
@@ -198,7 +199,9 @@ static int take_events(struct watch_session *s, const struct watch_reply *p)
         HASH_FIND(hh, w->dirs, key, e->dir.len, d);
         if (d == NULL || d->at != s)
             continue; /* dropped meanwhile, or elsewhere by now */
-        if (e->kind == WATCH_ENDED) {
+        if (e->kind == WATCH_ENDED && d->state == SENT) {
+            d->ended = true; /* it stays in its place: answers come in the order of the names */
+        } else if (e->kind == WATCH_ENDED) {
             unplace(w, d, AGAIN_US);
             place_in(w, AGAIN_US);
         } else if (d->state == WATCHED) {
@@ -243,6 +246,7 @@ static void name_added(struct watch_session *s, struct slice *out, uint32_t *n)
         struct wanted *d = container_of(l, struct wanted, link);
         out[(*n)++] = key_of(d);
         d->state = SENT;
+        d->ended = false;
         move_to(d, &s->sent);
     }
 }
@@ -270,7 +274,7 @@ static void take_answers(struct watch_session *s, const struct interest_reply *p
     struct list *l;
     for (uint32_t i = 0; (l = list_first(&s->sent)) != NULL; i++) {
         struct wanted *d = container_of(l, struct wanted, link);
-        bool taken = i < p->n && p->taken[i];
+        bool taken = i < p->n && p->taken[i] && !d->ended;
         if (d->state == DROPPED && taken) {
             move_to(d, &s->dropped);
         } else if (d->state == DROPPED) {

@@ -191,6 +191,28 @@ static void test_one_dropped_while_it_is_added_is_dropped_after(void **state)
     world_free(w);
 }
 
+/* The node answers in the order in which directories were named to it. */
+static void test_an_end_told_beside_the_answer_takes_no_place_in_it(void **state)
+{
+    (void)state;
+    struct world *w = ready();
+    struct heard h = {0};
+    struct watch_port port = listen_to(w, &h);
+    struct asked *held = cover_one(w, &port, "a");
+    struct interest_reply p = {.status = DYN_OK, .n = 2, .taken = {1, 0}};
+    struct buf body = BUF_EMPTY;
+    port.want(port.ctx, slice_str("b"));
+    port.want(port.ctx, slice_str("c"));
+    pass(w, 50000);
+    struct asked *added = latest(w, FRAME_INTEREST);
+    assert_true(added != NULL && added->node == held->node);
+    answer_watch(w, held, 1, WATCH_ENDED, "b");
+    interest_reply_encode(&p, &body);
+    answer(w, added, &body);
+    assert_int_equal(h.covered, 1); /* neither b, which has ended, nor c, which was refused */
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +222,7 @@ int main(void)
         cmocka_unit_test(test_what_is_refused_or_ended_is_asked_for_later),
         cmocka_unit_test(test_what_is_dropped_is_told_to_the_node_and_heard_of_no_more),
         cmocka_unit_test(test_one_dropped_while_it_is_added_is_dropped_after),
+        cmocka_unit_test(test_an_end_told_beside_the_answer_takes_no_place_in_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
