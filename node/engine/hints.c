@@ -62,7 +62,7 @@ struct drain_item {
     struct keylock lock;
     struct buf row;
     struct store_get get;
-    uint32_t next_member;        /* for whom else do we keep it? */
+    size_t next_target;          /* for whom else do we keep it? */
     uint64_t owners[OWNERS_MAX]; /* who must get it */
     uint32_t n_owners, at_owner;
 };
@@ -359,32 +359,34 @@ static void remove_hint(struct drain_item *it, bool copy_too)
     item_end(it, DYN_OK);
 }
 
-static void next_member(struct drain_item *it);
+static void next_target(struct drain_item *it);
 
 static void on_other_hint(struct store_get *req, int err, struct slice value)
 {
     (void)value;
     struct drain_item *it = req->arg;
     if (err == DYN_ERR_NOT_FOUND)
-        next_member(it);
+        next_target(it);
     else if (err == DYN_OK)
         remove_hint(it, false); /* somebody else still needs our copy */
     else
         item_end(it, err);
 }
 
-static void next_member(struct drain_item *it)
+/* Whoever has hints here has one of these, also who has left: his are for all who own the key. The
+ * key's lock is held, and they only become more. */
+static void next_target(struct drain_item *it)
 {
     struct drain *d = it->drain;
-    struct engine *e = d->h->e;
-    uint32_t members = ring_member_count(e->ring); /* another number, when somebody has left */
-    while (it->next_member < members && ring_member_at(e->ring, it->next_member)->node == d->target)
-        it->next_member++;
-    if (it->next_member >= members) {
+    struct hint_ledger *h = d->h;
+    struct engine *e = h->e;
+    if (it->next_target < h->n && h->targets[it->next_target].node == d->target)
+        it->next_target++;
+    if (it->next_target >= h->n) {
         remove_hint(it, true);
         return;
     }
-    uint64_t other = ring_member_at(e->ring, it->next_member++)->node;
+    uint64_t other = h->targets[it->next_target++].node;
     buf_clear(&it->row);
     row_hint(other, it->partition, it->kind, it->key, &it->row);
     it->get = (struct store_get){
@@ -415,7 +417,7 @@ static void on_current(struct store_get *req, int err, struct slice value)
     else if (is_replica(it))
         remove_hint(it, false);
     else
-        next_member(it);
+        next_target(it);
 }
 
 static void locked(struct keylock *lock, void *arg)

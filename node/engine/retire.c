@@ -380,6 +380,10 @@ static void on_current(struct store_get *req, int err, struct slice value)
         row_ends(t); /* it has gone; or it cannot be read, and is no copy of anything */
         return;
     }
+    /* Under the key's lock, or a hint for somebody of whom none was kept before is not looked for. */
+    uint32_t most = hints_nodes(t->e->hints, NULL, 0);
+    t->targets = mem_reallocarray(t->targets, most + 1, sizeof(*t->targets));
+    t->n_targets = hints_nodes(t->e->hints, t->targets, most);
     t->target = 0;
     t->debt_asked = false;
     look_for_keeper(t);
@@ -456,9 +460,6 @@ static void on_rows(struct store_scan *req, int err, bool more)
         next_partition(t);
         return;
     }
-    uint32_t most = hints_nodes(t->e->hints, NULL, 0);
-    t->targets = mem_zalloc((most + 1) * sizeof(*t->targets));
-    t->n_targets = hints_nodes(t->e->hints, t->targets, most);
     go_on(t);
 }
 
