@@ -380,7 +380,7 @@ static void on_current(struct store_get *req, int err, struct slice value)
         row_ends(t); /* it has gone; or it cannot be read, and is no copy of anything */
         return;
     }
-    /* Under the key's lock, or a hint for somebody of whom none was kept before is not looked for. */
+    /* Under the key's lock: a hint for somebody of whom none was kept before is looked for too. */
     uint32_t most = hints_nodes(t->e->hints, NULL, 0);
     t->targets = mem_reallocarray(t->targets, most + 1, sizeof(*t->targets));
     t->n_targets = hints_nodes(t->e->hints, t->targets, most);
