@@ -12,6 +12,11 @@
  * both. */
 enum role { ROLE_OBJECT = 1, ROLE_ENTRY = 2 };
 
+/* What lies under a dead directory is looked at so far while others wait for its lock, or read the
+ * key: a directory that had a million files has as many dead entries, until they are reaped. */
+#define CHILDREN_ROWS_MAX 1024u
+#define CHILDREN_BYTES_MAX (1u << 20)
+
 struct replica_write;
 
 /* Changes `current` (the stored object, values not loaded) and its mark, in the middle of the

@@ -48,9 +48,11 @@ static void on_children(struct store_scan *req, int err, bool more)
     finish(req->arg, err);
 }
 
-/* A dead or absent key under which something lives is a directory all the same (E16). */
+/* A dead or absent key under which something lives is a directory all the same (E16). Whoever asks
+ * for orphans settles what is owed, and looks at all there is. */
 static void look_for_children(struct replica_read *r)
 {
+    keylock_release(r->e->locks, &r->lock); /* the row and its values have been read */
     buf_clear(&r->row);
     if (r->entry)
         row_fragment_prefix(&r->at, key_parent(r->entry_key), r->fragment, &r->row);
@@ -58,8 +60,8 @@ static void look_for_children(struct replica_read *r)
         row_entry_prefix(&r->at, r->key, &r->row);
     r->scan = (struct store_scan){.family = STORE_META,
                                   .prefix = buf_slice(&r->row),
-                                  .max_rows = UINT32_MAX,
-                                  .max_bytes = UINT64_MAX,
+                                  .max_rows = r->orphans ? UINT32_MAX : CHILDREN_ROWS_MAX,
+                                  .max_bytes = r->orphans ? UINT64_MAX : CHILDREN_BYTES_MAX,
                                   .row = on_child,
                                   .done = on_children,
                                   .arg = r};

@@ -5,7 +5,8 @@
  *
  *   READ_OBJECT -> [mutate or merge] -> READ_ENTRY -> [did liveness change?]
  *      no:  WRITE
- *      yes: LOCK_OWN_DIR -> SCAN_CHILDREN (a dead directory with live entries is owed, E16)
+ *      yes: LOCK_OWN_DIR -> SCAN_CHILDREN (a dead directory with live entries is owed, E16; so
+ *           is one with more entries than are looked at)
  *           LOCK_PARENT -> READ_DIRSTAT -> READ_PARENT (a live entry under a dead directory is
  *           owed, E16) -> WRITE
  *   WRITE: READ_HINT when it is held for another, then one batch; the locks go when the store has
@@ -253,12 +254,12 @@ static bool on_child(struct store_scan *req, struct slice key, struct slice valu
 
 static void on_children(struct store_scan *req, int err, bool more)
 {
-    (void)more;
     struct replica_write *w = req->arg;
     if (err != DYN_OK) {
         finish(w, err);
         return;
     }
+    w->orphans |= more; /* perhaps: the sweep of debts looks at all, without locks */
     advance(w, LOCK_PARENT);
 }
 
@@ -499,8 +500,8 @@ static void scan_children(struct replica_write *w)
         row_entry_prefix(&w->at, w->key, &w->children);
     w->scan = (struct store_scan){.family = STORE_META,
                                   .prefix = buf_slice(&w->children),
-                                  .max_rows = UINT32_MAX,
-                                  .max_bytes = UINT64_MAX,
+                                  .max_rows = CHILDREN_ROWS_MAX,
+                                  .max_bytes = CHILDREN_BYTES_MAX,
                                   .row = on_child,
                                   .done = on_children,
                                   .arg = w};
