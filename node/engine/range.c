@@ -290,7 +290,7 @@ static void on_state(struct replica_read *read, int err)
         put_state(g, &g->q.range.rows[g->next++], &read->object);
     replica_read_release(read);
     if (err != DYN_OK)
-        give(g, g->next > 0 ? DYN_OK : err, false); /* what there is; the rest elsewhere */
+        give(g, g->rows > 0 ? DYN_OK : err, true); /* what there is; the rest is asked for again */
     else
         give_next(g);
 }
