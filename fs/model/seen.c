@@ -180,8 +180,9 @@ void seen_unref(struct seen *s)
     struct fs *fs = s->fs;
     list_append(&fs->idle, &s->idle);
     fs->n_idle++;
-    /* Keys with conflict names stay, for numbers must not come back (F3): they are few. */
-    for (uint32_t tries = 0; fs->n_idle > SEEN_IDLE_MAX && tries < 16; tries++) {
+    /* Keys with conflict names stay, for numbers must not come back (F3): they are few. At the end
+     * all go (seen_free_all). */
+    for (uint32_t tries = 0; !fs->closing && fs->n_idle > SEEN_IDLE_MAX && tries < 16; tries++) {
         struct seen *oldest = container_of(list_first(&fs->idle), struct seen, idle);
         list_remove(&oldest->idle);
         if (oldest->next_number > 1) {

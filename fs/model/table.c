@@ -9,7 +9,7 @@
 
 void table_init(struct table *t, uint64_t seed)
 {
-    *t = (struct table){NULL, 0, 0, seed};
+    *t = (struct table){.seed = seed};
 }
 
 void table_release(struct table *t)
@@ -76,16 +76,20 @@ static void grow(struct table *t)
     free(t->slots);
     t->slots = slots;
     t->cap = cap;
+    t->lowest = 0;
 }
 
 void table_insert(struct table *t, struct table_node *n, uint64_t hash)
 {
     if (t->n >= t->cap)
         grow(t);
+    size_t slot = hash & (t->cap - 1);
     n->hash = hash;
-    n->next = t->slots[hash & (t->cap - 1)];
-    t->slots[hash & (t->cap - 1)] = n;
+    n->next = t->slots[slot];
+    t->slots[slot] = n;
     t->n++;
+    if (slot < t->lowest)
+        t->lowest = slot;
 }
 
 void table_remove(struct table *t, struct table_node *n)
@@ -100,12 +104,13 @@ void table_remove(struct table *t, struct table_node *n)
     t->n--;
 }
 
-struct table_node *table_any(const struct table *t)
+struct table_node *table_any(struct table *t)
 {
-    for (size_t i = 0; t->n != 0 && i < t->cap; i++)
-        if (t->slots[i] != NULL)
-            return t->slots[i];
-    return NULL;
+    if (t->n == 0)
+        return NULL;
+    while (t->slots[t->lowest] == NULL)
+        t->lowest++;
+    return t->slots[t->lowest];
 }
 
 struct table_node *table_walk(const struct table *t, size_t *slot, const struct table_node *after)

@@ -17,6 +17,7 @@ struct table_node {
 struct table {
     struct table_node **slots;
     size_t n, cap;
+    size_t lowest; /* no slot before it has an element */
     uint64_t seed;
 };
 
@@ -28,8 +29,8 @@ struct table_node *table_first(const struct table *t, uint64_t hash);
 struct table_node *table_next(const struct table_node *n);
 void table_insert(struct table *t, struct table_node *n, uint64_t hash);
 void table_remove(struct table *t, struct table_node *n);
-/* Any element, NULL when empty. */
-struct table_node *table_any(const struct table *t);
+/* Any element, NULL when empty: to take out all, one by one, in time linear in their number. */
+struct table_node *table_any(struct table *t);
 /* Walks all elements while nothing is inserted or removed; *slot starts at 0, after at NULL. */
 struct table_node *table_walk(const struct table *t, size_t *slot, const struct table_node *after);
 
