@@ -106,6 +106,9 @@ static const char usage[] =
     "  push=TIME                how long names and attributes are believed without being asked "
     "for\n"
     "                           again, while a node tells of changes (30); 0: it is not asked to\n"
+    "  names=N                  memory for so many names that the kernel remembers (100000), some "
+    "2.5 KB\n"
+    "                           each; 0: for all that it likes to\n"
     "  rename_limit=N           rename directories of up to so many files as a whole (10000)\n"
     "  drain=TIME               longest wait for the cluster when unmounting (60s)\n"
     "  staging=SIZE             memory for what is written to large files and not yet sent (64M)\n"
@@ -206,6 +209,12 @@ static void attributes_outdated(void *arg, uint64_t node)
 {
     struct mount *m = arg;
     fuse_channel_outdate(m->channel, node);
+}
+
+static void give_back(void *arg, const struct fs_held *held)
+{
+    struct mount *m = arg;
+    fuse_channel_let_go(m->channel, held);
 }
 
 static bool caller_holds(void *arg, uint32_t pid, uint64_t ino)
@@ -317,6 +326,7 @@ static void make_filesystem(struct mount *m)
         .still_open = caller_holds,
         .cluster = cluster_id,
         .outdated = attributes_outdated,
+        .let_go = give_back,
     };
     m->fs = fs_new(&m->o.fs, &m->kv, &m->time, &m->random, loop_timers(m->loop), &host);
     struct watch_events events = fs_watch_events(m->fs);

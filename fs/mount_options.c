@@ -242,6 +242,11 @@ static int set_w(struct mount_options *o, const char *value)
     return set_replicas(value, &o->fs.w);
 }
 
+static int set_names(struct mount_options *o, const char *value)
+{
+    return parse_number(value, 10, 1000000000, &o->fs.names_max);
+}
+
 static int set_rename_limit(struct mount_options *o, const char *value)
 {
     return parse_number(value, 10, 1000000, &o->fs.rename_limit);
@@ -317,6 +322,7 @@ static const struct rule {
     {"rename_limit", VALUE, set_rename_limit, "a number of at most 1000000"},
     {"drain", VALUE, set_drain, "a time such as 60s"},
     {"push", VALUE, set_push, "a time such as 30, 500ms or 0"},
+    {"names", VALUE, set_names, "a number of at most 1000000000, or 0"},
     {"staging", VALUE, set_staging, "a size of at least 16M, such as 64M or 1G"},
     {"staging_dir", VALUE, set_staging_dir, "the path of a folder"},
     {"recovered", VALUE, set_recovered, "the path of a folder"},

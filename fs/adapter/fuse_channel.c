@@ -231,6 +231,13 @@ void fuse_channel_outdate(void *ctx, uint64_t node)
         fuse_notifier_outdate(ch->notifier, node);
 }
 
+void fuse_channel_let_go(void *ctx, const struct fs_held *held)
+{
+    struct fuse_channel *ch = ctx;
+    if (ch->fd >= 0 && !ch->over)
+        fuse_notifier_let_go(ch->notifier, held);
+}
+
 void fuse_channel_disown(struct fuse_channel *ch)
 {
     ch->disowned = true;

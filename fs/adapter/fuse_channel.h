@@ -58,6 +58,9 @@ void fuse_channel_disown(struct fuse_channel *ch);
 /* The same, soon, from a thread of its own: for an inode that may be in no use (fuse_notify.h). */
 void fuse_channel_outdate(void *ch, uint64_t node);
 
+/* The kernel is to give the inode back if it does not use it; soon, from such a thread as well. */
+void fuse_channel_let_go(void *ch, const struct fs_held *held);
+
 /* Takes the mount away from the folder, lazily when it is busy, and closes the descriptor: what the
  * kernel still waits for ends with ENOTCONN. */
 void fuse_channel_unmount(struct fuse_channel *ch);

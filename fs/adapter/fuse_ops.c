@@ -4,10 +4,12 @@
  * Absent on purpose: access (default_permissions), locks (the kernel's are local to the machine),
  * ioctl, poll, bmap; and write_buf, whose pipe would cost a splice and give nothing: the model
  * takes the bytes out of our receive buffer before the call returns. */
+#include "adapter/fuse_notify.h"
 #include "adapter/fuse_request.h"
 
 #include <errno.h>
 
+#define PRUNE_SINCE 45           /* of protocol 7, as Linux 6.18 speaks it */
 #define WRITE_MAX (1u << 20)     /* bytes in one WRITE */
 #define DIR_REPLY_MAX (1u << 20) /* bytes in one READDIR */
 #define BACKGROUND_MAX 64        /* READs and WRITEs that the kernel keeps in flight by itself */
@@ -59,6 +61,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
         conn->max_write = WRITE_MAX;
     conn->max_background = BACKGROUND_MAX;
     ch->init_reply_due = true;
+    fuse_notifier_prunes(ch->notifier, conn->proto_minor >= PRUNE_SINCE);
 }
 
 static struct fs *fs_of(fuse_req_t req)

@@ -55,6 +55,8 @@ static void put_metrics(struct fs *fs, struct buf *out)
                "Answers that knew less than this mount, and were asked for again.", c->lagging);
     put_metric(out, "names_from_memory_total", "counter", "Lookups answered without a request.",
                c->names_from_memory);
+    put_metric(out, "asked_back_total", "counter", "Inodes that the kernel was asked to give back.",
+               c->asked_back);
     put_metric(out, "told_total", "counter", "Changes made elsewhere that nodes told of.", c->told);
     put_metric(out, "told_answers_total", "counter",
                "Answers from memory, because a node would have told of a change.", c->told_answers);

@@ -21,6 +21,7 @@ struct fs_counters {
     uint64_t lagging; /* answers that knew less than this mount, and were asked for again */
     uint64_t names_from_memory;  /* lookups answered without a request */
     uint64_t told, told_answers; /* changes told, answers because nothing was told (told.h) */
+    uint64_t asked_back;         /* inodes that the kernel was asked to give back (held.h) */
 };
 
 struct drain; /* control.c */
@@ -39,6 +40,9 @@ struct fs {
     struct table aliases; /* by shown path, of conflict names (projection.h) */
     struct list idle;     /* seens that only the memory holds, oldest first */
     uint32_t n_idle;
+    struct list held; /* inodes that the kernel has, longest unused first (held.h) */
+    uint32_t n_held, ask_back_at;
+    struct timer held_timer;
     struct list tasks;
     struct list handles; /* open files, and open directories */
     struct list cursors;

@@ -7,6 +7,7 @@
 
 #include "model/content.h"
 #include "model/control.h"
+#include "model/held.h"
 #include "model/large_private.h"
 #include "model/open.h"
 #include "model/owed.h"
@@ -24,6 +25,7 @@ void fs_config_defaults(struct fs_config *c)
     *c = (struct fs_config){.attr_us = 1000000,
                             .entry_us = 1000000,
                             .push_us = 30000000,
+                            .names_max = 100000,
                             .resolve = FS_RESOLVE_SHOWN,
                             .deadline_us = 20000000,
                             .value_max = FILE_LEN_MAX,
@@ -65,6 +67,7 @@ struct fs *fs_new(const struct fs_config *cfg, const struct kv_port *kv,
     table_init(&fs->seens, random_u64(random));
     table_init(&fs->aliases, random_u64(random));
     list_init(&fs->idle);
+    held_init(fs);
     list_init(&fs->tasks);
     list_init(&fs->handles);
     list_init(&fs->cursors);
@@ -145,6 +148,7 @@ void fs_free(struct fs *fs)
     dir_free_all(fs);
     inode_free_all(fs);
     timer_cancel(fs->timers, &fs->room_timer);
+    timer_cancel(fs->timers, &fs->held_timer);
     timer_cancel(fs->timers, &fs->renew_timer);
     chunk_cache_release(&fs->chunks);
     seen_free_all(fs);

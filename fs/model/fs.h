@@ -23,6 +23,8 @@ struct fs_config {
     struct slice root;          /* key of the directory mounted as root; "" for all; copied */
     uint64_t attr_us, entry_us; /* kernel cache times; 1 s */
     uint64_t push_us; /* how long what a node would have told of is believed; 30 s; 0: not at all */
+    uint32_t
+        names_max; /* inodes that the kernel may make this mount keep (held.h); 0: any number */
     enum fs_resolve resolve;
     bool hide_conflicts;
     bool read_only;
@@ -44,6 +46,13 @@ struct fs_config {
 };
 void fs_config_defaults(struct fs_config *c);
 
+/* An inode that the kernel is to give back. */
+struct fs_held {
+    uint64_t node;
+    uint64_t parent; /* the directory that it lies in, 0: to be asked for by its node alone */
+    struct slice name;
+};
+
 /* What the filesystem asks of its host. */
 struct fs_host {
     void *ctx;
@@ -61,6 +70,9 @@ struct fs_host {
      * (F21). May be NULL: the kernel's live no longer than what a mount that is told nothing gives
      * them. */
     void (*outdated)(void *ctx, uint64_t node);
+    /* The kernel is to give an inode back, soon, if nobody uses it (held.h); borrowed. May be NULL:
+     * it keeps what it likes to. */
+    void (*let_go)(void *ctx, const struct fs_held *held);
     /* Does this process still have the file of that st_ino open, through another descriptor? May be
      * NULL: not known. */
     bool (*still_open)(void *ctx, uint32_t pid, uint64_t ino);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "model/content.h"
+#include "model/held.h"
 #include "model/large.h"
 #include "model/publish.h"
 #include "model/staging.h"
@@ -38,6 +39,7 @@ static void inode_free(struct inode *i)
     timer_cancel(i->fs->timers, &i->timer);
     staging_free(&i->staging);
     content_release(i);
+    held_gone(i);
     if (!list_empty(&i->in_dirty)) {
         list_remove(&i->in_dirty);
         i->fs->n_dirty--;
@@ -70,8 +72,11 @@ void inode_drop(struct inode *i)
 void inode_forget(struct inode *i, uint64_t n)
 {
     i->nlookup = n > i->nlookup ? 0 : i->nlookup - n;
-    if (i->nlookup == 0 && inode_of(i->seen, 0) == i)
-        i->seen->was_served = false; /* F4: kept until here */
+    if (i->nlookup == 0) {
+        held_gone(i);
+        if (inode_of(i->seen, 0) == i)
+            i->seen->was_served = false; /* F4: kept until here */
+    }
     inode_hold(i);
     inode_drop(i);
 }
@@ -100,6 +105,7 @@ struct inode *inode_new(struct fs *fs, struct seen *s, uint32_t number, enum sib
     i->seen = seen_ref(s);
     i->number = number;
     i->s.type = type;
+    list_init(&i->in_held);
     list_init(&i->in_contents);
     list_init(&i->in_dirty);
     list_init(&i->waiters);
@@ -334,6 +340,7 @@ void inode_count_lookup(struct inode *i)
 {
     i->nlookup++;
     i->kernel_dot = i->s.dot;
+    held_used(i);
 }
 
 uint64_t inode_new_ino(struct fs *fs)

@@ -23,7 +23,8 @@ struct inode {
     struct table_node node;
     uint64_t id, nlookup;
     struct fs *fs;
-    uint32_t holds; /* operations on their way */
+    uint32_t holds;      /* operations on their way */
+    struct list in_held; /* fs->held, while the kernel has it (held.h) */
 
     /* Its name. */
     struct seen *seen;   /* referenced */

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "model/content.h"
 #include "model/control.h"
+#include "model/held.h"
 #include "model/open.h"
 #include "model/publish.h"
 
@@ -92,6 +93,7 @@ void open_handle(struct inode *i, struct fs_op *op, int flags)
     h->inode = i;
     h->flags = flags;
     i->n_open++;
+    held_used(i);
     if (open_writes(flags))
         i->n_writers++;
     op->open = (struct fs_open){.fh = (uint64_t)(uintptr_t)h,

@@ -2,11 +2,13 @@
 """Large directories on a real mount: what an entry costs does not grow with how many there are, and
 neither does memory with how often they are listed. `./dev bench dirs` does the same with 100,000."""
 
+import mmap
 import os
+import random
 
 import pytest
 
-from harness import directory
+from harness import directory, wait
 
 SMALL, LARGE = 1000, 8000  # files
 MIB = 1 << 20
@@ -48,3 +50,78 @@ def test_listing_a_large_directory_again_and_again_takes_no_more_memory(one_node
         assert len(os.listdir(where)) == LARGE // 2
     for pid, was in zip(pids, before):
         assert directory.resident_bytes(pid) < was + 12 * MIB
+
+
+NAMES = 400  # that the mount may keep for the kernel
+FILES, ABSENT = 3000, 10000
+
+
+def gauge(mount, name):
+    metrics = (mount.point / ".dynamount/metrics").read_text(encoding="ascii")
+    return int(next(line.split()[1] for line in metrics.splitlines() if line.startswith(f"dynamount_{name} ")))
+
+
+def look_up(where, rounds):
+    """Every file that is there, in another order each time."""
+    names = [where / f"f{i:07d}" for i in range(FILES)]
+    for _ in range(rounds):
+        random.shuffle(names)
+        for name in names:
+            assert os.stat(name).st_size == 0
+
+
+@pytest.mark.plain
+@pytest.mark.limit(120)
+def test_memory_stays_bounded_however_many_names_are_looked_up(make_cluster, tmp_path):
+    """./dev bench dirs does a million."""
+    mount = make_cluster(1).mount(tmp_path / "mnt", options=[f"names={NAMES}"])
+    where = mount.point / "d"
+    where.mkdir()
+    directory.fill(where, 0, FILES)
+    look_up(where, 1)
+    before = directory.resident_bytes(mount.process.pid)
+    look_up(where, 3)
+    grown = directory.resident_bytes(mount.process.pid) - before
+    assert grown < 3 * FILES * 200 + MIB, "bytes are kept for each lookup"
+    for i in range(ABSENT):
+        assert not (where / f"absent-{i:06d}").exists()
+    directory.run("ls", "-l", where)
+    look_up(where, 1)
+    # Some are on their way: they were looked up, or asked for, just now.
+    wait.until(lambda: where.exists() and gauge(mount, "inodes") < 2 * NAMES, 20, "the kernel gave names back")
+    # A key that is remembered, and 20,000 may be, has some 900 bytes.
+    grown = directory.resident_bytes(mount.process.pid) - before
+    assert gauge(mount, "keys_remembered") <= 20000 + 2 * NAMES
+    assert grown < (ABSENT + FILES) * 1500 + 4 * MIB
+
+
+@pytest.mark.limit(120)
+def test_what_is_in_use_is_not_taken_away_with_the_names_that_are_forgotten(make_cluster, tmp_path):
+    mount = make_cluster(1).mount(tmp_path / "mnt", options=["names=50"])
+    where = mount.point / "d"
+    (where / "sub").mkdir(parents=True)
+    (where / "sub/inside").write_text("inside")
+    (where / "open").write_text("as it was")
+    (where / "mapped").write_text("mapped")
+    directory.fill(where, 0, 1000)
+    here = os.getcwd()
+    with open(where / "open", encoding="ascii") as held, open(where / "mapped", "r+b") as mapped:
+        os.chdir(where / "sub")
+        try:
+            memory = mmap.mmap(mapped.fileno(), 0)
+            mapped.close()
+            for i in range(1000):
+                assert os.stat(where / f"f{i:07d}").st_size == 0
+            wait.until(lambda: gauge(mount, "inodes") < 300, 20, "the kernel gave names back")
+            assert gauge(mount, "asked_back_total") > 1500
+            assert os.getcwd() == str(where / "sub")
+            with open("inside", encoding="ascii") as inside:
+                assert inside.read() == "inside"
+            assert held.read() == "as it was"
+            assert os.readlink(f"/proc/self/fd/{held.fileno()}") == str(where / "open")
+            memory[:6] = b"MAPPED"
+            memory.flush()
+            memory.close()
+        finally:
+            os.chdir(here)
+    wait.until(lambda: (where / "mapped").read_text() == "MAPPED", 10, "what was mapped is stored")

@@ -26,6 +26,14 @@ static void say(void *ctx, int level, const char *text)
     m->lines++;
 }
 
+static void let_go(void *ctx, const struct fs_held *held)
+{
+    struct mount *m = ctx;
+    m->asked_back++;
+    if (m->let_go != NULL)
+        m->let_go(m, held);
+}
+
 static bool still_open(void *ctx, uint32_t pid, uint64_t ino)
 {
     (void)pid;
@@ -57,6 +65,7 @@ struct mount *mount_new(struct fake_kv *k, uint64_t id, void (*change)(struct fs
     struct fs_host host = {.ctx = m,
                            .inval_attrs = inval,
                            .log = say,
+                           .let_go = let_go,
                            .still_open = still_open,
                            .replicas = replicas,
                            .cluster = cluster};

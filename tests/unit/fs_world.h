@@ -11,8 +11,11 @@
 struct mount {
     struct fs *fs;
     struct fake_kv *k;
-    int err;           /* of the last command */
-    uint32_t invals;   /* attribute invalidations */
+    int err;         /* of the last command */
+    uint32_t invals; /* attribute invalidations */
+    void (*let_go)(struct mount *m,
+                   const struct fs_held *held); /* what the kernel does; NULL: nothing */
+    uint32_t asked_back;
     uint8_t replicas;  /* of the cluster, as the host knows; 0: it does not */
     uint64_t cluster;  /* whose it is, as the host knows */
     bool still_open;   /* what the host says of a file that is flushed */

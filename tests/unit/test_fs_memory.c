@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "fs_world.h"
@@ -77,12 +78,156 @@ static void test_an_inode_that_the_kernel_holds_costs_little(void **state)
     assert_true(t->a->fs->inodes.n < 10);
 }
 
+#define NAMES_MAX 500u
+
+static void few_names(struct fs_config *c)
+{
+    c->names_max = NAMES_MAX;
+}
+
+/* A kernel whose memory is never short: it gives back what it is asked for, some time later. */
+static uint64_t wanted[FILES * ROUNDS];
+static uint32_t n_wanted;
+
+static void take_note(struct mount *m, const struct fs_held *held)
+{
+    (void)m;
+    wanted[n_wanted++] = held->node;
+}
+
+static void give_back(struct mount *m)
+{
+    while (n_wanted > 0)
+        forget(m, wanted[--n_wanted]);
+}
+
+static void write_files(struct world *t, const char *in)
+{
+    char name[64];
+    for (uint32_t i = 0; i < FILES; i++) {
+        snprintf(name, sizeof(name), "%sfile-%06u", in, i);
+        fake_kv_write(&t->k, name, "text", false);
+    }
+}
+
+static void test_no_more_names_are_kept_than_names_max_says(void **state)
+{
+    struct world *t = *state;
+    struct mount *m = mount_new(&t->k, 3, few_names);
+    char name[64];
+    size_t most = 0;
+    n_wanted = 0;
+    m->let_go = take_note;
+    write_files(t, "");
+    for (uint32_t i = 0; i < FILES; i++) {
+        snprintf(name, sizeof(name), "file-%06u", i);
+        assert_true(do_lookup(m, name) != 0);
+        if (i % 10 == 0)
+            give_back(m);
+        most = m->fs->inodes.n > most ? m->fs->inodes.n : most;
+    }
+    assert_true(most <= NAMES_MAX + NAMES_MAX / 16 + 20);
+    assert_true(m->fs->inodes.n > NAMES_MAX / 2); /* and not many fewer */
+    assert_true(m->asked_back < FILES + 100);     /* each once */
+    mount_free(m);
+}
+
+/* It gives nothing back, for all is in use: then it is asked again, but not at each lookup. */
+static void test_what_is_in_use_is_asked_for_seldom(void **state)
+{
+    struct world *t = *state;
+    struct mount *m = mount_new(&t->k, 3, few_names);
+    char name[64];
+    write_files(t, "");
+    for (uint32_t i = 0; i < FILES; i++) {
+        snprintf(name, sizeof(name), "file-%06u", i);
+        assert_true(do_lookup(m, name) != 0);
+    }
+    assert_int_equal(m->fs->inodes.n, FILES + 1);
+    assert_true(m->asked_back < 3 * FILES);
+    later(m);
+    assert_true(do_lookup(m, name) != 0);
+    uint32_t before = m->asked_back;
+    later(m); /* the rest, once */
+    later(m);
+    assert_int_equal(m->asked_back - before, FILES - NAMES_MAX + NAMES_MAX / 16 + 1);
+    mount_free(m);
+}
+
+static struct {
+    uint64_t parent, node;
+    char name[16];
+} asked[FILES];
+static uint32_t n_asked;
+
+static void write_down(struct mount *m, const struct fs_held *held)
+{
+    (void)m;
+    assert_true(held->name.len < sizeof(asked[0].name));
+    asked[n_asked].parent = held->parent;
+    asked[n_asked].node = held->node;
+    memcpy(asked[n_asked].name, held->name.data, held->name.len);
+    asked[n_asked++].name[held->name.len] = 0;
+}
+
+static bool was_asked(uint64_t node, uint64_t parent, const char *name)
+{
+    for (uint32_t i = 0; i < n_asked; i++)
+        if (asked[i].node == node)
+            return asked[i].parent == parent && strcmp(asked[i].name, name) == 0;
+    return false;
+}
+
+static bool named(uint64_t node)
+{
+    for (uint32_t i = 0; i < n_asked; i++)
+        if (asked[i].node == node)
+            return true;
+    return false;
+}
+
+/* By its directory and name too, for kernels that must be asked so; a directory by itself alone.
+ * The longest unused ones go; what is open, changed or just used stays. */
+static void test_what_is_asked_back_is_said_by_node_and_by_name(void **state)
+{
+    struct world *t = *state;
+    struct mount *m = mount_new(&t->k, 3, few_names);
+    char name[64];
+    n_asked = 0;
+    fake_kv_mkdir(&t->k, "d");
+    fake_kv_mkdir(&t->k, "d/sub");
+    write_files(t, "d/");
+    fake_kv_write(&t->k, "d/plain", "text", false);
+    fake_kv_write(&t->k, "d/open", "text", false);
+    uint64_t plain = do_lookup(m, "d/plain"), sub = do_lookup(m, "d/sub");
+    assert_int_equal(do_open(m, "d/open", 0), 0);
+    uint64_t open = m->node, fh = m->fh, d = do_lookup(m, "d");
+    m->let_go = write_down;
+    for (uint32_t i = 0; i < NAMES_MAX + NAMES_MAX / 16; i++) {
+        snprintf(name, sizeof(name), "d/file-%06u", i);
+        assert_true(do_lookup(m, name) != 0);
+    }
+    uint64_t last = do_lookup(m, name);
+    assert_true(was_asked(plain, d, "plain"));
+    assert_true(was_asked(sub, 0, ""));
+    assert_false(named(open));
+    assert_false(named(last));
+    assert_int_equal(do_close(m, open, fh), 0);
+    mount_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_tens_of_thousands_of_lookups_leave_a_bounded_memory,
                                         world_set_up, world_tear_down),
         cmocka_unit_test_setup_teardown(test_an_inode_that_the_kernel_holds_costs_little,
+                                        world_set_up, world_tear_down),
+        cmocka_unit_test_setup_teardown(test_no_more_names_are_kept_than_names_max_says,
+                                        world_set_up, world_tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_in_use_is_asked_for_seldom, world_set_up,
+                                        world_tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_asked_back_is_said_by_node_and_by_name,
                                         world_set_up, world_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -119,11 +120,11 @@ static void lose_kernel(struct fixture *f)
 
 #define INIT_FLAGS_ALL 0x3fffffffu
 
-static void send_init(struct fixture *f)
+static void send_init(struct fixture *f, uint32_t minor)
 {
     struct buf arg = BUF_EMPTY;
     buf_put_u32(&arg, 7);
-    buf_put_u32(&arg, 38);
+    buf_put_u32(&arg, minor);
     buf_put_u32(&arg, 131072);
     buf_put_u32(&arg, INIT_FLAGS_ALL);
     for (int i = 0; i < 12; i++)
@@ -171,7 +172,15 @@ static int setup_after_init(void **state)
 {
     setup(state);
     struct fixture *f = *state;
-    send_init(f);
+    send_init(f, 38);
+    return error_of(f, 1);
+}
+
+static int setup_of_a_newer_kernel(void **state)
+{
+    setup(state);
+    struct fixture *f = *state;
+    send_init(f, 45);
     return error_of(f, 1);
 }
 
@@ -199,7 +208,7 @@ static void answer_entry(struct fs_op *op, uint64_t node, uint64_t fh)
 static void test_init_reply_asks_for_what_the_design_says(void **state)
 {
     struct fixture *f = *state;
-    send_init(f);
+    send_init(f, 38);
     assert_int_equal(error_of(f, 1), 0);
     uint32_t flags = u32_at(f, 12);
     assert_true(flags & (1u << 18));          /* PARALLEL_DIROPS */
@@ -547,6 +556,50 @@ static void test_only_attributes_are_invalidated(void **state)
     assert_int_equal(u64_at(f, 8), UINT64_MAX); /* offset -1: no page */
 }
 
+/* The next message, which a thread sends: its code. */
+static int notified(struct fixture *f)
+{
+    uint64_t unique;
+    int error;
+    struct pollfd p = {.fd = f->kernel, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 10000), 1);
+    assert_true(take_reply(f, &unique, &error));
+    assert_int_equal(unique, 0);
+    return -error;
+}
+
+static void test_inodes_are_asked_back_by_node(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t next = 100;
+    for (uint64_t node = 100; node < 1700; node++) {
+        const struct fs_held held = {.node = node};
+        fuse_channel_let_go(f->ch, &held);
+    }
+    while (next < 1700) {
+        assert_int_equal(notified(f), 9); /* FUSE_NOTIFY_PRUNE */
+        uint32_t n = u32_at(f, 0);
+        assert_int_equal(f->reply_len, 16 + 8 * n);
+        assert_true(n > 0 && n <= 512);
+        for (uint32_t i = 0; i < n; i++)
+            assert_int_equal(u64_at(f, 16 + 8 * i), next++);
+    }
+}
+
+/* A directory is not: whoever works in it would lose it. */
+static void test_an_older_kernel_is_asked_for_files_by_name(void **state)
+{
+    struct fixture *f = *state;
+    const struct fs_held directory = {.node = 100};
+    const struct fs_held file = {.node = 101, .parent = 100, .name = slice_str("name")};
+    fuse_channel_let_go(f->ch, &directory);
+    fuse_channel_let_go(f->ch, &file);
+    assert_int_equal(notified(f), 3); /* FUSE_NOTIFY_INVAL_ENTRY */
+    assert_int_equal(u64_at(f, 0), 100);
+    assert_int_equal(u32_at(f, 8), 4);
+    assert_string_equal((char *)f->reply + 16, "name");
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup_after_init, teardown)
 
 int main(void)
@@ -575,6 +628,9 @@ int main(void)
         CASE(test_the_end_is_told_once),
         CASE(test_requests_under_way_may_end_with_the_channel),
         CASE(test_only_attributes_are_invalidated),
+        CASE(test_an_older_kernel_is_asked_for_files_by_name),
+        cmocka_unit_test_setup_teardown(test_inodes_are_asked_back_by_node, setup_of_a_newer_kernel,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

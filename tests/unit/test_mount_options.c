@@ -115,7 +115,7 @@ static void test_options_of_ours(void **state)
     struct parsed p = good("-f -o allow_other,uid=1000,gid=7,umask=022 -o conflicts=hide,"
                            "resolve=explicit,durability=quorum,deadline=500ms,attr_timeout=0.25,"
                            "entry_timeout=2m,log=/var/log/d,log_level=warn,drain=3,staging=1G"
-                           ",r=1,w=3,rename_limit=50,coordinate=server a:1 /mnt");
+                           ",r=1,w=3,rename_limit=50,names=70,coordinate=server a:1 /mnt");
     assert_true(p.o.foreground);
     assert_true(p.o.allow_other);
     assert_true(p.o.fs.map_uid && p.o.fs.map_gid && p.o.fs.map_umask);
@@ -134,6 +134,7 @@ static void test_options_of_ours(void **state)
     assert_int_equal(p.o.fs.staging_max, 1ull << 30);
     assert_int_equal(p.o.fs.r, 1);
     assert_int_equal(p.o.fs.rename_limit, 50);
+    assert_int_equal(p.o.fs.names_max, 70);
     assert_int_equal(p.o.fs.w, 3);
     assert_true(p.o.nodes_coordinate);
     mount_options_release(&p.o);
