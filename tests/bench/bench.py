@@ -2,14 +2,14 @@
 """Measures a cluster of three nodes beside others and beside the limits of the machine, in one run.
 
     ./dev bench [http] [coordination] [fs] [faults] [dirs] [--quick] [--seconds S] [--files N]
-                [--entries N] [--rounds N] [--json FILE]
+                [--entries N] [--lookups N] [--rounds N] [--json FILE]
 
 http: puts and gets of 1 KiB over HTTP with one and with 32 clients, beside etcd with three members,
 Redis with two replicas, raw RocksDB and a server that only answers. fs: small files and a large one
 on a mount, beside the local disk, passthrough_ll, sshfs and GlusterFS with three replicas.
 coordination: requests that the client coordinates, beside those that any of five nodes does. faults: a
 node killed, stopped and restarted under load, and idle ones. dirs: a directory of 100,000 files on a
-mount, by the processor time that an entry costs. All of it runs on loopback, below one
+mount, by the processor time that an entry costs, and a million lookups. All of it runs on loopback, below one
 temporary folder, and ends with the run.
 
 Absolute figures differ from machine to machine and from hour to hour: what to quote are the ratios of
@@ -45,13 +45,14 @@ def parse():
     parser.add_argument("--seconds", type=float, help="length of each load (default 4)")
     parser.add_argument("--files", type=int, help="small files (default 1000)")
     parser.add_argument("--entries", type=int, help="files of the large directory (default 100000)")
+    parser.add_argument("--lookups", type=int, help="names that are looked up in it (default 1000000)")
     parser.add_argument("--mib", type=int, help="size of the large file (default 64)")
     parser.add_argument("--rounds", type=int, help="medians of them (default 3)")
     parser.add_argument("--keys", type=int, default=10000, help="keys of the loads (default 10000)")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
     for name, usual, quick in (("seconds", 4, 1), ("files", 1000, 200), ("rounds", 3, 1),
-                               ("mib", 64, 16), ("entries", 100000, 5000)):
+                               ("mib", 64, 16), ("entries", 100000, 5000), ("lookups", 1000000, 20000)):
         if getattr(options, name) is None:
             setattr(options, name, quick if options.quick else usual)
     return options

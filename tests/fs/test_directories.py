@@ -25,14 +25,17 @@ def one_node(make_cluster, tmp_path):
 
 @pytest.mark.plain
 @pytest.mark.limit(300)
-def test_a_large_directory_costs_no_more_for_each_entry_than_a_small_one(one_node):
-    mount, pids = one_node
-    small = directory.figures(mount.point / "small", pids, SMALL, SMALL // 2)
-    large = directory.figures(mount.point / "large", pids, LARGE, SMALL // 2)
+def test_a_large_directory_costs_no_more_for_each_entry_than_a_small_one(make_cluster, tmp_path):
+    mounts = directory.Mounts(make_cluster(1), tmp_path)
+    small = directory.figures(mounts, "small", SMALL, SMALL // 2)
+    large = directory.figures(mounts, "large", LARGE, SMALL // 2)
     print({what: (round(small[what]), round(large[what])) for what in small})
     for what, each in large.items():
+        if what[0] == "(":
+            continue
+        beside = large.get(f"({what})", small[what])  # creates: in a new directory, at the same time
         # 60 us: what programs cost that are started, and the grain of the clock, weigh on the small one
-        assert each < 1.8 * small[what] + 60, f"{what}: {each:.0f} us an entry, {small[what]:.0f} of {SMALL}"
+        assert each < 1.8 * beside + 60, f"{what}: {each:.0f} us an entry, {beside:.0f} where there are few"
 
 
 @pytest.mark.plain
