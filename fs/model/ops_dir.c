@@ -3,8 +3,12 @@
  * the reader advances. A cookie is an ordinal of the snapshot, so `rm` while reading is stable; the
  * attributes are those of the moment of the answer. Projections follow their base.
  *
+ * What is known of a name costs many times its bytes, so of rows that the reader has passed only
+ * the names are kept. Should he come back (seekdir), their page is listed again.
+ *
  *   LIST -> [NUMBERS, for each name with a conflict that is new here] -> rows -> fill
  *   the last page: -> [GET, for each name that this mount wrote and the listing lacks] -> fill
+ *   a row of which only the name is left: LIST -> fill
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,10 +22,14 @@
 #include "model/told.h"
 
 #define PAGE 1024u
+/* Rows before the last one listed that stay whole: more than an answer to the kernel holds, which
+ * may come back for what its caller had no room for. */
+#define WHOLE 8192u
 
 struct row {
-    struct seen *seen; /* referenced */
+    struct seen *seen; /* referenced; NULL: only the name is left */
     uint32_t number;
+    uint32_t name_at; /* in the cursor's names: its length, then the name itself or its base */
 };
 
 struct cursor {
@@ -29,6 +37,10 @@ struct cursor {
     struct inode *dir; /* held */
     struct row *rows;
     size_t n, cap;
+    size_t n_listed;             /* the first rows, of pages: by name */
+    size_t whole;                /* from this one on they have more than their names, ... */
+    size_t again_from, again_to; /* ... as these have again */
+    struct buf names;
     struct buf after;
     bool started, complete;
     uint32_t readings; /* that go on, though their reader was killed */
@@ -62,7 +74,8 @@ static void clear(struct cursor *c)
     drop_page(c);
     for (size_t i = 0; i < c->n; i++)
         seen_unref(c->rows[i].seen);
-    c->n = 0;
+    c->n = c->n_listed = c->whole = c->again_from = c->again_to = 0;
+    buf_clear(&c->names);
     buf_clear(&c->after);
     c->started = c->complete = false;
     c->id = ++c->dir->fs->next_cursor;
@@ -75,6 +88,7 @@ static void cursor_free(struct cursor *c)
     inode_drop(c->dir);
     free(c->rows);
     free(c->page);
+    buf_release(&c->names);
     buf_release(&c->page_last);
     buf_release(&c->after);
     free(c);
@@ -86,8 +100,41 @@ static void add_row(struct cursor *c, struct seen *s, uint32_t number)
         c->cap = c->cap == 0 ? 16 : c->cap * 2;
         c->rows = mem_reallocarray(c->rows, c->cap, sizeof(*c->rows));
     }
-    c->rows[c->n++] = (struct row){seen_ref(s), number};
+    struct slice name = seen_name(s);
+    c->rows[c->n++] = (struct row){seen_ref(s), number, (uint32_t)c->names.len};
+    buf_put_u8(&c->names, (uint8_t)name.len);
+    buf_put_slice(&c->names, name);
     s->listed_by = c->id;
+}
+
+static struct slice row_name(const struct cursor *c, size_t row)
+{
+    const uint8_t *at = c->names.data + c->rows[row].name_at;
+    return slice_of(at + 1, at[0]);
+}
+
+/* Has a page brought the name? It may have been forgotten since, and be known anew. */
+static bool was_listed(const struct cursor *c, const struct seen *s)
+{
+    size_t low = 0, high = c->n_listed;
+    if (s->listed_by == c->id)
+        return true;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (slice_compare(row_name(c, mid), seen_name(s)) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < c->n_listed && slice_equal(row_name(c, low), seen_name(s));
+}
+
+static void forget_passed(struct cursor *c)
+{
+    for (; c->whole + WHOLE < c->n_listed; c->whole++) {
+        seen_unref(c->rows[c->whole].seen);
+        c->rows[c->whole].seen = NULL;
+    }
 }
 
 static void add_versions(struct cursor *c, struct seen *s, const struct versions *v)
@@ -116,7 +163,7 @@ static void add_unpublished(struct cursor *c)
 
 /* Remembers the page whole before any of it is shown: a name in it may be one that a projection
  * before it must not take. */
-static void take_page(struct cursor *c, const struct list_reply *p)
+static void hold_page(struct cursor *c, const struct list_reply *p)
 {
     struct buf key = BUF_EMPTY;
     for (uint32_t i = 0; i < p->n; i++) {
@@ -130,6 +177,11 @@ static void take_page(struct cursor *c, const struct list_reply *p)
         seen_listed(s, &p->entries[i].object);
     }
     buf_release(&key);
+}
+
+static void take_page(struct cursor *c, const struct list_reply *p)
+{
+    hold_page(c, p);
     buf_clear(&c->after);
     buf_put_slice(&c->after, p->cursor);
     buf_clear(&c->page_last);
@@ -208,6 +260,7 @@ static void release(struct task *t)
 static void go_on(struct reading *r);
 
 static void make_rows(struct reading *r);
+static void list_again(struct reading *r, struct slice after);
 static void confirm_recents(struct reading *r, struct seen *after);
 
 static void on_recent(struct task *t, const struct get_reply *p)
@@ -232,7 +285,7 @@ static void confirm_recents(struct reading *r, struct seen *after)
 {
     struct cursor *c = r->c;
     struct seen *s = seen_recent(c->dir->seen, after != NULL && after->dir != NULL ? after : NULL);
-    while (s != NULL && s->listed_by == c->id)
+    while (s != NULL && was_listed(c, s))
         s = seen_recent(c->dir->seen, s);
     if (s != NULL)
         seen_ref(s);
@@ -283,6 +336,8 @@ static void make_rows(struct reading *r)
         versions_release(&v);
     }
     drop_page(c);
+    c->n_listed = c->n;
+    forget_passed(c);
     if (c->complete)
         confirm_recents(r, NULL);
     else
@@ -302,6 +357,78 @@ static void on_list(struct task *t, const struct list_reply *p)
     make_rows(r);
 }
 
+/* Takes s for a row of which only the name was left. */
+static void have_again(struct cursor *c, size_t row, struct seen *s)
+{
+    size_t most = row == c->again_to ? WHOLE : 0;
+    for (; c->again_to - c->again_from > most; c->again_from++) {
+        seen_unref(c->rows[c->again_from].seen);
+        c->rows[c->again_from].seen = NULL;
+    }
+    if (row != c->again_to)
+        c->again_from = row;
+    c->again_to = row + 1;
+    c->rows[row].seen = s;
+}
+
+/* Does this mount still remember what the row is about? */
+static bool recall(struct cursor *c, size_t row)
+{
+    struct fs *fs = c->dir->fs;
+    struct buf key = BUF_EMPTY;
+    key_join(seen_key(c->dir->seen), row_name(c, row), &key);
+    struct seen *s = seen_find(fs, buf_slice(&key));
+    buf_release(&key);
+    if (s == NULL || s->learnt_us == 0 ||
+        fs_now_us(fs) - s->learnt_us >= told_time(s, fs->cfg.entry_us)) {
+        seen_unref(s);
+        return false;
+    }
+    have_again(c, row, s);
+    return true;
+}
+
+static void on_again(struct task *t, const struct list_reply *p)
+{
+    struct reading *r = container_of(t, struct reading, t);
+    struct cursor *c = r->c;
+    struct buf key = BUF_EMPTY;
+    size_t first = (size_t)(r->off - 2), row = first;
+    if (p->status != DYN_OK || t->op == NULL) {
+        task_end(t, p->status == DYN_OK ? 0 : fs_errno(p->status));
+        return;
+    }
+    hold_page(c, p);
+    /* Rows that the page lacks are gone: nothing is known of them, so they are passed over. */
+    for (; row < c->n_listed && c->rows[row].seen == NULL &&
+           (!p->more || slice_compare(row_name(c, row), p->cursor) <= 0);
+         row++) {
+        buf_clear(&key);
+        key_join(seen_key(c->dir->seen), row_name(c, row), &key);
+        have_again(c, row, seen_get(c->dir->fs, buf_slice(&key)));
+    }
+    buf_release(&key);
+    drop_page(c);
+    if (row == first && row < c->n_listed && c->rows[row].seen == NULL)
+        list_again(r, p->cursor);
+    else
+        go_on(r);
+}
+
+static void list_again(struct reading *r, struct slice after)
+{
+    task_list(&r->t, seen_key(r->c->dir->seen), after, PAGE, on_again);
+}
+
+static void list_row_again(struct reading *r)
+{
+    struct cursor *c = r->c;
+    size_t row = (size_t)(r->off - 2), before = row;
+    while (before > 0 && slice_equal(row_name(c, before - 1), row_name(c, row)))
+        before--; /* its other versions */
+    list_again(r, before == 0 ? slice_of(NULL, 0) : row_name(c, before - 1));
+}
+
 static void go_on(struct reading *r)
 {
     struct cursor *c = r->c;
@@ -318,8 +445,15 @@ static void go_on(struct reading *r)
         task_list(&r->t, seen_key(c->dir->seen), buf_slice(&c->after), PAGE, on_list);
         return;
     }
-    for (; room && at - 2 < c->n; at += room)
-        room = fill_row(r, &c->rows[at - 2], at);
+    for (; room && at - 2 < c->n; at += room) {
+        size_t row = (size_t)(at - 2);
+        if (c->rows[row].seen == NULL && !recall(c, row)) {
+            r->off = at;
+            list_row_again(r);
+            return;
+        }
+        room = fill_row(r, &c->rows[row], at);
+    }
     task_end(&r->t, 0);
 }
 

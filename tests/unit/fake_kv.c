@@ -81,10 +81,15 @@ void fake_kv_release(struct fake_kv *k)
 
 static struct object *find_in(struct fake_row *rows, size_t n, struct slice key)
 {
-    for (size_t i = 0; i < n; i++)
-        if (slice_equal(buf_slice(&rows[i].key), key))
-            return &rows[i].object;
-    return NULL;
+    size_t low = 0, high = n;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (slice_compare(buf_slice(&rows[mid].key), key) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < n && slice_equal(buf_slice(&rows[low].key), key) ? &rows[low].object : NULL;
 }
 
 static struct object *row_find(const struct fake_kv *k, struct slice key)

@@ -216,6 +216,94 @@ static void test_what_is_asked_back_is_said_by_node_and_by_name(void **state)
     mount_free(m);
 }
 
+/* A reader of a directory, some entries at a time. */
+#define BIG 40000u
+#define AT_ONCE 300u
+
+static struct {
+    uint32_t n;
+    uint64_t next;
+    char first[64], last[64];
+} got;
+
+static bool some(struct fs_op *op, struct slice name, const struct fs_entry *e, uint64_t next)
+{
+    (void)op;
+    (void)e;
+    if (got.n == AT_ONCE)
+        return false;
+    got.n++;
+    got.next = next;
+    snprintf(got.last, sizeof(got.last), "%.*s", (int)name.len, (const char *)name.data);
+    if (got.n == 1)
+        memcpy(got.first, got.last, sizeof(got.first));
+    return true;
+}
+
+static uint32_t read_at(struct mount *m, uint64_t dir, uint64_t fh, uint64_t off)
+{
+    struct call c;
+    got.n = 0;
+    got.next = off;
+    call_init(m, &c);
+    fs_readdir(m->fs, &c.op, dir, fh, off, false, some);
+    assert_int_equal(call_wait(m, &c), 0);
+    return got.n;
+}
+
+static void name_of_big(uint32_t i, char name[64])
+{
+    snprintf(name, 64, "big/file-%06u", i);
+}
+
+static void test_reading_a_huge_directory_takes_the_memory_of_its_names(void **state)
+{
+    struct world *t = *state;
+    struct call c;
+    char name[64];
+    uint32_t n = 0;
+    fake_kv_mkdir(&t->k, "big");
+    for (uint32_t i = 0; i < BIG; i++) {
+        name_of_big(i, name);
+        fake_kv_write(&t->k, name, "", false);
+    }
+    uint64_t dir = do_lookup(t->a, "big"), off = 0;
+    call_init(t->a, &c);
+    fs_opendir(t->a->fs, &c.op, dir);
+    assert_int_equal(call_wait(t->a, &c), 0);
+    uint64_t fh = c.op.open.fh;
+    for (; read_at(t->a, dir, fh, off) > 0; off = got.next)
+        n += got.n;
+    assert_int_equal(n, BIG + 2); /* . and .. */
+    assert_true(t->a->fs->seens.n < BIG * 3 / 4);
+
+    /* He comes back: the names are the same, at the same places, but for what is gone. */
+    later(t->a);
+    fake_kv_delete(&t->k, "big/file-000101");
+    assert_int_equal(read_at(t->a, dir, fh, 102), AT_ONCE);
+    assert_string_equal(got.first, "file-000100");
+    assert_string_equal(got.last, "file-000400");
+    assert_int_equal(read_at(t->a, dir, fh, got.next), AT_ONCE);
+    assert_string_equal(got.first, "file-000401");
+    fake_kv_delete(&t->k, "big/file-000000");
+    assert_int_equal(read_at(t->a, dir, fh, 0), AT_ONCE); /* rewinddir: a new snapshot */
+    assert_int_equal(read_at(t->a, dir, fh, 2), AT_ONCE);
+    assert_string_equal(got.first, "file-000001");
+
+    /* What this mount writes while it reads is not listed twice, though it has been forgotten. */
+    for (n = AT_ONCE, off = got.next; off < BIG - 2000; off = got.next)
+        n += read_at(t->a, dir, fh, off);
+    assert_int_equal(sh_echo(t->a, "new", "big/file-000007"), 0);
+    assert_int_equal(sh_echo(t->a, "new", "big/zz"), 0);
+    for (; read_at(t->a, dir, fh, off) > 0; off = got.next)
+        n += got.n;
+    assert_int_equal(n, BIG - 2 + 1);
+    assert_string_equal(got.last, "zz");
+    call_init(t->a, &c);
+    fs_releasedir(t->a->fs, &c.op, dir, fh);
+    call_wait(t->a, &c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +312,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_inode_that_the_kernel_holds_costs_little,
                                         world_set_up, world_tear_down),
         cmocka_unit_test_setup_teardown(test_no_more_names_are_kept_than_names_max_says,
+                                        world_set_up, world_tear_down),
+        cmocka_unit_test_setup_teardown(test_reading_a_huge_directory_takes_the_memory_of_its_names,
                                         world_set_up, world_tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_in_use_is_asked_for_seldom, world_set_up,
                                         world_tear_down),
