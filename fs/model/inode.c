@@ -250,9 +250,17 @@ uint64_t inode_size(const struct inode *i)
     return i->staged ? i->stage.len : i->s.size;
 }
 
+/* Not what another mount has put under the name since: its stream goes on, and nobody was shown it.
+ */
 void inode_dots(const struct inode *i, struct cover *out)
 {
-    struct origin line = {i->s.origin.writer, i->s.origin.stream, UINT64_MAX};
+    const struct origin *own[] = {&i->seen->put, &i->seen->line};
+    struct origin line = i->s.origin;
+    for (int k = 0; k < 2; k++) /* of a change that may have happened */
+        if (own[k]->writer == line.writer && own[k]->stream == line.stream &&
+            own[k]->seq > line.seq)
+            line.seq = own[k]->seq;
+    line.seq++;
     cover_join_dots(out, &i->dots);
     if (!dot_is_none(&i->s.dot) && i->s.type != SIBLING_DELETE)
         object_cover_stream(&i->seen->view, &line, out);

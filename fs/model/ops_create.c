@@ -235,10 +235,10 @@ static void put_exclusive(struct creating *c)
     struct put_request q = {.key = seen_key(c->at.seen),
                             .flags = PUT_IF_ABSENT,
                             .type = SIBLING_FILE,
-                            .origin = {c->t.fs->cfg.mount_id, c->t.fs->next_stream++, 1},
                             .value = slice_of("", 0),
                             .contexts = contexts.list,
                             .n_contexts = contexts.n};
+    seen_next_origin(c->at.seen, &nothing, &q.origin);
     c->origin = q.origin;
     place_new_attrs(&c->at, &c->caller, c->mode, false, &q.attrs);
     q.opt.sloppy = SLOPPY_NO;

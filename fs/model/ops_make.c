@@ -72,9 +72,9 @@ static void granted(struct lock_wait *w)
                             .flags = PUT_IF_ABSENT,
                             .type = m->type,
                             .attrs = m->attrs,
-                            .origin = {m->t.fs->cfg.mount_id, m->t.fs->next_stream++, 1},
                             .contexts = contexts.list,
                             .n_contexts = contexts.n};
+    seen_next_origin(m->at.seen, &nothing, &q.origin);
     if (m->value != NULL)
         q.value = slice_of(m->value->data, m->value->len);
     task_put(&m->t, &q, on_put);

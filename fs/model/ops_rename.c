@@ -213,7 +213,7 @@ static void put_target(struct renaming *r)
     seen_contexts(r->to.seen, &r->cover, &contexts);
     r->gen = i->gen;
     r->ctime_ns = fs_wall_ns(fs);
-    r->origin = (struct origin){fs->cfg.mount_id, fs->next_stream++, 1};
+    seen_next_origin(r->to.seen, &r->cover, &r->origin);
     struct put_request q = {.key = seen_key(r->to.seen),
                             .type = i->s.type,
                             .attrs = i->s.attrs,

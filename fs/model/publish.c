@@ -113,20 +113,6 @@ void publish_cover(const struct inode *i, struct cover *out)
         seen_collect(i->seen, KNOWN_READ, out);
 }
 
-void publish_origin(struct inode *i, struct origin *out)
-{
-    if (i->stream == 0) {
-        i->writer = i->fs->cfg.mount_id;
-        i->stream = i->fs->next_stream++;
-        i->seq = 0;
-    }
-    if (i->seq == 0 || i->seq_gen != i->gen) {
-        i->seq++;
-        i->seq_gen = i->gen;
-    }
-    *out = i->seen->put = (struct origin){i->writer, i->stream, i->seq};
-}
-
 static void release(struct task *t)
 {
     struct publication *p = container_of(t, struct publication, t);

@@ -505,22 +505,52 @@ void seen_drop_tokens(struct seen *s)
     }
 }
 
+static bool same_stream(const struct origin *a, const struct origin *b)
+{
+    return a->writer != 0 && a->writer == b->writer && a->stream == b->stream;
+}
+
+/* May the name's stream go on, though what it had is no more named than by these dots? */
+static bool line_goes_on(const struct seen *s, const struct cover *dots)
+{
+    for (uint32_t i = 0; i < s->view.n; i++) {
+        const struct sibling *v = &s->view.siblings[i];
+        if (sibling_live(v) && same_stream(&v->origin, &s->line) && !cover_has(dots, &v->dot))
+            return false;
+    }
+    return s->line.writer != 0;
+}
+
+void seen_next_origin(struct seen *s, const struct cover *cover, struct origin *out)
+{
+    if (line_goes_on(s, cover))
+        s->line.seq++;
+    else
+        s->line = (struct origin){s->fs->cfg.mount_id, s->fs->next_stream++, 1};
+    *out = s->put = s->line;
+}
+
 void seen_drop_origin(struct seen *s, const struct cover *dots, struct origin *out)
 {
-    *out = (struct origin){s->fs->cfg.mount_id, s->fs->next_stream++, 1};
     for (uint32_t i = 0; i < s->view.n; i++) {
         const struct origin *wrote = &s->view.siblings[i].origin;
-        bool own = wrote->writer == s->fs->cfg.mount_id ||
-                   (wrote->writer == s->put.writer && wrote->stream == s->put.stream);
+        bool own = wrote->writer == s->fs->cfg.mount_id || same_stream(wrote, &s->put);
         if (wrote->writer == 0 || !own || !cover_has(dots, &s->view.siblings[i].dot))
             continue;
         *out = *wrote;
-        if (s->put.writer == wrote->writer && s->put.stream == wrote->stream &&
-            s->put.seq > wrote->seq)
+        if (same_stream(wrote, &s->put) && s->put.seq > wrote->seq)
             out->seq = s->put.seq; /* of a change that may have happened */
+        if (same_stream(wrote, &s->line) && s->line.seq > out->seq)
+            out->seq = s->line.seq;
         out->seq++;
+        if (same_stream(wrote, &s->line))
+            s->line.seq = out->seq;
         return;
     }
+    if (line_goes_on(s, dots))
+        seen_next_origin(s, dots, out);
+    else
+        *out = (struct origin){s->fs->cfg.mount_id, s->fs->next_stream++, 1};
 }
 
 void seen_lock(struct seen *s, struct lock_wait *w, void (*granted)(struct lock_wait *w), void *arg)

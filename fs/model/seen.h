@@ -54,7 +54,8 @@ struct seen {
     struct cover name_shown; /* dots of the version last shown under the name itself */
     struct cover served;     /* F4: what the last open of the name was allowed to supersede */
     bool was_served;
-    struct origin put; /* the last that this mount published under */
+    struct origin put;  /* the last that this mount published under */
+    struct origin line; /* the last of the name itself, no conflict name: see seen_next_origin */
 
     struct owed *owed; /* what it must still lose (owed.h); NULL: nothing */
     /* Names that this mount has written lately, by their directory: a listing may lack them. */
@@ -132,6 +133,10 @@ void seen_drop_tokens(struct seen *s); /* the cluster refused one: all are fetch
  * copy of the write that reaches a slow node later is then the older of the two wherever they meet,
  * and does not bring back what was removed (F9). */
 void seen_drop_origin(struct seen *s, const struct cover *dots, struct origin *out);
+/* The origin of what takes the name, where another file of this mount had it before: the next of
+ * that one's stream, so that no late copy of its writes stands beside it (F9). A stream of its own
+ * where a version of that one lives which `cover` does not name: both are to stay. */
+void seen_next_origin(struct seen *s, const struct cover *cover, struct origin *out);
 
 /* One operation at a time changes a key, first come first served; granted may run inside. */
 void seen_lock(struct seen *s, struct lock_wait *w, void (*granted)(struct lock_wait *w),

@@ -232,6 +232,77 @@ static void test_f9_a_late_copy_of_a_write_brings_nothing_back(void **state)
     assert_string_equal(sh_cat(t->b, "h"), "12");
 }
 
+/* Nor when the name has been taken by another file of this mount since: by a rename onto it, by one
+ * made anew after a removal or a rename away, of whatever type. */
+static void test_f9_a_late_copy_of_a_write_does_not_stand_beside_its_successor(void **state)
+{
+    struct world *t = *state;
+    static const char *const names[] = {"over", "anew", "away", "dir", "lock"};
+    struct sibling late[5];
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(sh_echo(t->a, "1", names[i]), 0);
+        fake_kv_take_copy(&t->k, names[i], &late[i]);
+    }
+    assert_int_equal(sh_echo(t->a, "2", "other"), 0);
+    assert_int_equal(sh_mv(t->a, "other", "over"), 0);
+    assert_int_equal(sh_rm(t->a, "anew"), 0);
+    assert_int_equal(sh_echo(t->a, "2", "anew"), 0);
+    assert_int_equal(sh_mv(t->a, "away", "moved"), 0);
+    assert_int_equal(sh_echo(t->a, "2", "away"), 0);
+    assert_int_equal(sh_rm(t->a, "dir"), 0);
+    assert_int_equal(sh_mkdir(t->a, "dir"), 0);
+    assert_int_equal(sh_rm(t->a, "lock"), 0);
+    assert_int_equal(do_open(t->a, "lock", O_WRONLY | O_CREAT | O_EXCL), 0);
+    do_close(t->a, t->a->node, t->a->fh);
+    for (int i = 0; i < 5; i++) {
+        fake_kv_copy_arrives(&t->k, names[i], &late[i]);
+        assert_int_equal(fake_kv_live(&t->k, names[i]), 1);
+    }
+    assert_string_equal(sh_ls(t->b, ""), "anew away dir lock moved over ");
+    assert_string_equal(sh_cat(t->b, "over"), "2");
+    assert_string_equal(sh_cat(t->b, "anew"), "2");
+    assert_string_equal(sh_cat(t->b, "away"), "2");
+    assert_string_equal(sh_cat(t->b, "lock"), "");
+}
+
+/* And what has taken the name may be replaced in its turn. */
+static void test_f9_successors_go_on_from_each_other(void **state)
+{
+    struct world *t = *state;
+    struct sibling late[4];
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(sh_echo(t->a, "1", "new"), 0);
+        assert_int_equal(sh_mv(t->a, "new", "f"), 0);
+        fake_kv_take_copy(&t->k, "f", &late[i]);
+        assert_int_equal(sh_append(t->a, "2", "f"), 0);
+    }
+    for (int i = 0; i < 4; i++)
+        fake_kv_copy_arrives(&t->k, "f", &late[i]);
+    assert_string_equal(sh_ls(t->b, ""), "f ");
+    assert_string_equal(sh_cat(t->b, "f"), "12");
+}
+
+/* A version of this mount's own that lost the name in a conflict, and that nobody was shown as the
+ * other side of it, is not taken along by who takes the name. */
+static void test_f9_who_takes_a_name_leaves_a_version_that_it_does_not_name(void **state)
+{
+    struct world *t = *state;
+    struct dot base = fake_kv_write(&t->k, "f", "0", false);
+    assert_int_equal(sh_append(t->a, "a", "f"), 0);
+    fake_kv_write_over(&t->k, "f", "0b", &base); /* the other side of a split */
+    later(t->a);
+    assert_int_equal(sh_rm(t->a, "f"), 0); /* the newest */
+    assert_string_equal(sh_cat(t->b, "f"), "0a");
+    fake_kv_write(&t->k, "f", "c", false);
+    later(t->a);
+    assert_int_equal(do_open(t->a, "f", O_WRONLY | O_APPEND), 0); /* "c", alone */
+    uint64_t node = t->a->node, fh = t->a->fh;
+    do_write(t->a, node, fh, 0, "d");
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_true(fake_kv_holds(&t->k, "f", "0a"));
+    assert_true(fake_kv_holds(&t->k, "f", "cd"));
+}
+
 /* The dot that this mount knows has given way to the other one. */
 static void test_f9_a_write_that_was_minted_twice_is_removed(void **state)
 {
@@ -474,6 +545,9 @@ int main(void)
         T(test_f9_a_write_that_was_minted_twice_is_changed_on),
         T(test_f9_a_write_that_was_minted_twice_and_replaced_is_not_changed),
         T(test_f9_a_late_copy_of_a_write_brings_nothing_back),
+        T(test_f9_a_late_copy_of_a_write_does_not_stand_beside_its_successor),
+        T(test_f9_successors_go_on_from_each_other),
+        T(test_f9_who_takes_a_name_leaves_a_version_that_it_does_not_name),
         T(test_f9_a_write_that_was_minted_twice_is_removed),
         T(test_f9_a_dirty_file_that_was_minted_twice_is_renamed),
         T(test_f9_a_late_copy_of_an_edit_that_failed_brings_nothing_back),
