@@ -10,11 +10,15 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "model/client_private.h"
+#include "model/key.h"
 
 #define PAUSE_US 50000u /* after the first round; doubles */
 #define PAUSE_MAX_US 1000000u
 #define SUSPECT_US 200000u /* silence that says something about the node */
 #define VAIN_US 250000u    /* an operation that failed sooner cost nobody anything */
+/* For so long nodes that see no quorum are asked again: one that has just come back from a pause,
+ * and one that has not noticed it yet, each believe for a moment that they are alone. */
+#define VERDICT_US 1500000u
 
 /* ---- the table of operations ---- */
 
@@ -228,6 +232,16 @@ static bool hopeless(const struct client_op *op)
     return true;
 }
 
+static bool is_final(struct client_op *op)
+{
+    uint64_t now = client_now(op->client);
+    if (op->failure != DYN_ERR_NO_QUORUM || op->probe)
+        return final_after_round(op->failure);
+    if (op->quorumless_us == 0)
+        op->quorumless_us = now;
+    return now - op->quorumless_us >= VERDICT_US;
+}
+
 /* Nobody is left to ask. While answers are outstanding, they are waited for. */
 static void round_over(struct client_op *op)
 {
@@ -237,7 +251,7 @@ static void round_over(struct client_op *op)
         return;
     }
     op->rounds++;
-    if (final_after_round(op->failure)) {
+    if (is_final(op)) {
         end_failed(op, op->failure);
         return;
     }
@@ -351,7 +365,7 @@ static void ask_next(struct client_op *op)
     op->tried[op->n_tried++] = node;
     op->state = CLIENT_OP_ASKING;
     a->op = op;
-    a->slow = false;
+    a->slow = a->extended = false;
     a->call.done = attempt_done;
     a->call.arg = a;
     wait_for(op, client_patience_us(op, node));
@@ -386,6 +400,25 @@ static void suspect_silent(struct client_op *op)
         a->slow = true;
         client_suspect(op->client, &a->call);
     }
+}
+
+/* A chunk on its way to a node that answers others meanwhile is waited for once more: the node is
+ * busy, not stopped. */
+static bool extend(struct client_op *op)
+{
+    struct client *c = op->client;
+    if (!key_internal(buf_slice(&op->key)) || op->type != CLIENT_PUT)
+        return false;
+    for (uint32_t i = 0; i < CLIENT_ATTEMPTS_MAX; i++) {
+        struct client_attempt *a = &op->attempts[i];
+        if (!rpc_active(&a->call) || a->slow || a->extended ||
+            detector_last_ok_us(c->detector, a->call.node) <= a->call.started_us)
+            continue;
+        a->extended = true;
+        wait_for(op, c->cfg.attempt_us);
+        return true;
+    }
+    return false;
 }
 
 /* A get that the client may coordinate by itself is decoded from its own body: it may have waited,
@@ -424,6 +457,8 @@ static void on_timer(struct timer *t, void *arg)
         end_late(op);
         return;
     case CLIENT_OP_ASKING:
+        if (client_now(op->client) < op->deadline_us && extend(op))
+            return;
         suspect_silent(op);
         break;
     case CLIENT_OP_READING:

@@ -27,7 +27,8 @@ struct client_read;
 struct client_attempt {
     struct rpc_call call;
     struct client_op *op;
-    bool slow; /* its node was given up on, but may still answer */
+    bool slow;     /* its node was given up on, but may still answer */
+    bool extended; /* a chunk's: its node answers others, so it was given more time */
 };
 
 /* One operation.
@@ -72,6 +73,7 @@ struct client_op {
     } done;
     void *arg;
     uint64_t started_us, deadline_us;
+    uint64_t quorumless_us; /* when a round first ended without a quorum; 0: none has */
     struct timer timer; /* patience with the newest attempt, the end of a pause, or the deadline */
     struct client_attempt attempts[CLIENT_ATTEMPTS_MAX];
     uint64_t tried[CLIENT_TRIED_MAX]; /* this round */

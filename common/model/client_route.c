@@ -168,8 +168,8 @@ uint64_t client_patience_us(const struct client_op *op, uint64_t node)
     uint64_t since = detector_down_since_us(op->client->detector, node);
     if (since != 0 && client_now(op->client) - since >= CLIENT_LOST_US)
         return READ_PATIENCE_US; /* its probes would have told */
-    if (key_internal(buf_slice(&op->key)))
-        return 2 * most; /* a chunk is a megabyte: to move it twice makes everything later */
+    if (key_internal(buf_slice(&op->key)) && op->type != CLIENT_SYNC) /* a chunk is a megabyte: */
+        return op->type == CLIENT_PUT ? most : 2 * most; /* to move it twice makes all later */
     if (usual == 0)
         usual = WRITE_PATIENCE_US / 8;
     uint64_t us = usual > most / 8 ? most : usual * 8;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See dir_pages.h.
  *
+ *   ASKING --a primary can be reached again--> ASKING it
  *   ASKING --R pages of each fragment--> done, or ASKING the fragments that were not known of
  *   ASKING --a fragment has nobody left to ask--> LEARNING, if somebody knew other owners -> ASKING
  *                                             --> done (error)
@@ -19,7 +20,8 @@
 #define ASKS_MAX 16
 #define LIST_NODES 64
 #define LEARN_MAX 3u
-#define SLACK 16u /* names beyond its share that a fragment is asked for */
+#define RETRY_US 100000u /* between looks for who is back */
+#define SLACK 16u        /* names beyond its share that a fragment is asked for */
 
 struct part;
 
@@ -27,6 +29,7 @@ struct ask {
     struct part *part;
     uint64_t node;
     bool primary, covered; /* covered: silent, a stand-in is asked */
+    bool away;             /* could not be reached */
     bool local;
     struct rpc_call call;
 };
@@ -56,7 +59,7 @@ struct dir_pages {
     uint32_t learned, n_local;
     uint64_t asked_us;
     bool starting;
-    struct timer deadline, patience, first_check;
+    struct timer deadline, patience, retry, first_check;
 };
 
 static void check(struct dir_pages *d);
@@ -86,6 +89,7 @@ static void pages_free(struct dir_pages *d)
     background_end(e, &d->background);
     timer_cancel(e->ports.timers, &d->deadline);
     timer_cancel(e->ports.timers, &d->patience);
+    timer_cancel(e->ports.timers, &d->retry);
     timer_cancel(e->ports.timers, &d->first_check);
     view_wait_cancel(&d->learn);
     cancel_asks(d);
@@ -117,6 +121,7 @@ void dir_pages_forget(struct dir_pages *d)
     view_wait_cancel(&d->learn);
     timer_cancel(d->e->ports.timers, &d->deadline);
     timer_cancel(d->e->ports.timers, &d->patience);
+    timer_cancel(d->e->ports.timers, &d->retry);
     timer_cancel(d->e->ports.timers, &d->first_check);
     free_when_idle(d);
 }
@@ -278,6 +283,7 @@ static void take_page(struct ask *a, int err, struct slice body)
     }
     if (err == DYN_OK)
         err = keep_page(a, body);
+    a->away = err == DYN_ERR_UNREACHABLE || err == DYN_ERR_TIMEOUT;
     if (err == DYN_ERR_REFUSED)
         d->refused_by = a->node;
     else if (err != DYN_OK && !a->covered)
@@ -305,31 +311,56 @@ static uint32_t share(const struct dir_pages *d)
     return d->n_parts == 1 || limit == 0 || some > limit ? limit : (uint32_t)some;
 }
 
-static void ask(struct part *p, uint64_t node, bool primary)
+static void send(struct ask *a)
 {
+    struct part *p = a->part;
     struct dir_pages *d = p->d;
     struct engine *e = d->e;
-    if (p->n_asks == ASKS_MAX)
-        return;
-    struct ask *a = &p->asks[p->n_asks++];
-    *a = (struct ask){
-        .part = p, .node = node, .primary = primary, .call = {.done = on_reply, .arg = a}};
-    p->n_active++;
     struct peer_list m = {.ring = *ring_epoch(e->ring),
                           .fence = ring_fence(e->ring, p->partition),
                           .dir = buf_slice(&d->dir),
                           .after = buf_slice(&d->after),
                           .limit = share(d),
                           .fragment = p->fragment};
-    if (node == e->cfg.node) {
+    p->n_active++;
+    if (a->node == e->cfg.node) {
         d->n_local++;
         replica_list(e, &m, on_local_page, a);
-    } else if (!detector_up(e->detector, node)) {
+    } else if (!detector_up(e->detector, a->node)) {
         take_page(a, DYN_ERR_UNREACHABLE, slice_of(NULL, 0));
     } else {
         struct buf body = BUF_EMPTY;
         peer_list_encode(&m, &body);
-        rpc_start(e->rpc, &a->call, node, FRAME_REPLICA_LIST, &body, d->p.quorum.timeout_us);
+        rpc_start(e->rpc, &a->call, a->node, FRAME_REPLICA_LIST, &body, d->p.quorum.timeout_us);
+    }
+}
+
+static void ask(struct part *p, uint64_t node, bool primary)
+{
+    if (p->n_asks == ASKS_MAX)
+        return;
+    struct ask *a = &p->asks[p->n_asks++];
+    *a = (struct ask){
+        .part = p, .node = node, .primary = primary, .call = {.done = on_reply, .arg = a}};
+    send(a);
+}
+
+/* A primary that was away is perhaps the one that is missing. */
+static void on_retry(struct timer *timer, void *arg)
+{
+    struct dir_pages *d = arg;
+    struct engine *e = d->e;
+    timer_set(e->ports.timers, timer, engine_now(e) + RETRY_US);
+    for (uint32_t k = 0; k < d->n_parts && !d->learn.active; k++) {
+        struct part *p = d->parts[k];
+        for (uint32_t i = 0; i < p->n_asks; i++) {
+            struct ask *a = &p->asks[i];
+            if (!a->away || !a->primary || !detector_up(e->detector, a->node))
+                continue;
+            a->away = false;
+            a->covered = true; /* a stand-in has been asked */
+            send(a);
+        }
     }
 }
 
@@ -404,6 +435,8 @@ struct dir_pages *dir_pages_start(struct engine *e, const struct dir_pages_param
     timer_init(&d->first_check, on_first_check, d);
     timer_init(&d->deadline, on_deadline, d);
     timer_init(&d->patience, on_patience, d);
+    timer_init(&d->retry, on_retry, d);
+    timer_set(e->ports.timers, &d->retry, engine_now(e) + RETRY_US);
     timer_set(e->ports.timers, &d->deadline, engine_now(e) + p->quorum.timeout_us);
     ask_owners(d, 0);
     return d;

@@ -3,6 +3,7 @@
  *
  *   ASKING    --R copies that dominate what the reader saw--> FETCHING, or ANSWERED where no value
  *                                                             is wanted that is not at hand
+ *   ASKING    --a primary can be reached again--------------> ASKING it
  *   ASKING    --nobody left to ask, or the deadline---------> ANSWERED (error)
  *   ASKING    --nobody left, and some knew other owners------> LEARNING -> ASKING them, LEARN_MAX
  *                                                             times
@@ -27,6 +28,7 @@
 
 #define ROUNDS_MAX 3
 #define LEARN_MAX 3u
+#define RETRY_US 100000u /* between looks for who is back */
 
 enum gather_state { ASKING, LEARNING, FETCHING, ANSWERED, REPAIRING };
 
@@ -35,6 +37,8 @@ struct ask {
     uint64_t node;
     bool primary, active;
     bool covered; /* silent for a replica timeout: a stand-in is asked, the answer still counts */
+    bool away;    /* could not be reached */
+    enum load load;
     struct rpc_call call;
     struct replica_read read;
 };
@@ -59,7 +63,7 @@ struct gather {
     bool starting; /* no answer may be given now: the caller is not done with g */
     bool fetching;
     int64_t dir_mtime_ns;
-    struct timer deadline, patience, first_check;
+    struct timer deadline, patience, retry, first_check;
     struct value_fetch fetch;
     struct delivery *repairs; /* one for each copy that was behind */
     uint32_t n_repairs, repairs_active;
@@ -77,6 +81,7 @@ static void gather_free(struct gather *g)
     background_end(g->e, &g->background);
     timer_cancel(g->e->ports.timers, &g->deadline);
     timer_cancel(g->e->ports.timers, &g->patience);
+    timer_cancel(g->e->ports.timers, &g->retry);
     timer_cancel(g->e->ports.timers, &g->first_check);
     for (uint32_t i = 0; i < g->n_asks; i++) {
         rpc_cancel(g->e->rpc, &g->asks[i].call);
@@ -183,6 +188,7 @@ static void answer(struct gather *g, int status)
     g->e->stats.stale_reads += read_quorum_stale(&g->quorum) > 0;
     g->state = ANSWERED;
     timer_cancel(g->e->ports.timers, &g->deadline);
+    timer_cancel(g->e->ports.timers, &g->retry);
     if (g->p.done != NULL)
         g->p.done(g->p.arg, &result);
     give_up_silent(g);
@@ -445,6 +451,7 @@ static void ask_ended(struct ask *a, int err)
 {
     struct gather *g = a->g;
     a->active = false;
+    a->away = err == DYN_ERR_UNREACHABLE || err == DYN_ERR_TIMEOUT;
     g->n_active--;
     if (err == DYN_ERR_REFUSED)
         g->refused_by = a->node;
@@ -528,28 +535,12 @@ static void ask_self(struct gather *g, struct ask *a)
     replica_read_start(&a->read);
 }
 
-static void ask(struct gather *g, uint64_t node, bool primary)
+static void ask_peer(struct gather *g, struct ask *a)
 {
     struct engine *e = g->e;
-    if (g->n_asks == READ_QUORUM_NODES)
-        return;
-    bool up = node == e->cfg.node || detector_up(e->detector, node);
-    bool first = up && !g->values_asked && !self_is_primary(g);
-    g->values_asked |= first;
-    struct ask *a = &g->asks[g->n_asks++];
-    *a = (struct ask){.g = g, .node = node, .primary = primary, .active = true};
-    g->n_active++;
-    if (node == e->cfg.node) {
-        ask_self(g, a);
-        return;
-    }
-    if (!up) {
-        ask_ended(a, DYN_ERR_UNREACHABLE);
-        return;
-    }
     struct peer_get m = {.ring = *ring_epoch(e->ring),
                          .fence = engine_fence(e, g->p.key, 0, ROLE_OBJECT),
-                         .load = load_for(g, first),
+                         .load = a->load,
                          .dir_info = g->p.dir_info,
                          .key = g->p.key,
                          .dots = &g->p.value_dot,
@@ -559,7 +550,44 @@ static void ask(struct gather *g, uint64_t node, bool primary)
     peer_get_encode(&m, &body);
     a->call.done = on_reply;
     a->call.arg = a;
-    rpc_start(e->rpc, &a->call, node, FRAME_REPLICA_GET, &body, g->p.quorum.timeout_us);
+    rpc_start(e->rpc, &a->call, a->node, FRAME_REPLICA_GET, &body, g->p.quorum.timeout_us);
+}
+
+static void ask(struct gather *g, uint64_t node, bool primary)
+{
+    struct engine *e = g->e;
+    if (g->n_asks == READ_QUORUM_NODES)
+        return;
+    bool up = node == e->cfg.node || detector_up(e->detector, node);
+    bool first = up && !g->values_asked && !self_is_primary(g);
+    g->values_asked |= first;
+    struct ask *a = &g->asks[g->n_asks++];
+    *a = (struct ask){
+        .g = g, .node = node, .primary = primary, .active = true, .load = load_for(g, first)};
+    g->n_active++;
+    if (node == e->cfg.node)
+        ask_self(g, a);
+    else if (!up)
+        ask_ended(a, DYN_ERR_UNREACHABLE);
+    else
+        ask_peer(g, a);
+}
+
+/* A primary that was away is perhaps the one that is missing. */
+static void on_retry(struct timer *timer, void *arg)
+{
+    struct gather *g = arg;
+    struct engine *e = g->e;
+    timer_set(e->ports.timers, timer, engine_now(e) + RETRY_US);
+    for (uint32_t i = 0; g->state == ASKING && i < g->n_asks; i++) {
+        struct ask *a = &g->asks[i];
+        if (a->active || !a->away || !a->primary || !detector_up(e->detector, a->node))
+            continue;
+        a->away = false;
+        a->active = a->covered = true; /* a stand-in has been asked */
+        g->n_active++;
+        ask_peer(g, a);
+    }
 }
 
 static void ask_primaries(struct gather *g)
@@ -567,6 +595,7 @@ static void ask_primaries(struct gather *g)
     struct engine *e = g->e;
     timer_set(e->ports.timers, &g->patience, engine_now(e) + e->cfg.replica_timeout_us);
     g->born_us = engine_now(e);
+    timer_set(e->ports.timers, &g->retry, engine_now(e) + RETRY_US);
     g->starting = true;
     for (uint32_t i = 0; i < g->voters; i++)
         ask(g, g->list[i], true);
@@ -585,6 +614,7 @@ struct gather *gather_start(struct engine *e, const struct gather_params *p)
     timer_init(&g->deadline, on_deadline, g);
     timer_init(&g->first_check, on_first_check, g);
     timer_init(&g->patience, on_patience, g);
+    timer_init(&g->retry, on_retry, g);
     timer_set(e->ports.timers, &g->deadline, engine_now(e) + p->quorum.timeout_us);
     load_list(g);
     background_add(e, &g->background, abandon);

@@ -5,6 +5,7 @@
  *   SENDING --failed, or thought down--> FAILED, and for each of its roles the next healthy node of
  *   that role's preference list becomes a target that stands in with a hint; when there is none,
  *   this node keeps the hint itself, which counts for nothing
+ *   FAILED --a primary that can be reached again, before it is settled--> SENDING
  *
  * Settled when W of each role hold it, or when nobody is left who could. Then it goes on until
  * every target has ended: the write is on its way to all N, or a hint for whoever missed it is on a
@@ -25,6 +26,7 @@
 #define LIST_MAX 64
 #define TARGETS_MAX 48
 #define LARGE_VALUE (256u << 10)
+#define RETRY_US 100000u /* between looks for who is back */
 
 enum target_state { SENDING, HOLDS, FAILED };
 
@@ -35,6 +37,7 @@ struct target {
     uint64_t hint_for;
     bool counts;
     bool covered; /* silent for a replica timeout: somebody stands in, the answer still counts */
+    bool away;    /* FAILED, because it could not be reached */
     enum target_state state;
     struct delivery delivery;
 };
@@ -59,7 +62,7 @@ struct replication {
     uint32_t n_targets, n_sending;
     uint64_t generation; /* of the ring that the lists are of */
     bool self_pending, self_holds, parent_dead, starting, settled, overdue, entries_done;
-    struct timer deadline, patience, first_check;
+    struct timer deadline, patience, retry, first_check;
 };
 
 static void check(struct replication *r);
@@ -75,6 +78,7 @@ static void replication_free(struct replication *r)
     background_end(r->e, &r->background);
     timer_cancel(r->e->ports.timers, &r->deadline);
     timer_cancel(r->e->ports.timers, &r->patience);
+    timer_cancel(r->e->ports.timers, &r->retry);
     timer_cancel(r->e->ports.timers, &r->first_check);
     for (uint32_t i = 0; i < r->n_targets; i++) {
         delivery_release(&r->targets[i]->delivery);
@@ -186,6 +190,7 @@ static void on_delivered(struct delivery *d, int err)
     r->n_sending--;
     if (err != DYN_OK) {
         t->state = FAILED;
+        t->away = err == DYN_ERR_UNREACHABLE || err == DYN_ERR_TIMEOUT;
         if (!t->covered)
             target_failed(t);
     } else {
@@ -234,6 +239,29 @@ static void add_holders(const struct replication *r, struct delivery *d)
             d->holders[d->n_holders++] = l->nodes[i];
 }
 
+static void target_send(struct target *t)
+{
+    struct replication *r = t->r;
+    t->state = SENDING;
+    t->delivery = (struct delivery){.e = r->e,
+                                    .key = r->p.key,
+                                    .fragment = r->p.fragment,
+                                    .object = &r->object,
+                                    .node = t->node,
+                                    .roles = t->roles,
+                                    .hint_for = t->hint_for,
+                                    .cut = &r->cut,
+                                    .born_us = r->p.born_us,
+                                    .sync = wants_sync(r, t->roles),
+                                    .owe_entry = r->p.owe_entry && (t->roles & ROLE_OBJECT),
+                                    .timeout_us = r->p.quorum.timeout_us,
+                                    .done = on_delivered,
+                                    .arg = t};
+    add_holders(r, &t->delivery);
+    r->n_sending++;
+    delivery_start(&t->delivery);
+}
+
 static void target_start(struct replication *r, uint64_t node, unsigned roles, uint64_t hint_for,
                          bool counts)
 {
@@ -248,31 +276,16 @@ static void target_start(struct replication *r, uint64_t node, unsigned roles, u
                          .roles = roles,
                          .hint_for = hint_for,
                          .counts = counts,
-                         .state = SENDING};
+                         .state = FAILED};
     r->targets[r->n_targets++] = t;
     t->delivery = (struct delivery){.e = e, .full = OBJECT_EMPTY};
     if (node != e->cfg.node && !detector_up(e->detector, node)) {
         t->state = FAILED;
+        t->away = true;
         target_failed(t);
         return;
     }
-    t->delivery = (struct delivery){.e = e,
-                                    .key = r->p.key,
-                                    .fragment = r->p.fragment,
-                                    .object = &r->object,
-                                    .node = node,
-                                    .roles = roles,
-                                    .hint_for = hint_for,
-                                    .cut = &r->cut,
-                                    .born_us = r->p.born_us,
-                                    .sync = wants_sync(r, roles),
-                                    .owe_entry = r->p.owe_entry && (roles & ROLE_OBJECT),
-                                    .timeout_us = r->p.quorum.timeout_us,
-                                    .done = on_delivered,
-                                    .arg = t};
-    add_holders(r, &t->delivery);
-    r->n_sending++;
-    delivery_start(&t->delivery);
+    target_send(t);
 }
 
 /* A hint that this node only keeps for lack of a stand-in is no copy: it may be a primary too. */
@@ -347,6 +360,7 @@ static void settle(struct replication *r, int err)
 {
     r->settled = true;
     timer_cancel(r->e->ports.timers, &r->deadline);
+    timer_cancel(r->e->ports.timers, &r->retry);
     if (r->p.settled != NULL)
         r->p.settled(r->p.arg, err);
 }
@@ -415,6 +429,28 @@ static void on_patience(struct timer *timer, void *arg)
     }
     if (r->n_targets > n)
         timer_set(e->ports.timers, timer, engine_now(e) + e->cfg.replica_timeout_us);
+    check(r);
+}
+
+/* A primary that was away is perhaps the one that is missing: what stands in for it stays. */
+static void on_retry(struct timer *timer, void *arg)
+{
+    struct replication *r = arg;
+    struct engine *e = r->e;
+    timer_set(e->ports.timers, timer, engine_now(e) + RETRY_US);
+    bool was_starting = r->starting;
+    r->starting = true;
+    for (uint32_t i = 0, n = r->n_targets; i < n; i++) {
+        struct target *t = r->targets[i];
+        if (t->state != FAILED || !t->away || t->hint_for != 0 ||
+            !detector_up(e->detector, t->node))
+            continue;
+        t->away = false;
+        t->covered = true;
+        delivery_release(&t->delivery);
+        target_send(t);
+    }
+    r->starting = was_starting;
     check(r);
 }
 
@@ -512,7 +548,9 @@ struct replication *replication_start(struct engine *e, const struct replication
     timer_init(&r->deadline, on_deadline, r);
     timer_init(&r->first_check, on_first_check, r);
     timer_init(&r->patience, on_patience, r);
+    timer_init(&r->retry, on_retry, r);
     timer_set(e->ports.timers, &r->patience, engine_now(e) + patience_us(r));
+    timer_set(e->ports.timers, &r->retry, engine_now(e) + RETRY_US);
     timer_set(e->ports.timers, &r->deadline, engine_now(e) + p->quorum.timeout_us);
     background_add(e, &r->background, abandon);
     r->starting = true;

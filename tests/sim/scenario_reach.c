@@ -159,6 +159,41 @@ static void test_a_write_that_no_primary_took_gets_home_by_hints(void **state)
     scenario_end(&s);
 }
 
+/* Node 2 is back and node 0 has not noticed yet; then node 1 falls silent: node 0 has a quorum as
+ * soon as it looks again, and does not wait for who is silent. */
+static void test_a_primary_that_is_back_is_asked_again(void **state)
+{
+    (void)state;
+    static const uint8_t types[] = {FRAME_GET, FRAME_PUT, FRAME_LIST, FRAME_SYNC};
+    for (uint32_t i = 0; i < 4; i++) {
+        struct scenario s;
+        struct answer put = {0}, a = {0};
+        scenario_begin(&s, 3, 3, 2, 2);
+        s.opt.timeout_ms = 20000;
+        scenario_put(&s, 0, "d/k", "old", NULL, 0, &put);
+        scenario_isolate(&s, 2, true);
+        sim_cluster_run(s.cluster, 5 * (uint64_t)SIM_SECOND); /* it is known to be away */
+        scenario_isolate(&s, 2, false);
+        scenario_isolate(&s, 1, true);
+        uint64_t begun = s.world.now_us;
+        struct sim_request q = {.type = types[i]};
+        if (types[i] == FRAME_GET)
+            q.get = (struct get_request){.opt = s.opt, .key = slice_str("d/k"), .want = GET_ALL};
+        else if (types[i] == FRAME_PUT)
+            q.put = scenario_put_request(&s, "d/k", "new");
+        else if (types[i] == FRAME_LIST)
+            q.list = (struct list_request){.opt = s.opt, .dir = slice_str("d")};
+        else
+            q.sync = (struct sync_request){.opt = s.opt, .key = slice_str("d/k"), .dot = put.dot};
+        scenario_send(&s, VIA_KV, 0, &q, &a);
+        assert_int_equal(a.status, DYN_OK);
+        assert_true(s.world.now_us - begun < 2 * (uint64_t)SIM_SECOND);
+        answer_release(&put);
+        answer_release(&a);
+        scenario_end(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +201,7 @@ int main(void)
         cmocka_unit_test(test_a_read_that_must_see_a_write_goes_beyond_primaries_that_lack_it),
         cmocka_unit_test(test_a_request_is_passed_on_once_at_most),
         cmocka_unit_test(test_a_write_that_no_primary_took_gets_home_by_hints),
+        cmocka_unit_test(test_a_primary_that_is_back_is_asked_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -248,14 +248,32 @@ static MAYBE uint64_t start_put(struct world *w, const char *key)
     return w->kv.put(w->kv.ctx, &q, was_put, w);
 }
 
-/* A client that knows the ring. */
-static MAYBE struct world *ready(void)
+/* Nobody who is asked sees a quorum, until the operation has ended. */
+static MAYBE void find_no_quorum(struct world *w)
 {
-    struct world *w = world_with(1, 0);
+    uint32_t done = w->done;
+    while (w->done == done) {
+        struct asked *a = latest(w, FRAME_GET);
+        if (a != NULL)
+            answer_get(w, a, DYN_ERR_NO_QUORUM);
+        else
+            pass(w, 10000);
+    }
+}
+
+/* A client that knows the ring. */
+static MAYBE struct world *ready_with(uint32_t rounds)
+{
+    struct world *w = world_with(1, rounds);
     pass(w, 0);
     answer_ring(w, latest(w, FRAME_RING), &w->history);
     assert_non_null(client_ring(w->client));
     return w;
+}
+
+static MAYBE struct world *ready(void)
+{
+    return ready_with(0);
 }
 
 static MAYBE bool is_primary(struct world *w, const char *key, uint64_t node)

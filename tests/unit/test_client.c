@@ -146,15 +146,64 @@ static void test_no_quorum_anywhere_is_told_with_its_counts(void **state)
 {
     (void)state;
     struct world *w = ready();
+    uint64_t begun = w->now_us;
     start_get(w, "k");
-    for (unsigned i = 0; i < NODES; i++) {
-        assert_int_equal(w->done, 0);
-        answer_get(w, latest(w, FRAME_GET), DYN_ERR_NO_QUORUM);
-    }
-    assert_int_equal(w->done, 1);
+    find_no_quorum(w);
     assert_int_equal(w->status, DYN_ERR_NO_QUORUM);
     assert_int_equal(w->answered, 1);
+    assert_true(w->now_us - begun < 4000000); /* long before its deadline */
     world_free(w);
+}
+
+/* A node that comes back from a pause, and one that has not noticed that it is back, see none for a
+ * moment. */
+static void test_a_quorum_that_nobody_sees_for_a_moment_is_found(void **state)
+{
+    (void)state;
+    struct world *w = ready();
+    start_get(w, "k");
+    for (uint64_t until = w->now_us + 1000000; w->now_us < until; pass(w, 10000))
+        while (latest(w, FRAME_GET) != NULL)
+            answer_get(w, latest(w, FRAME_GET), DYN_ERR_NO_QUORUM);
+    assert_int_equal(w->done, 0);
+    while (latest(w, FRAME_GET) == NULL)
+        pass(w, 10000);
+    answer_get(w, latest(w, FRAME_GET), DYN_OK);
+    assert_int_equal(w->done, 1);
+    assert_int_equal(w->status, DYN_OK);
+    world_free(w);
+}
+
+/* Does a chunk go to a second node between 1 and 2 seconds after the first was asked, which has
+ * answered others meanwhile, or nobody? */
+static bool chunk_is_sent_twice(bool answers_others)
+{
+    static const char *const chunk = ".dynamount/chunk/0123456789abcdef0123456789abcdef/0";
+    struct world *w = ready();
+    start_put(w, chunk);
+    uint64_t node = latest(w, FRAME_PUT)->node;
+    pass(w, 500000);
+    for (unsigned i = 0; i < 50; i++) {
+        start_get(w, chunk);
+        struct asked *a = latest(w, FRAME_GET);
+        if (a->node == node && !answers_others)
+            continue;
+        answer_get(w, a, DYN_OK);
+    }
+    assert_int_equal(count(w, FRAME_PUT), 1);
+    pass(w, 700000);
+    bool twice = count(w, FRAME_PUT) == 2;
+    pass(w, 1100000);
+    assert_true(count(w, FRAME_PUT) >= 2);
+    world_free(w);
+    return twice;
+}
+
+static void test_a_chunk_waits_longer_for_a_node_that_answers_others(void **state)
+{
+    (void)state;
+    assert_true(chunk_is_sent_twice(false));
+    assert_false(chunk_is_sent_twice(true));
 }
 
 static void test_overload_is_tried_again_until_it_passes(void **state)
@@ -277,6 +326,8 @@ int main(void)
         cmocka_unit_test(test_reads_prefer_who_answers_soon),
         cmocka_unit_test(test_a_final_answer_is_not_asked_twice),
         cmocka_unit_test(test_no_quorum_anywhere_is_told_with_its_counts),
+        cmocka_unit_test(test_a_quorum_that_nobody_sees_for_a_moment_is_found),
+        cmocka_unit_test(test_a_chunk_waits_longer_for_a_node_that_answers_others),
         cmocka_unit_test(test_overload_is_tried_again_until_it_passes),
         cmocka_unit_test(test_silence_ends_at_the_deadline),
         cmocka_unit_test(test_garbage_is_a_reason_to_ask_another),
