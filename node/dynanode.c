@@ -264,6 +264,7 @@ static void open_api(struct node *n)
         .n = ring_n(n->ring),
         .metrics = &n->metrics,
         .uploads = &n->uploads,
+        .upload_lease_ms = n->cfg.engine.collect_lease_ms,
     };
     n->api.status = (struct http_status){
         .engine = n->engine,

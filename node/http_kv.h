@@ -20,6 +20,7 @@ struct http_kv_config {
     struct time_port time;
     struct random_port random;
     uint32_t n;                   /* the cluster's */
+    uint64_t upload_lease_ms;     /* of what is not published yet */
     struct http_metrics *metrics; /* borrowed */
     struct http_uploads *uploads; /* borrowed */
 };

@@ -3,7 +3,8 @@
  *
  *   FILLING --a chunk is full--> [record of the upload is there] -> sent, as soon as there is room
  *   FILLING --the end, one chunk or less--> done, as one value
- *   FILLING --the end--> the rest is sent -> all have W -> done, as a manifest
+ *   FILLING --the end--> the rest is sent -> all have W -> [the lease had ended: all are sought]
+ *           -> done, as a manifest
  */
 #include "http_upload.h"
 
@@ -11,12 +12,11 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "model/chunk_io.h"
+#include "model/chunk_lease.h"
 
 #define WINDOW 4
 #define CHUNK_TIMEOUT_MS 20000u /* a body of minutes can wait for a node that is busy */
 #define SENDING_MAX 8u          /* of all uploads: more would only queue up at the other nodes */
-#define REF_AGAIN_US (UPLOAD_SAFE_S / 3 * 1000000ull)
 
 struct sent {
     struct http_upload *owner;
@@ -28,12 +28,9 @@ struct http_upload {
     struct http_uploads *all;
     struct list waiting;
     struct http_request *r;
-    struct buf key, bytes, value; /* bytes: those that are not sent yet */
+    struct buf bytes, value; /* bytes: those that are not sent yet */
     enum durability durability;
-    struct upload_id id;
-    struct upload_ref ref;
-    uint32_t numbers, asked; /* that the record allows, and will allow */
-    uint64_t ref_us;
+    struct upload_lease lease;
     struct manifest m;
     struct sent ring[WINDOW];
     uint32_t sending;
@@ -73,9 +70,8 @@ void http_upload_free(struct http_upload *u)
             chunk_put_cancel(&u->ring[i].put);
     all->sending -= u->sending;
     u->sending = 0;
-    upload_ref_cancel(&u->ref);
+    upload_lease_stop(&u->lease);
     manifest_release(&u->m);
-    buf_release(&u->key);
     buf_release(&u->bytes);
     buf_release(&u->value);
     free(u);
@@ -88,31 +84,12 @@ static void finish(struct http_upload *u, int err, struct slice value, bool mani
     u->done(u->arg, err, value, manifest); /* u may be gone */
 }
 
-static void on_ref(struct upload_ref *r, int err)
+static void on_lease(struct upload_lease *l, int err)
 {
-    struct http_upload *u = r->arg;
-    if (err == DYN_OK)
-        u->numbers = u->asked;
-    else
+    struct http_upload *u = l->arg;
+    if (err != DYN_OK && u->err == DYN_OK)
         u->err = err;
     go_on(u);
-}
-
-static bool may_number(struct http_upload *u)
-{
-    uint64_t now = u->io.time.mono_us(u->io.time.ctx);
-    if (u->m.n < u->numbers && now - u->ref_us < REF_AGAIN_US)
-        return true;
-    if (u->ref.id == 0) {
-        u->asked = u->m.n < u->numbers ? u->numbers
-                   : u->numbers == 0   ? UPLOAD_NUMBERS
-                                       : u->numbers * 2;
-        u->ref_us = now;
-        u->ref.done = on_ref;
-        u->ref.arg = u;
-        upload_ref_start(&u->io, &u->ref, buf_slice(&u->key), &u->id, 1, u->asked);
-    }
-    return false;
 }
 
 static void on_sent(struct chunk_put *p, int err)
@@ -140,7 +117,7 @@ static struct sent *free_place(struct http_upload *u)
 static bool send_one(struct http_upload *u)
 {
     struct sent *s = free_place(u);
-    if (s == NULL || !may_number(u))
+    if (s == NULL || !upload_lease_number(&u->lease, u->m.n))
         return false;
     if (u->all->sending >= SENDING_MAX) {
         if (list_empty(&u->waiting))
@@ -151,14 +128,14 @@ static bool send_one(struct http_upload *u)
     struct slice bytes = slice_of(u->bytes.data, n);
     struct chunk c = {.index = u->m.n, .number = u->m.n, .len = (uint32_t)n};
     digest_sha256(bytes, c.digest);
-    manifest_add(&u->m, &u->id, &c);
+    manifest_add(&u->m, &u->lease.id, &c);
     u->m.size += n;
     s->owner = u;
     s->put.done = on_sent;
     s->put.arg = s;
     u->sending++;
     u->all->sending++;
-    chunk_put_start(&u->io, &s->put, &u->id, c.number, bytes, u->durability);
+    chunk_put_start(&u->io, &s->put, &u->lease.id, c.number, bytes, u->durability);
     memmove(u->bytes.data, u->bytes.data + n, u->bytes.len - n);
     u->bytes.len -= n;
     return true;
@@ -170,6 +147,8 @@ static void settle(struct http_upload *u)
         finish(u, DYN_OK, buf_slice(&u->bytes), false);
         return;
     }
+    if (!upload_lease_holds(&u->lease, &u->m))
+        return;
     manifest_encode(&u->m, &u->value);
     finish(u, u->value.len > MANIFEST_LEN_MAX ? DYN_ERR_TOO_LARGE : DYN_OK, buf_slice(&u->value),
            true);
@@ -200,6 +179,7 @@ static void on_bytes(void *arg, struct slice piece, bool end)
     struct http_upload *u = arg;
     u->ended = end;
     buf_put_slice(&u->bytes, piece);
+    upload_lease_renew(&u->lease); /* a slow client may take long for a chunk */
     go_on(u);
 }
 
@@ -214,14 +194,14 @@ http_upload_new(const struct http_kv_config *cfg, struct http_request *r, struct
                               .time = cfg->time,
                               .random = random,
                               .writer = random_u64(&random) | 1,
-                              .timeout_ms = CHUNK_TIMEOUT_MS};
+                              .timeout_ms = CHUNK_TIMEOUT_MS,
+                              .lease_ms = cfg->upload_lease_ms};
     u->all = cfg->uploads;
     list_init(&u->waiting);
     u->r = r;
-    buf_put_slice(&u->key, key);
     u->durability = durability;
     u->m = MANIFEST_EMPTY;
-    upload_id_new(&u->io, &u->id);
+    upload_lease_init(&u->lease, &u->io, key, on_lease, u);
     u->done = done;
     u->arg = arg;
     return u;

@@ -44,7 +44,12 @@ static void uploaded(void *arg, int err, struct slice value, bool manifest)
 {
     struct http_call *o = arg;
     if (err != DYN_OK) {
-        http_call_fail(o, err, NULL, 0, 0);
+        http_call_fail(o, err,
+                       err == DYN_ERR_CONFLICT
+                           ? "the upload stood still for longer than its lease, "
+                             "and parts of it are gone: send them again, all of it"
+                           : NULL,
+                       0, 0);
         return;
     }
     o->put.value = value;

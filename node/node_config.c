@@ -13,6 +13,7 @@
 
 #define SCRUB_MAX_MS (366 * 86400 * 1000ull)
 #define REAP_AFTER_MAX_MS (3660 * 86400 * 1000ull)
+#define LEASE_MAX_MS (366 * 86400 * 1000ull)
 #define SEEDS_MAX 64
 #define MIB (1ull << 20)
 
@@ -185,6 +186,16 @@ static int read_identity(struct config *cfg, const char *path, struct node_confi
     return err;
 }
 
+/* Rounds of collection follow each other soon enough for it. */
+static int upload_lease(struct config *cfg, struct engine_config *e, char **message)
+{
+    int err = config_get_ms(cfg, "upload_lease", 1000, LEASE_MAX_MS, &e->collect_lease_ms, message);
+    e->collect_grace_ms = e->collect_lease_ms;
+    if (e->collect_us > e->collect_lease_ms * 1000 / 4)
+        e->collect_us = e->collect_lease_ms * 1000 / 4;
+    return err;
+}
+
 static int read_limits(struct config *cfg, struct node_config *c, char **message)
 {
     struct engine_config *e = &c->engine;
@@ -212,6 +223,7 @@ static int read_limits(struct config *cfg, struct node_config *c, char **message
                              message)) != DYN_OK ||
         (err = us64_up_to(cfg, "retired_keep", REAP_AFTER_MAX_MS, &e->retired_us, message)) !=
             DYN_OK ||
+        (err = upload_lease(cfg, e, message)) != DYN_OK ||
         (err = us64(cfg, "message_life", &e->message_life_us, message)) != DYN_OK ||
         (err = u32(cfg, "fragment_entries", 0, UINT32_MAX, &e->fragment_entries, message)) !=
             DYN_OK ||

@@ -28,6 +28,7 @@ struct chunk_io {
     struct random_port random;
     uint64_t writer;     /* of origins; not 0 */
     uint32_t timeout_ms; /* of each request; 0: the port's */
+    uint64_t lease_ms;   /* of uploads; 0: UPLOAD_LEASE_S */
 };
 
 /* The requests are caller-owned; id is not 0 while one is on its way. Each done runs once,

@@ -12,10 +12,9 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "model/chunk_io.h"
+#include "model/chunk_lease.h"
 
 #define WINDOW 4
-#define REF_AGAIN_US (UPLOAD_SAFE_S / 3 * 1000000ull)
 
 /* ---- to stdout --------------------------------------------------------------------------- */
 
@@ -101,54 +100,37 @@ static void on_sent(struct chunk_put *p, int err)
     ((struct sending *)p->arg)->err = err;
 }
 
-static void on_ref(struct upload_ref *r, int err)
-{
-    *(int *)r->arg = err;
-}
-
 struct upload_state {
     struct session *session;
-    struct slice key;
-    struct upload_id id;
-    uint32_t reserved;
-    uint64_t ref_us;
+    struct upload_lease lease;
+    int lease_err;
     struct manifest m;
     struct sending ring[WINDOW];
     enum durability durability;
 };
 
-static int add_ref(struct upload_state *u)
+static void on_lease(struct upload_lease *l, int err)
 {
-    struct chunk_io *io = session_chunks(u->session);
-    int err = DYN_OK;
-    struct upload_ref r = {.done = on_ref, .arg = &err};
-    uint64_t now = io->time.mono_us(io->time.ctx);
-    uint32_t numbers = u->reserved == 0 ? UPLOAD_NUMBERS : u->reserved * 2;
-    upload_ref_start(io, &r, u->key, &u->id, 1, numbers);
-    while (r.id != 0)
-        session_turn(u->session);
-    u->reserved = numbers;
-    u->ref_us = now;
-    return err;
+    struct upload_state *u = l->arg;
+    if (err != DYN_OK && u->lease_err == DYN_OK)
+        u->lease_err = err;
 }
 
 static int send_chunk(struct upload_state *u, struct slice bytes)
 {
-    struct chunk_io *io = session_chunks(u->session);
     struct chunk c = {.index = u->m.n, .number = u->m.n, .len = (uint32_t)bytes.len};
     struct sending *at = &u->ring[c.number % WINDOW];
     while (at->put.id != 0)
         session_turn(u->session);
-    int err = at->err;
-    if (err == DYN_OK &&
-        (c.number >= u->reserved || io->time.mono_us(io->time.ctx) - u->ref_us > REF_AGAIN_US))
-        err = add_ref(u);
-    if (err != DYN_OK)
-        return err;
+    while (at->err == DYN_OK && u->lease_err == DYN_OK && !upload_lease_number(&u->lease, c.number))
+        session_turn(u->session);
+    if (at->err != DYN_OK || u->lease_err != DYN_OK)
+        return at->err != DYN_OK ? at->err : u->lease_err;
     digest_sha256(bytes, c.digest);
     at->put = (struct chunk_put){.done = on_sent, .arg = at};
-    chunk_put_start(io, &at->put, &u->id, c.number, bytes, u->durability);
-    manifest_add(&u->m, &u->id, &c);
+    chunk_put_start(session_chunks(u->session), &at->put, &u->lease.id, c.number, bytes,
+                    u->durability);
+    manifest_add(&u->m, &u->lease.id, &c);
     u->m.size += bytes.len;
     return DYN_OK;
 }
@@ -164,20 +146,33 @@ static int wait_for_all(struct upload_state *u)
     return err;
 }
 
-static bool readable(int fd)
+static bool readable(int fd, uint64_t ms)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    return poll(&p, 1, 0) != 0;
+    return poll(&p, 1, ms < INT32_MAX ? (int)ms : INT32_MAX) != 0;
+}
+
+/* While nobody turns the loop no answer is taken, so a slow pipe is waited for only when all that
+ * was sent has arrived; and then not for longer than the lease can be left alone. */
+static void await_input(struct upload_state *u, int fd)
+{
+    if (readable(fd, 0))
+        return;
+    wait_for_all(u);
+    while (!readable(fd, upload_lease_renew_ms(&u->lease))) {
+        upload_lease_renew(&u->lease);
+        while (u->lease.ref.id != 0)
+            session_turn(u->session);
+    }
 }
 
 /* Fills b up to max bytes, as far as there is something. A positive errno. u (NULL: nothing is on
- * its way): while nobody turns the loop no answer is taken, so a slow pipe is waited for only when
- * all that was sent has arrived. */
+ * its way). */
 static int fill(struct buf *b, size_t max, int fd, struct upload_state *u)
 {
     while (b->len < max) {
-        if (u != NULL && !readable(fd))
-            wait_for_all(u);
+        if (u != NULL)
+            await_input(u, fd);
         buf_reserve(b, max - b->len);
         ssize_t n = read(fd, b->data + b->len, max - b->len);
         if (n < 0 && errno == EINTR)
@@ -223,26 +218,37 @@ static int send_all(struct upload_state *u, struct slice begun, int fd, int *rea
     } while (err == DYN_OK && *read_error == 0 && b.len == CHUNK_LEN);
     buf_release(&b);
     int late = wait_for_all(u);
-    return err != DYN_OK ? err : late;
+    err = err != DYN_OK ? err : late;
+    while (err == DYN_OK && *read_error == 0 && !upload_lease_holds(&u->lease, &u->m)) {
+        session_turn(u->session);
+        err = u->lease_err;
+    }
+    return err;
 }
 
 int large_send(struct session *s, struct slice key, const struct request_options *opt,
                struct slice begun, int fd, struct buf *manifest)
 {
-    struct upload_state u = {.session = s, .key = key, .m = MANIFEST_EMPTY};
+    struct upload_state u = {.session = s, .m = MANIFEST_EMPTY};
     int read_error, status = CTL_OK;
     u.durability = opt->durability != DURABILITY_DEFAULT ? (enum durability)opt->durability
                                                          : DURABILITY_QUORUM;
-    upload_id_new(session_chunks(s), &u.id);
+    upload_lease_init(&u.lease, session_chunks(s), key, on_lease, &u);
     int err = send_all(&u, begun, fd, &read_error);
     if (read_error != 0)
         status = ctl_fail(CTL_ERROR, "%s", strerror(read_error));
+    else if (err == DYN_ERR_CONFLICT)
+        status = ctl_fail(CTL_ERROR,
+                          "put '%.*s': it stood still for longer than its lease, and "
+                          "parts of it are gone: put all of it again",
+                          (int)key.len, (const char *)key.data);
     else if (err != DYN_OK)
         status = ctl_failed("put", key, err, 0, 0);
     else
         manifest_encode(&u.m, manifest);
     if (status == CTL_OK && manifest->len > MANIFEST_LEN_MAX)
         status = ctl_failed("put", key, DYN_ERR_TOO_LARGE, 0, 0);
+    upload_lease_stop(&u.lease);
     manifest_release(&u.m);
     return status;
 }

@@ -23,6 +23,7 @@ static const struct args_option put_options[] = {
     {"w", "W", "answers to wait for (default: the cluster's)", 0},
     {"durability", "WHICH", "buffered, one or quorum (default: the cluster's)", 0},
     {"sloppy", "yes|no", "may stand-ins count for nodes that are down (default: the cluster's)", 0},
+    {"upload-lease", "TIME", "what the nodes' upload_lease says, when it is not 1h", 0},
     {NULL, NULL, NULL, 0},
 };
 
@@ -160,6 +161,7 @@ static int run_put(struct ctl *c)
     struct buf value = BUF_EMPTY, context = BUF_EMPTY;
     struct session *s = NULL;
     char *message = NULL;
+    uint64_t lease_ms = 0;
     int fd = -1;
     int choices = args_has(&c->args, "context") + args_has(&c->args, "if-match") +
                   args_has(&c->args, "if-absent");
@@ -170,6 +172,11 @@ static int run_put(struct ctl *c)
             ctl_usage(c, mem_strdup("--context, --if-match and --if-absent exclude each other"));
     if (status == CTL_OK && fill_attrs(c, path, &q.attrs) != DYN_OK)
         status = ctl_usage(c, mem_strdup("--mode: an octal number up to 7777 is wanted"));
+    if (status == CTL_OK &&
+        args_ms(&c->args, "upload-lease", 1000, UINT32_MAX, &lease_ms, &message) != DYN_OK) {
+        status = ctl_usage(c, message);
+        message = NULL;
+    }
     if (status == CTL_OK && large_begin(path, &value, &fd, &message) != DYN_OK)
         status = ctl_fail(CTL_ERROR, "%s", message);
     if (status == CTL_OK)
@@ -180,6 +187,7 @@ static int run_put(struct ctl *c)
                   (args_has(&c->args, "if-absent") ? PUT_IF_ABSENT : 0u);
         q.contexts = &contexts;
         q.n_contexts = context.len != 0;
+        session_chunks(s)->lease_ms = lease_ms;
         if (value.len > CHUNK_LEN) {
             struct buf manifest = BUF_EMPTY;
             status = large_send(s, q.key, &q.opt, buf_slice(&value), fd, &manifest);
