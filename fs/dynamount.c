@@ -109,6 +109,8 @@ static const char usage[] =
     "  names=N                  memory for so many names that the kernel remembers (100000), some "
     "2.5 KB\n"
     "                           each; 0: for all that it likes to\n"
+    "  publish=TIME             how long changes to a file that is held open stay unpublished "
+    "(30s)\n"
     "  rename_limit=N           rename directories of up to so many files as a whole (10000)\n"
     "  drain=TIME               longest wait for the cluster when unmounting (60s)\n"
     "  staging=SIZE             memory for what is written to large files and not yet sent (64M)\n"

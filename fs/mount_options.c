@@ -136,6 +136,17 @@ static int set_attr_timeout(struct mount_options *o, const char *value)
     return mount_options_duration(value, &o->fs.attr_us);
 }
 
+static int set_publish(struct mount_options *o, const char *value)
+{
+    uint64_t us;
+    int err = mount_options_duration(value, &us);
+    if (err == DYN_OK && us == 0)
+        err = DYN_ERR_INVALID;
+    if (err == DYN_OK)
+        o->fs.dirty_us = us;
+    return err;
+}
+
 static int set_push(struct mount_options *o, const char *value)
 {
     return mount_options_duration(value, &o->fs.push_us);
@@ -321,6 +332,7 @@ static const struct rule {
     {"deadline", VALUE, set_deadline, "a time of at least 1ms, such as 20s"},
     {"rename_limit", VALUE, set_rename_limit, "a number of at most 1000000"},
     {"drain", VALUE, set_drain, "a time such as 60s"},
+    {"publish", VALUE, set_publish, "a time of at least 1ms, such as 30s"},
     {"push", VALUE, set_push, "a time such as 30, 500ms or 0"},
     {"names", VALUE, set_names, "a number of at most 1000000000, or 0"},
     {"staging", VALUE, set_staging, "a size of at least 16M, such as 64M or 1G"},

@@ -8,6 +8,8 @@ import threading
 
 import pytest
 
+from harness import wait
+
 from . import shell
 
 
@@ -204,6 +206,18 @@ def appender(folder, name, data):
     for at in range(0, len(data), 1 << 20):
         os.write(fd, data[at:at + (1 << 20)])
     return fd
+
+
+def test_a_log_that_is_never_closed_is_published_after_a_time_that_can_be_chosen(three_nodes, tmp_path):
+    quick, other = (three_nodes.mount(tmp_path / name, options=options).point
+                    for name, options in (("quick", ["publish=500ms"]), ("other", [])))
+    with open(quick / "log", "a", buffering=1) as log:
+        text = ""
+        for number in range(3):
+            log.write(f"{number}\n")
+            text += f"{number}\n"
+            wait.until(lambda: (other / "log").exists() and (other / "log").read_text() == text, 20, text)
+    assert shell.names(other) == ["log"]
 
 
 @pytest.mark.limit(120)

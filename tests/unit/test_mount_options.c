@@ -112,10 +112,11 @@ static void test_what_is_missing_or_too_much_is_said(void **state)
 static void test_options_of_ours(void **state)
 {
     (void)state;
-    struct parsed p = good("-f -o allow_other,uid=1000,gid=7,umask=022 -o conflicts=hide,"
-                           "resolve=explicit,durability=quorum,deadline=500ms,attr_timeout=0.25,"
-                           "entry_timeout=2m,log=/var/log/d,log_level=warn,drain=3,staging=1G"
-                           ",r=1,w=3,rename_limit=50,names=70,coordinate=server a:1 /mnt");
+    struct parsed p =
+        good("-f -o allow_other,uid=1000,gid=7,umask=022 -o conflicts=hide,"
+             "resolve=explicit,durability=quorum,deadline=500ms,attr_timeout=0.25,"
+             "entry_timeout=2m,log=/var/log/d,log_level=warn,drain=3,publish=5s,staging=1G"
+             ",r=1,w=3,rename_limit=50,names=70,coordinate=server a:1 /mnt");
     assert_true(p.o.foreground);
     assert_true(p.o.allow_other);
     assert_true(p.o.fs.map_uid && p.o.fs.map_gid && p.o.fs.map_umask);
@@ -131,6 +132,7 @@ static void test_options_of_ours(void **state)
     assert_string_equal(p.o.log, "/var/log/d");
     assert_int_equal(p.o.log_level, LOG_LEVEL_WARN);
     assert_int_equal(p.o.drain_us, 3000000);
+    assert_int_equal(p.o.fs.dirty_us, 5000000);
     assert_int_equal(p.o.fs.staging_max, 1ull << 30);
     assert_int_equal(p.o.fs.r, 1);
     assert_int_equal(p.o.fs.rename_limit, 50);
@@ -164,6 +166,7 @@ static void test_mistakes_in_options_are_named(void **state)
     refused("a:1 /mnt -o umask=9", "octal");
     refused("a:1 /mnt -o uid=-1", "uid");
     refused("a:1 /mnt -o deadline=0", "deadline");
+    refused("a:1 /mnt -o publish=0", "a time of at least 1ms");
     refused("a:1 /mnt -o durability=", "buffered");
     refused("a:1 /mnt -o r=0", "from 1 to 16");
     refused("a:1 /mnt -o w=17", "from 1 to 16");
