@@ -190,6 +190,81 @@ static void test_mknod_makes_a_regular_file_and_nothing_else(void **state)
     assert_int_equal(fs_dirty_count(t->a->fs), 0);
 }
 
+/* Attributes of a file with unpublished bytes go with these. */
+static void test_chmod_of_a_dirty_file_is_published_with_its_bytes(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_echo(t->a, "old", "f"), 0);
+    assert_int_equal(do_open(t->a, "f", O_WRONLY), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    do_write(t->a, node, fh, 0, "new");
+    fake_kv_forget_counts(&t->k);
+    assert_int_equal(sh_chmod(t->a, "f", 0600), 0);
+    assert_int_equal(t->k.puts, 0);
+    assert_int_equal(do_getattr(t->a, node), 0);
+    assert_int_equal(t->a->entry.attr.mode & 07777, 0600);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_int_equal(t->k.puts, 1);
+    do_lookup(t->b, "f");
+    assert_int_equal(t->b->entry.attr.mode & 07777, 0600);
+    assert_true(fake_kv_holds(&t->k, "f", "new"));
+}
+
+static void test_f10_a_create_under_a_removed_name_is_another_inode(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_echo(t->a, "old", "f"), 0);
+    assert_int_equal(do_open(t->a, "f", O_RDWR), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    do_getattr(t->a, node);
+    uint64_t ino = t->a->entry.attr.ino;
+    assert_int_equal(sh_rm(t->a, "f"), 0);
+    assert_int_equal(do_open(t->a, "f", O_WRONLY | O_CREAT), 0);
+    assert_int_not_equal(t->a->node, node);
+    uint64_t other = t->a->node, other_fh = t->a->fh;
+    do_getattr(t->a, other);
+    assert_int_not_equal(t->a->entry.attr.ino, ino);
+    do_write(t->a, other, other_fh, 0, "new");
+    do_write(t->a, node, fh, 0, "gone");
+    assert_string_equal(do_read(t->a, node, fh), "gone");
+    assert_int_equal(do_close(t->a, other, other_fh), 0);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_true(fake_kv_holds(&t->k, "f", "new"));
+    assert_int_equal(fake_kv_live(&t->k, "f"), 1);
+}
+
+static void test_f15_a_name_that_is_not_there_is_not_remembered(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(do_lookup(t->a, "f"), 0);
+    fake_kv_write(&t->k, "f", "here", false);
+    assert_int_not_equal(do_lookup(t->a, "f"), 0);
+    assert_true(t->a->entry.entry_us > 0);
+    fake_kv_forget_counts(&t->k);
+    struct call c;
+    call_init(t->a, &c);
+    fs_lookup(t->a->fs, &c.op, FS_ROOT, slice_str("g"));
+    call_wait(t->a, &c);
+    assert_int_equal(c.op.entry.entry_us, 0); /* nor by the kernel */
+}
+
+/* Thousands of creates in one directory must not queue up at its object. */
+static void test_f29_a_create_puts_one_key(void **state)
+{
+    struct world *t = *state;
+    assert_int_equal(sh_mkdir(t->a, "d"), 0);
+    do_lookup(t->a, "d");
+    int64_t before = t->a->entry.attr.mtime_ns;
+    struct dot dot = object_newest(fake_kv_object(&t->k, "d"))->dot;
+    later(t->a);
+    fake_kv_forget_counts(&t->k);
+    assert_int_equal(sh_echo(t->a, "x", "d/f"), 0);
+    assert_int_equal(t->k.puts, 1);
+    assert_true(dot_equal(&object_newest(fake_kv_object(&t->k, "d"))->dot, &dot));
+    do_lookup(t->b, "d");
+    assert_true(t->b->entry.attr.mtime_ns > before);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, world_set_up, world_tear_down)
@@ -203,6 +278,10 @@ int main(void)
         T(test_f6_a_replaced_large_version_is_read_to_its_end_by_who_has_it_open),
         T(test_f24_a_close_that_gets_on_may_take_longer_than_the_deadline),
         T(test_mknod_makes_a_regular_file_and_nothing_else),
+        T(test_chmod_of_a_dirty_file_is_published_with_its_bytes),
+        T(test_f10_a_create_under_a_removed_name_is_another_inode),
+        T(test_f15_a_name_that_is_not_there_is_not_remembered),
+        T(test_f29_a_create_puts_one_key),
     };
     return cmocka_run_group_tests_name("fs_table", tests, NULL, NULL);
 }
