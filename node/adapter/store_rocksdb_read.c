@@ -104,6 +104,10 @@ void store_rocksdb_get(void *ctx, struct store_get *req)
         answer_get(s, req, hash, true, err, value);
         return;
     }
+    if (s->closing) { /* no thread is there any more; what ends now may still ask for the next */
+        req->done(req, DYN_ERR_STOPPED, slice_of(NULL, 0));
+        return;
+    }
     s->stats.reads_disk++;
     struct cold_get *g = mem_new(struct cold_get);
     g->job = (struct lane_job){.run = cold_get_run, .finish = cold_get_finish};
@@ -223,6 +227,11 @@ void store_rocksdb_scan(void *ctx, struct store_scan *req)
         j->cursor = NULL;
         j->rows_read = 0;
         j->bytes_read = 0;
+    }
+    if (s->closing) {
+        scan_free(j);
+        req->done(req, DYN_ERR_STOPPED, false);
+        return;
     }
     s->stats.reads_disk++;
     lanes_submit(s->lanes, LANE_SCAN, &j->job);

@@ -407,6 +407,68 @@ static void test_a_scan_does_not_end_where_the_next_table_is_not_in_memory(void 
     subject_close(&s);
 }
 
+struct chained { /* a read, and what is asked for when it has ended */
+    struct subject *s;
+    struct store_get get;
+    struct store_scan scan;
+    int gets[2], scanned;
+    uint32_t n;
+};
+
+static void on_chained_scan(struct store_scan *req, int err, bool more)
+{
+    ((struct chained *)req->arg)->scanned = err;
+    assert_false(more);
+}
+
+static bool no_row(struct store_scan *req, struct slice key, struct slice value)
+{
+    (void)req, (void)key, (void)value;
+    return true;
+}
+
+static void on_chained(struct store_get *req, int err, struct slice value)
+{
+    struct chained *c = req->arg;
+    (void)value;
+    c->gets[c->n++] = err;
+    if (c->n == 1) {
+        c->get.key = slice_str("b");
+        c->s->port.get(c->s->port.ctx, &c->get);
+        return;
+    }
+    c->scan = (struct store_scan){.family = STORE_META,
+                                  .max_rows = 10,
+                                  .max_bytes = 1000,
+                                  .row = no_row,
+                                  .done = on_chained_scan,
+                                  .arg = c};
+    c->s->port.scan(c->s->port.ctx, &c->scan);
+}
+
+/* A node that is told to stop twice, or whose disk is slow, gives up what is under way. */
+static void test_what_ends_as_the_store_closes_may_ask_for_more_in_vain(void **state)
+{
+    (void)state;
+    struct subject s;
+    struct chained c = {.s = &s, .scanned = 1};
+    subject_open(&s, SUBJECT_ROCKSDB);
+    for (char row = 'a'; row <= 'c'; row++) {
+        const char key[] = {row, 0};
+        assert_int_equal(subject_put(&s, STORE_META, key, "v"), DYN_OK);
+        subject_restart(&s); /* each lies in a table of its own */
+    }
+    c.get = (struct store_get){
+        .family = STORE_META, .key = slice_str("a"), .done = on_chained, .arg = &c};
+    s.port.get(s.port.ctx, &c.get);
+    assert_int_equal(c.n, 0);
+    store_rocksdb_close(s.rocksdb);
+    s.rocksdb = NULL;
+    assert_true(c.n == 2 && c.gets[0] == DYN_OK && c.gets[1] == DYN_ERR_STOPPED);
+    assert_int_equal(c.scanned, DYN_ERR_STOPPED);
+    subject_close(&s);
+}
+
 static void test_when_room_is_low_new_data_is_refused_and_deleting_goes_on(void **state)
 {
     (void)state;
@@ -450,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_rows_in_files_that_are_not_open_yet_are_read_whole),
         cmocka_unit_test(test_a_read_from_disk_does_not_hide_what_was_written_meanwhile),
         cmocka_unit_test(test_a_scan_does_not_end_where_the_next_table_is_not_in_memory),
+        cmocka_unit_test(test_what_ends_as_the_store_closes_may_ask_for_more_in_vain),
         cmocka_unit_test(test_when_room_is_low_new_data_is_refused_and_deleting_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
