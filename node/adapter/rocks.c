@@ -386,6 +386,11 @@ void rocks_reclaim(struct rocks *r, enum store_family f)
     rocksdb_compact_range_cf(r->db, r->families[f], NULL, 0, NULL, 0); /* flushes first */
 }
 
+void rocks_reclaim_no_more(struct rocks *r)
+{
+    rocksdb_disable_manual_compaction(r->db);
+}
+
 /* --- reading -------------------------------------------------------------------------------- */
 
 int rocks_get(const struct rocks *r, enum store_family f, struct slice key, bool memory_only,

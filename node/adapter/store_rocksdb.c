@@ -436,7 +436,8 @@ void store_rocksdb_close(struct store_rocksdb *s)
         return;
     s->closing = true;
     store_rocksdb_turn_write(s);
-    lanes_free(s->lanes); /* finishes what the threads still had to do */
+    rocks_reclaim_no_more(s->db); /* which may take minutes, when the disk is nearly full */
+    lanes_free(s->lanes);         /* finishes what the threads still had to do */
     if (!s->stopped && rocks_sync(s->db, &message) == DYN_OK) {
         s->durable = s->written;
         store_disk_mark(s->disk, rocks_sequence(s->db));

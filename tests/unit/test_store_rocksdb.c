@@ -407,6 +407,51 @@ static void test_a_scan_does_not_end_where_the_next_table_is_not_in_memory(void 
     subject_close(&s);
 }
 
+static uint32_t tables(const char *path)
+{
+    uint32_t n = 0;
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    for (const struct dirent *e; (e = readdir(dir)) != NULL;)
+        n += strstr(e->d_name, ".sst") != NULL;
+    closedir(dir);
+    return n;
+}
+
+/* Who is told to stop does not rewrite all its values first. */
+static void test_room_is_made_until_the_store_closes(void **state)
+{
+    (void)state;
+    struct subject s;
+    struct rocks *r = NULL;
+    char path[80], *message = NULL;
+    subject_open(&s, SUBJECT_ROCKSDB);
+    store_rocksdb_close(s.rocksdb);
+    s.rocksdb = NULL;
+    snprintf(path, sizeof(path), "%s/db", s.dir);
+    struct rocks_config c = {path, 1 << 20, 1 << 20, 4096};
+    assert_int_equal(rocks_open(&c, &r, &message), DYN_OK);
+    uint32_t before = tables(path);
+    for (int stopped = 0; stopped < 2; stopped++) {
+        for (int i = 0; i < 3; i++) {
+            rocks_batch_put(r, STORE_VALUE, slice_str("a"), slice_str("v"));
+            assert_int_equal(rocks_write(r, &message), DYN_OK);
+            assert_int_equal(rocks_flush(r, &message), DYN_OK);
+        }
+        assert_int_equal(tables(path), before + 3 + (uint32_t)stopped);
+        if (stopped)
+            rocks_reclaim_no_more(r);
+        rocks_reclaim(r, STORE_VALUE);
+        uint32_t left = stopped ? before + 4 : before + 1;
+        for (int i = 0; i < 2000 && tables(path) != left; i++)
+            usleep(10000); /* files that nobody needs go right after */
+        assert_int_equal(tables(path), left);
+    }
+    rocks_close(r);
+    accept(&s, 0, 0);
+    subject_close(&s);
+}
+
 struct chained { /* a read, and what is asked for when it has ended */
     struct subject *s;
     struct store_get get;
@@ -512,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_rows_in_files_that_are_not_open_yet_are_read_whole),
         cmocka_unit_test(test_a_read_from_disk_does_not_hide_what_was_written_meanwhile),
         cmocka_unit_test(test_a_scan_does_not_end_where_the_next_table_is_not_in_memory),
+        cmocka_unit_test(test_room_is_made_until_the_store_closes),
         cmocka_unit_test(test_what_ends_as_the_store_closes_may_ask_for_more_in_vain),
         cmocka_unit_test(test_when_room_is_low_new_data_is_refused_and_deleting_goes_on),
     };
