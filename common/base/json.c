@@ -123,11 +123,6 @@ void json_add_u64(struct json *parent, const char *name, uint64_t value)
     add(parent, name, child);
 }
 
-void json_add_real(struct json *parent, const char *name, double value)
-{
-    add(parent, name, made(cJSON_CreateNumber(value)));
-}
-
 void json_add_bool(struct json *parent, const char *name, bool value)
 {
     add(parent, name, made(cJSON_CreateBool(value)));

@@ -23,7 +23,6 @@ void json_add_bytes(struct json *parent, const char *name, struct slice value);
 void json_add_hex(struct json *parent, const char *name, struct slice value);
 void json_add_u64(struct json *parent, const char *name,
                   uint64_t value); /* exact: over 2^53 as a string */
-void json_add_real(struct json *parent, const char *name, double value);
 void json_add_bool(struct json *parent, const char *name, bool value);
 struct json *json_add_object(struct json *parent, const char *name);
 struct json *json_add_array(struct json *parent, const char *name);

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/err.h"
 #include "base/json.h"
 #include "base/mem.h"
 
@@ -77,17 +76,6 @@ void kept_decode(struct reader *r, struct kept *k)
         object_release(&k->object);
         k->object = OBJECT_EMPTY;
     }
-}
-
-int kept_peek(struct slice row, uint64_t *since_ms)
-{
-    struct reader r = reader_of(row);
-    uint8_t format = read_u8(&r);
-    uint64_t since = read_u64(&r);
-    if (!reader_ok(&r) || format != FORMAT)
-        return DYN_ERR_CORRUPT;
-    *since_ms = since;
-    return DYN_OK;
 }
 
 /* ---- lists ------------------------------------------------------------------------------- */

@@ -41,7 +41,6 @@ uint64_t kept_cost(const struct sibling *s);
 
 void kept_encode(const struct kept *k, struct buf *out); /* without the value */
 void kept_decode(struct reader *r, struct kept *k);      /* k: zeroed */
-int kept_peek(struct slice row, uint64_t *since_ms);     /* of an encoded one: since when */
 
 struct kept_list { /* newest first, by when it was written */
     struct kept *k;

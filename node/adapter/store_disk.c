@@ -97,11 +97,6 @@ uint64_t store_disk_free_bytes(const struct store_disk *d)
     return d->free_bytes;
 }
 
-bool store_disk_has_ballast(const struct store_disk *d)
-{
-    return d->has_ballast;
-}
-
 static void mark_encode(uint64_t sequence, uint8_t out[MARK_LEN])
 {
     for (int i = 0; i < 8; i++)

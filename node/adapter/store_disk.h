@@ -26,7 +26,6 @@ enum store_room store_disk_room(struct store_disk *d, uint64_t written);
 /* The disk itself has just said that it is full. */
 void store_disk_full(struct store_disk *d);
 uint64_t store_disk_free_bytes(const struct store_disk *d); /* as of the last look */
-bool store_disk_has_ballast(const struct store_disk *d);
 
 /* The mark: everything up to this sequence number of the log is on the platter. Overwritten in
  * place and never synced itself: an older mark only detects less. Safe from another thread. */

@@ -564,11 +564,6 @@ struct ring *engine_ring(struct engine *e)
     return e->ring;
 }
 
-struct mac *engine_mac(struct engine *e)
-{
-    return e->mac;
-}
-
 /* ---- what it says of itself -------------------------------------------------------------- */
 
 void engine_stats(const struct engine *e, struct engine_stats *out)

@@ -118,7 +118,6 @@ void engine_free(struct engine *e);
 struct net_events engine_events(struct engine *e);   /* for the network adapter */
 struct kv_port engine_kv(struct engine *e);          /* for the HTTP front */
 struct ring *engine_ring(struct engine *e);          /* borrowed */
-struct mac *engine_mac(struct engine *e);            /* borrowed: tokens and peer batches */
 void engine_store_failed(struct engine *e, int err); /* the store's `failed`: minting stops */
 
 struct engine_stats {
