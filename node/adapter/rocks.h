@@ -49,7 +49,7 @@ int rocks_flush(struct rocks *r, char **message); /* memtables to tables */
 /* Gives the room of deleted rows of a family back now instead of some day. Rewrites what is left of
  * it. */
 void rocks_reclaim(struct rocks *r, enum store_family f);
-/* From another thread: one that is under way ends soon, with less done, and none begins any more. */
+/* From another thread: one that is under way ends soon, with less done, and none begins again. */
 void rocks_reclaim_no_more(struct rocks *r);
 
 /* A row, pinned where RocksDB has it. DYN_ERR_NOT_FOUND, DYN_ERR_CORRUPT, DYN_ERR_IO, and
