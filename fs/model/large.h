@@ -62,6 +62,8 @@ uint32_t large_chunks(const struct large *l);
 void large_store(struct large *l, struct large_wait *w);
 bool large_storing(const struct large *l);
 bool large_stored(const struct large *l);
+/* Of what this mount has sent nothing is known to be in memory only (F13). */
+bool large_synced(const struct large *l);
 /* What it is now; large_stored() holds. */
 void large_manifest(struct large *l, struct manifest *out);
 /* Is that what the version had, byte for byte? (F28) */

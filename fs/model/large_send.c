@@ -422,6 +422,11 @@ static bool syncing(const struct large *l)
     return false;
 }
 
+bool large_synced(const struct large *l)
+{
+    return l->n_unsynced == 0 && !syncing(l);
+}
+
 static void start_syncs(struct large *l)
 {
     struct fs *fs = l->fs;
@@ -514,7 +519,7 @@ void large_send_check(struct large *l)
     }
     if (ask_base_refs(l) || ask_borrowed_refs(l) || !large_checked(l))
         return;
-    if (wanted_durability(l) == DURABILITY_QUORUM && (l->n_unsynced > 0 || syncing(l))) {
+    if (wanted_durability(l) == DURABILITY_QUORUM && !large_synced(l)) {
         start_syncs(l);
         return;
     }

@@ -4,7 +4,7 @@
  * names in it that this mount has changed: who renames a file into place and syncs its folder may
  * then count on the name.
  *
- *   fsync:    dirty -> PUBLISH at quorum;  clean -> SYNC of the version shown
+ *   fsync:    dirty -> PUBLISH at quorum;  clean -> the chunks sent -> SYNC of the version shown
  *   fsyncdir: SYNC of each changed name, several at a time -> SYNC of the directory's own object
  */
 #include <errno.h>
@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "model/inode.h"
+#include "model/large.h"
 #include "model/publish.h"
 
 #define SYNCS_AT_ONCE 16u
@@ -22,11 +23,14 @@ struct syncing {
     struct task t;
     struct inode *inode; /* held */
     struct dot dot;
+    struct large_wait chunks;
 };
 
 static void release_sync(struct task *t)
 {
-    inode_drop(container_of(t, struct syncing, t)->inode);
+    struct syncing *s = container_of(t, struct syncing, t);
+    list_remove(&s->chunks.link);
+    inode_drop(s->inode);
 }
 
 static void on_sync(struct task *t, const struct sync_reply *p)
@@ -39,8 +43,26 @@ static void on_sync(struct task *t, const struct sync_reply *p)
     task_end(t, fs_errno(p->status));
 }
 
+static void on_chunks(struct large_wait *w, int err)
+{
+    struct syncing *s = w->arg;
+    bool superseded = err == DYN_ERR_CANCELED && !s->t.fs->closing; /* then so is the version */
+    if (err != DYN_OK && !superseded)
+        task_end(&s->t, fs_errno(err));
+    else
+        task_sync(&s->t, seen_key(s->inode->seen), &s->dot, on_sync);
+}
+
+/* A manifest on disk is worth what its chunks are. */
+static bool has_chunks_in_memory(const struct inode *i)
+{
+    return i->large != NULL && !large_synced(i->large);
+}
+
 static bool on_disk(const struct inode *i)
 {
+    if (has_chunks_in_memory(i))
+        return false;
     return dot_is_none(&i->s.dot) || dot_equal(&i->durable_dot, &i->s.dot);
 }
 
@@ -59,7 +81,13 @@ void fs_fsync(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
         s->inode = inode_hold(i);
         s->dot = i->s.dot;
         s->t.abandonable = true;
-        task_sync(&s->t, seen_key(i->seen), &s->dot, on_sync);
+        s->chunks =
+            (struct large_wait){.durability = DURABILITY_QUORUM, .done = on_chunks, .arg = s};
+        list_init(&s->chunks.link);
+        if (has_chunks_in_memory(i))
+            large_store(i->large, &s->chunks);
+        else
+            task_sync(&s->t, seen_key(i->seen), &s->dot, on_sync);
     }
 }
 

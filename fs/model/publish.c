@@ -482,11 +482,14 @@ static void on_stored(struct large_wait *w, int err)
         finish(p, fs_errno(err));
 }
 
-/* Large content: all chunks are with W replicas before a manifest names them (E8). */
+/* Large content: all chunks are with W replicas before a manifest names them (E8), and on their
+ * disks before anybody is told that the file is (F13), whatever of it has changed. */
 static bool needs_storing(const struct publication *p)
 {
     const struct inode *i = p->inode;
-    return i->large != NULL && i->dirty_data && !(p->stored && large_stored(i->large));
+    if (i->large == NULL || (p->stored && large_stored(i->large)))
+        return false;
+    return i->dirty_data || (p->durability == DURABILITY_QUORUM && !large_synced(i->large));
 }
 
 static void store(struct publication *p)

@@ -88,6 +88,43 @@ static void test_f24_what_is_overwritten_whole_is_not_fetched(void **state)
     assert_int_equal(t->b->fs->counters.chunk_gets, 0);
 }
 
+/* What close has left in memory is synced with its manifest, also when that is all there is to do,
+ * or when no byte of it changes. */
+static void test_f13_fsync_of_a_large_file_syncs_its_chunks(void **state)
+{
+    struct world *t = *state;
+    make_file(t->a, "big", 4 * MIB, 3);
+    t->k.syncs = 0;
+    assert_int_equal(do_open(t->a, "big", O_RDONLY), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    t->k.refuse = DYN_ERR_NO_QUORUM;
+    assert_int_equal(do_fsync(t->a, node, fh), ETIMEDOUT);
+    t->k.refuse = DYN_OK;
+    t->k.syncs = 0;
+    assert_int_equal(do_fsync(t->a, node, fh), 0);
+    assert_int_equal(t->k.syncs, 5);
+    assert_int_equal(do_fsync(t->a, node, fh), 0);
+    assert_int_equal(t->k.syncs, 5);
+    do_close(t->a, node, fh);
+
+    struct fs_attr mode = {.mode = 0600};
+    struct call change, sync;
+    make_file(t->a, "other", 3 * MIB, 3);
+    assert_int_equal(do_open(t->a, "other", O_RDWR), 0);
+    node = t->a->node, fh = t->a->fh;
+    t->k.hold = true;
+    call_init(t->a, &change);
+    fs_setattr(t->a->fs, &change.op, node, fh, &mode, FS_SET_MODE);
+    call_init(t->a, &sync);
+    fs_fsync(t->a->fs, &sync.op, node, fh);
+    t->k.syncs = 0;
+    fake_kv_let_go(&t->k);
+    assert_int_equal(call_wait(t->a, &change), 0);
+    assert_int_equal(call_wait(t->a, &sync), 0);
+    assert_int_equal(t->k.syncs, 3); /* the new attributes are put synced */
+    do_close(t->a, node, fh);
+}
+
 static void test_f28_unchanged_bytes_move_nothing(void **state)
 {
     struct world *t = *state;
@@ -480,6 +517,7 @@ int main(void)
         T(test_full_chunks_leave_while_the_file_is_written),
         T(test_f6_an_edit_moves_one_chunk),
         T(test_f24_what_is_overwritten_whole_is_not_fetched),
+        T(test_f13_fsync_of_a_large_file_syncs_its_chunks),
         T(test_f28_unchanged_bytes_move_nothing),
         T(test_e23_a_rename_moves_no_bytes_and_adds_a_reference),
         T(test_f25_a_folder_moves_with_a_large_file_and_no_bytes),
