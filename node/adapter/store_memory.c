@@ -342,7 +342,8 @@ static int hand_over(struct store_memory *m, struct store_batch *batch)
         before = disk_share(&m->current); /* costs path copies, so only where it may be needed */
     disk_apply(&m->current, batch);
     mend_written(m, batch);
-    if (m->capacity != 0 && disk_bytes(&m->current) > m->capacity && batch_has_puts(batch)) {
+    if (m->capacity != 0 && disk_bytes(&m->current) > m->capacity && !batch->deletes &&
+        batch_has_puts(batch)) {
         disk_release(&m->current);
         m->current = before;
         return DYN_ERR_NO_SPACE;

@@ -281,7 +281,9 @@ static void make_dirty(struct store_rocksdb *s)
         s->host.dirty(s->host.ctx);
 }
 
-/* May the batch be taken with this much room left? */
+/* May the batch be taken with this much room left? New data are values, and what is kept for
+ * others or of former versions. A delete needs small rows of that family too: what it leaves owed.
+ */
 static bool room_for(const struct store_batch *batch, enum store_room room)
 {
     size_t at = 0;
@@ -291,7 +293,8 @@ static bool room_for(const struct store_batch *batch, enum store_room room)
     if (room == STORE_ROOM_ENOUGH)
         return true;
     while (store_batch_next(batch, &at, &type, &f, &key, &value)) {
-        if (type == STORE_PUT && (room == STORE_ROOM_NONE || f == STORE_VALUE || f == STORE_HINT))
+        if (type == STORE_PUT &&
+            (room == STORE_ROOM_NONE || f == STORE_VALUE || (f == STORE_HINT && !batch->deletes)))
             return false;
     }
     return true;

@@ -414,6 +414,13 @@ static bool is_too_old(const struct replica_write *w)
            w->born_us != 0 && engine_now(w->e) > w->born_us + w->e->cfg.message_life_us;
 }
 
+/* Fewer versions than before, and none of them kept: what a full disk must be able to take. */
+static bool deletes(const struct replica_write *w)
+{
+    return (w->roles & ROLE_OBJECT) && w->n_kept == 0 &&
+           object_live_count(&w->object) < object_live_count(&w->stored);
+}
+
 static void write_batch(struct replica_write *w)
 {
     struct engine *e = w->e;
@@ -440,6 +447,7 @@ static void write_batch(struct replica_write *w)
         if (w->roles & ROLE_ENTRY)
             batch_entry(w, &b);
         replica_batch_debts(w, &b);
+        b.deletes = deletes(w);
     } else if (w->hint_for != 0 && !w->hint_current) {
         replica_batch_debts(w, &b);
     }

@@ -31,8 +31,10 @@ enum store_op_type { STORE_PUT, STORE_DELETE, STORE_MERGE };
 struct store_batch {
     struct buf ops;
     uint32_t count;
+    bool deletes; /* it ends with less data, whatever rows it needs to say so: a disk that is too
+                     full for new data takes it all the same (HAZARDS E20) */
 };
-#define STORE_BATCH_EMPTY ((struct store_batch){BUF_EMPTY, 0})
+#define STORE_BATCH_EMPTY ((struct store_batch){BUF_EMPTY, 0, false})
 void store_batch_release(struct store_batch *b);
 void store_batch_put(struct store_batch *b, enum store_family f, struct slice key,
                      struct slice value);

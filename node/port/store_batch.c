@@ -14,6 +14,7 @@ void store_batch_release(struct store_batch *b)
 {
     buf_release(&b->ops);
     b->count = 0;
+    b->deletes = false;
 }
 
 void store_batch_put(struct store_batch *b, enum store_family f, struct slice key,

@@ -108,6 +108,9 @@ static void test_a_full_disk_refuses_puts_one_by_one_and_takes_deletes(void **st
     assert_int_equal(subject_put(&s, STORE_META, "b", "vv"), DYN_ERR_NO_SPACE);
     assert_false(holds(&s, "b"));
     assert_int_equal(subject_put(&s, STORE_META, "a", "w"), DYN_OK);
+    store_batch_put(&b, STORE_META, slice_str("a"), slice_str("deleted"));
+    b.deletes = true;
+    assert_int_equal(subject_write(&s, &b, STORE_SYNCED), DYN_OK);
     store_batch_delete(&b, STORE_META, slice_str("a"));
     assert_int_equal(subject_write(&s, &b, STORE_SYNCED), DYN_OK);
     assert_int_equal(subject_put(&s, STORE_META, "b", "vv"), DYN_OK);

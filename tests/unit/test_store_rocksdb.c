@@ -536,7 +536,12 @@ static void test_when_room_is_low_new_data_is_refused_and_deleting_goes_on(void 
     assert_int_equal(subject_put(&s, STORE_HINT, "a", "v"), DYN_ERR_NO_SPACE);
     assert_int_equal(subject_put(&s, STORE_META, "tombstone", "v"), DYN_OK);
     store_batch_delete(&b, STORE_VALUE, slice_str("a"));
+    store_batch_put(&b, STORE_HINT, slice_str("owed"), slice_str("v"));
+    b.deletes = true;
     assert_int_equal(subject_write(&s, &b, STORE_SYNCED), DYN_OK);
+    store_batch_put(&b, STORE_VALUE, slice_str("a"), slice_str("v"));
+    b.deletes = true; /* so it says, but it brings a value */
+    assert_int_equal(subject_write(&s, &b, STORE_SYNCED), DYN_ERR_NO_SPACE);
     assert_int_equal(s.failed, DYN_OK);
     subject_close(&s);
 }
