@@ -44,8 +44,8 @@ struct inode {
     int64_t changed_ns;    /* directory: the last change of names that this mount made (F29) */
     uint64_t burst_us;     /* directory: lookups of the last second that found something (F29) */
     uint32_t burst;
-    uint64_t page_us; /* when a page was last fetched for lookups, and how many it answered */
-    uint32_t page_hits;
+    uint64_t page_us;           /* when a page was last fetched for lookups */
+    uint32_t page_n, page_hits; /* how many entries it brought, how many lookups it answered */
 
     /* Content: staged over loaded. */
     struct blob *loaded; /* the bytes of s.value_dot; NULL: not here */

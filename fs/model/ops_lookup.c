@@ -232,17 +232,19 @@ static void on_page(struct task *t, const struct list_reply *p)
         seen_unref(s);
     }
     buf_release(&key);
+    l->at.dir->page_n = p->status == DYN_OK ? p->n : 0;
     if (fresh(t->fs, l->at.seen) && show(l, l->at.seen, l->at.number))
         return;
     task_get(t, seen_key(l->at.seen), GET_META, NULL, on_name);
 }
 
-/* Is this the third in a second that finds something? One page a second, more only while the pages
- * answer lookups: a walk in another order than by name must not fetch one for every third. (F29) */
+/* Is this the third in a second that finds something? One page a second, more only while an eighth
+ * of the last one has answered lookups: a walk in another order than by name must not fetch one for
+ * every third. (F29) */
 static bool in_burst(struct fs *fs, struct inode *dir)
 {
     uint64_t now = fs_now_us(fs);
-    bool useful = now - dir->page_us > BURST_US || dir->page_hits > BURST_PAGE / 8;
+    bool useful = now - dir->page_us > BURST_US || dir->page_hits * 8 > dir->page_n;
     if (now - dir->burst_us > BURST_US || dir->burst < 2 || !useful)
         return false;
     dir->burst = 0;

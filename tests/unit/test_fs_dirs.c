@@ -87,6 +87,21 @@ static void test_f29_a_walk_by_name_fetches_the_listing(void **state)
     assert_true(t->k.gets <= 4);
 }
 
+/* Over and over: what was learnt a second ago runs out in the middle of a walk. */
+static void test_f29_a_walk_that_begins_in_the_middle_fetches_two_pages(void **state)
+{
+    struct world *t = *state;
+    fake_kv_mkdir(&t->k, "d");
+    fill_dir(t, "d", 100);
+    for (int i = 0; i < 100; i++) {
+        char path[32];
+        snprintf(path, sizeof(path), "d/f%04d", (i + 50) % 100);
+        assert_int_not_equal(do_lookup(t->a, path), 0);
+    }
+    assert_int_equal(t->k.lists, 2);
+    assert_true(t->k.gets <= 8);
+}
+
 static void test_f29_a_create_changes_the_mtime_of_its_directory(void **state)
 {
     struct world *t = *state;
@@ -356,6 +371,7 @@ int main(void)
         T(test_a_listing_of_2000_files_is_a_few_requests),
         T(test_many_lookups_leave_bounded_memory),
         T(test_f29_a_walk_by_name_fetches_the_listing),
+        T(test_f29_a_walk_that_begins_in_the_middle_fetches_two_pages),
         T(test_f29_a_create_changes_the_mtime_of_its_directory),
         T(test_f29_a_time_that_was_set_stands_until_an_entry_changes),
         T(test_removing_while_reading_skips_nothing),
