@@ -84,7 +84,7 @@ static const struct stat_field {
     FIELD(gossip_exchanges, "counter", "Exchanges of histories, where digests differed."),
     FIELD(partitions_filled, "counter", "Partitions brought to this node."),
     FIELD(transfer_rows, "counter", "Rows brought to this node with partitions."),
-    FIELD(transfer_bytes, "counter", "Bytes brought to this node with partitions."),
+    FIELD(transfer_bytes, "counter", "Bytes of the messages that brought them."),
     FIELD(watch_sessions, "gauge", "Clients that this node tells of changes."),
     FIELD(watch_dirs, "gauge", "Directories that they want to be told of, each client's counted."),
     FIELD(watch_bytes, "gauge", "Memory that this takes."),

@@ -23,7 +23,7 @@
 #include "model/history.h"
 #include "model/object.h"
 
-#define RANGE_ROWS_MAX 256u
+#define RANGE_ROWS_MAX 1024u
 #define RANGE_BYTES_MAX (1u << 20) /* of one piece; the state that passes it is still in */
 
 enum range_kind { RANGE_OBJECT = 'o', RANGE_ENTRY = 'e' };

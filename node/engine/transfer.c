@@ -28,8 +28,8 @@
 #include "engine/entry_place.h"
 #include "engine/range.h"
 
-#define JOBS_MAX 4u
-#define CALL_US 5000000u
+#define JOBS_MAX 8u       /* so that one merges while others wait for their pieces */
+#define CALL_US 10000000u /* the source may make pieces wait for its own requests */
 #define AGAIN_US 1000000u
 #define TELL_US 100000u /* partitions that fill within this time are one event */
 
@@ -252,6 +252,7 @@ static void on_list(struct rpc_call *call, int err, struct slice body)
 {
     struct job *j = call->arg;
     struct range_reply p = {.n = 0};
+    j->bytes += body.len;
     if (err == DYN_OK)
         err = range_reply_decode(body, &p);
     if (err == DYN_OK && (p.form != RANGE_HASHES || !range_rows_valid(p.rows, p.n)))
@@ -329,8 +330,6 @@ static void merge_one(struct job *j, uint32_t i)
         .arg = m};
     for (uint32_t k = 0; k < j->n_sources; k++)
         m->delivery.holders[m->delivery.n_holders++] = j->sources[k];
-    for (uint32_t k = 0; k < row->object.n; k++)
-        j->bytes += row->object.siblings[k].size;
     j->rows++;
     delivery_start(&m->delivery);
 }
@@ -356,6 +355,7 @@ static void merge(struct job *j)
 static void on_piece(struct rpc_call *call, int err, struct slice body)
 {
     struct job *j = call->arg;
+    j->bytes += body.len;
     if (err == DYN_OK) {
         buf_clear(&j->piece);
         buf_put_slice(&j->piece, body);
@@ -383,7 +383,7 @@ static void on_piece(struct rpc_call *call, int err, struct slice body)
 
 static void fetch(struct job *j)
 {
-    struct range_row rows[RANGE_ROWS_MAX];
+    struct range_row *rows = mem_reallocarray(NULL, j->n_items + 1, sizeof(*rows));
     struct range_request q = {.rows = rows};
     for (uint32_t i = 0; i < j->n_items; i++) {
         const struct item *it = &j->items[i];
@@ -391,10 +391,11 @@ static void fetch(struct job *j)
             rows[q.n++] = (struct range_row){.kind = (uint8_t)it->kind,
                                              .key = slice_of(it->key, it->key_len)};
     }
-    if (q.n > 0) {
+    if (q.n > 0)
         ask(j, FRAME_RANGE_FETCH, &q, on_piece);
+    free(rows);
+    if (q.n > 0)
         return;
-    }
     j->state = j->more ? LISTING : CONFIRMING;
     job_step(j);
 }
