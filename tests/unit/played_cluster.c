@@ -8,10 +8,10 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "model/plan.h"
 
 #define HOP_US 100
 #define CLUSTER 0xc1u
-#define CLIENT_ORIGIN 999u
 
 struct played_frame {
     struct played_frame *next;
@@ -69,7 +69,7 @@ static void net_request(void *ctx, uint64_t node, uint64_t rid, uint8_t type, st
 static void net_reply(void *ctx, uint64_t origin, uint64_t rid, uint8_t type, struct buf *body)
 {
     struct port *p = ctx;
-    if (origin == CLIENT_ORIGIN) {
+    if (origin == PLAYED_CLIENT) {
         buf_release(&p->c->client_reply);
         p->c->client_reply = buf_take(body);
         p->c->client_type = type;
@@ -114,6 +114,11 @@ static void deliver(struct played_cluster *c, struct played_frame *f)
     if (there && to->held) {
         f->next = NULL;
         enqueue(c, f);
+        return;
+    }
+    if (!f->failure && c->judge != NULL &&
+        !c->judge(c->judge_arg, f->from, f->to, f->type, &f->body)) {
+        frame_free(f);
         return;
     }
     if (f->failure) {
@@ -331,6 +336,32 @@ void played_cluster_free(struct played_cluster *c)
     free(c);
 }
 
+/* ---- membership -------------------------------------------------------------------------- */
+
+static void on_changed(void *arg, int err)
+{
+    *(int *)arg = err;
+}
+
+void played_change(struct played_cluster *c, uint32_t at, const struct member_event *part)
+{
+    struct plan plan = PLAN_EMPTY;
+    struct plan_outcome outcome;
+    const char *rule = NULL;
+    int err = 1;
+    struct engine *e = c->nodes[at].engine;
+    bool good = plan_stage(&plan, engine_ring(e), part, &rule) == DYN_OK &&
+                plan_outcome(&plan, engine_ring(e), at + 1, &outcome) == DYN_OK &&
+                outcome.refused == NULL;
+    assert(good);
+    engine_propose(e, &outcome.change, on_changed, &err);
+    while (err == 1 && step(c, c->now_us + 1000000))
+        ;
+    assert(good && err == DYN_OK);
+    plan_outcome_release(&outcome);
+    plan_release(&plan);
+}
+
 /* ---- requests ---------------------------------------------------------------------------- */
 
 static const uint64_t patience_us = 20000000;
@@ -376,7 +407,7 @@ static void kept_add(struct buf *b)
 void played_tell(struct played_cluster *c, uint32_t at, uint8_t type, struct buf *body)
 {
     struct net_events ev = engine_events(c->nodes[at].engine);
-    ev.receive_request(ev.ctx, CLIENT_ORIGIN, 0, 1, type, buf_slice(body));
+    ev.receive_request(ev.ctx, PLAYED_CLIENT, 0, 1, type, buf_slice(body));
     buf_release(body);
 }
 

@@ -10,6 +10,7 @@
 #include "model/wire.h"
 
 #define PLAYED_NODES_MAX 8
+#define PLAYED_CLIENT 999u /* answers to this origin are kept as client_reply */
 
 struct played_node {
     struct engine *engine;
@@ -22,7 +23,12 @@ struct played_node {
     uint32_t life;                      /* counts starts */
 };
 
+/* Sees each frame between nodes before it arrives, and may change its body; false: it is lost. */
+typedef bool (*played_judge)(void *arg, uint64_t from, uint64_t to, uint8_t type, struct buf *body);
+
 struct played_cluster {
+    played_judge judge; /* NULL: all arrive. Of a reply the type has FRAME_REPLY added */
+    void *judge_arg;
     struct played_node nodes[PLAYED_NODES_MAX]; /* node i has id i + 1 */
     uint32_t n;
     struct ring *ring;
@@ -38,6 +44,8 @@ struct played_cluster {
 /* n_nodes engines; n, r, w of the cluster. All are started and serving on return. */
 struct played_cluster *played_cluster_new(uint32_t n_nodes, uint32_t n, uint32_t r, uint32_t w);
 void played_cluster_free(struct played_cluster *c);
+/* Has node `at` propose a change of one part, and lets it be chosen (E14); the moves go on. */
+void played_change(struct played_cluster *c, uint32_t at, const struct member_event *part);
 void played_run(struct played_cluster *c, uint64_t for_us); /* lets time pass */
 void played_crash(struct played_cluster *c, uint32_t node_index, bool lose_unsynced);
 /* A crash after which the disk is another one, with nothing on it. */
