@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A load generator that costs little itself: one thread, raw sockets, one request in flight for
- * each connection, as a client that waits for its answer. It says how many answers came in a
+ * each connection, as a client that waits for its answer; with --rate, as many a second, which wait
+ * for a free connection. It says how many answers came in a
  * second, how long they took, and how many came in each tenth of a second.
  *
  *   load --to HOST:PORT[,HOST:PORT...] --protocol http|etcd|redis --method PUT|GET
@@ -45,6 +46,8 @@ struct run {
     uint32_t windows[WINDOWS_MAX]; /* answers in each tenth of a second */
     unsigned next_target;
     int ep;
+    struct load_client *idle[CLIENTS_MAX]; /* with a rate: who waits until a request is due */
+    unsigned n_idle;
 };
 
 static uint64_t now_ns(void)
@@ -127,11 +130,31 @@ static bool push(struct load_client *c)
     return true;
 }
 
-static void send_next(struct run *r, struct load_client *c)
+static void send_from(struct run *r, struct load_client *c, uint64_t started_ns)
 {
     fill_request(r, c, r->next++);
-    c->started_ns = now_ns();
+    c->started_ns = started_ns;
     push(c); /* an end is seen by the next recv */
+}
+
+static void send_next(struct run *r, struct load_client *c)
+{
+    if (r->o->rate > 0)
+        r->idle[r->n_idle++] = c;
+    else
+        send_from(r, c, now_ns());
+}
+
+/* A request is as old as the moment that it was due: who waits for a free client waits as well. */
+static uint64_t due_ns(const struct run *r)
+{
+    return r->begun_ns + (uint64_t)((double)r->next * 1e9 / r->o->rate);
+}
+
+static void send_due(struct run *r)
+{
+    while (r->n_idle > 0 && due_ns(r) <= now_ns())
+        send_from(r, r->idle[--r->n_idle], due_ns(r));
 }
 
 static void send_again(struct run *r, struct load_client *c)
@@ -185,20 +208,41 @@ static bool over(const struct run *r)
     return now_ns() >= r->until_ns || (r->o->requests != 0 && r->answers >= r->o->requests);
 }
 
+static struct timespec wait_of(const struct run *r)
+{
+    uint64_t now = now_ns(), wait = 1000000000u;
+    if (r->o->rate > 0 && r->n_idle > 0) {
+        uint64_t due = due_ns(r);
+        wait = due <= now ? 0 : due - now < wait ? due - now : wait;
+    }
+    return (struct timespec){.tv_sec = (time_t)(wait / 1000000000u),
+                             .tv_nsec = (long)(wait % 1000000000u)};
+}
+
 static void run(struct run *r)
 {
     struct epoll_event events[CLIENTS_MAX];
     r->ep = epoll_create1(EPOLL_CLOEXEC);
     for (unsigned i = 0; i < r->o->clients; i++)
         connect_client(r, &r->clients[i]);
+    struct epoll_event input = {.events = EPOLLIN | EPOLLHUP, .data.ptr = NULL};
+    if (r->o->until_input_ends && epoll_ctl(r->ep, EPOLL_CTL_ADD, STDIN_FILENO, &input) != 0)
+        die("epoll_ctl");
     r->begun_ns = now_ns();
     r->until_ns = r->begun_ns + (uint64_t)(r->o->seconds * 1e9);
     for (unsigned i = 0; i < r->o->clients; i++)
         send_next(r, &r->clients[i]);
     while (!over(r)) {
-        int n = epoll_wait(r->ep, events, CLIENTS_MAX, 1000);
-        for (int i = 0; i < n; i++)
-            on_ready(r, events[i].data.ptr);
+        const struct timespec most = wait_of(r);
+        int n = epoll_pwait2(r->ep, events, CLIENTS_MAX, &most, NULL);
+        for (int i = 0; i < n; i++) {
+            if (events[i].data.ptr == NULL)
+                r->until_ns = now_ns(); /* standard input has ended */
+            else
+                on_ready(r, events[i].data.ptr);
+        }
+        if (r->o->rate > 0)
+            send_due(r);
     }
 }
 
@@ -278,24 +322,22 @@ static int usage(void)
 {
     fprintf(stderr, "usage: load --to HOST:PORT[,...] [--protocol http|etcd|redis] "
                     "[--method PUT|GET] [--path PREFIX] [--query ?...] [--clients N] "
-                    "[--seconds S] [--requests N] [--size BYTES] [--keys N]\n");
+                    "[--seconds S] [--requests N] [--size BYTES] [--keys N] "
+                    "[--rate PER_SECOND] [--random] [--until-input-ends]\n");
     return 2;
 }
 
 static int parse(struct load_options *o, const struct load_protocol **protocol, int argc,
                  char **argv)
 {
-    static const struct option names[] = {{"to", required_argument, NULL, 't'},
-                                          {"method", required_argument, NULL, 'm'},
-                                          {"path", required_argument, NULL, 'p'},
-                                          {"query", required_argument, NULL, 'q'},
-                                          {"clients", required_argument, NULL, 'c'},
-                                          {"seconds", required_argument, NULL, 's'},
-                                          {"size", required_argument, NULL, 'z'},
-                                          {"keys", required_argument, NULL, 'k'},
-                                          {"requests", required_argument, NULL, 'r'},
-                                          {"protocol", required_argument, NULL, 'P'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"to", required_argument, NULL, 't'},         {"method", required_argument, NULL, 'm'},
+        {"path", required_argument, NULL, 'p'},       {"query", required_argument, NULL, 'q'},
+        {"clients", required_argument, NULL, 'c'},    {"seconds", required_argument, NULL, 's'},
+        {"size", required_argument, NULL, 'z'},       {"keys", required_argument, NULL, 'k'},
+        {"requests", required_argument, NULL, 'r'},   {"protocol", required_argument, NULL, 'P'},
+        {"rate", required_argument, NULL, 'a'},       {"random", no_argument, NULL, 'x'},
+        {"until-input-ends", no_argument, NULL, 'u'}, {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         unsigned long number = optarg != NULL ? strtoul(optarg, NULL, 10) : 0;
         if (c == 't')
@@ -316,6 +358,12 @@ static int parse(struct load_options *o, const struct load_protocol **protocol, 
             o->keys = (unsigned)number;
         else if (c == 'r')
             o->requests = number;
+        else if (c == 'a')
+            o->rate = strtod(optarg, NULL);
+        else if (c == 'x')
+            o->random = true;
+        else if (c == 'u')
+            o->until_input_ends = true;
         else if (c == 'P')
             *protocol = protocol_named(optarg);
         else
@@ -325,6 +373,18 @@ static int parse(struct load_options *o, const struct load_protocol **protocol, 
         *protocol == NULL)
         return usage();
     return 0;
+}
+
+/* Bytes that no compression makes smaller. */
+static void fill_value(struct run *r)
+{
+    uint64_t x = 0x9e3779b97f4a7c15u;
+    for (unsigned i = 0; r->o->random && i + 8 <= r->o->size; i += 8) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        memcpy(r->value + i, &x, sizeof(x));
+    }
 }
 
 int main(int argc, char **argv)
@@ -343,6 +403,7 @@ int main(int argc, char **argv)
         return 2;
     }
     r->value = mem_zalloc(o.size + 8);
+    fill_value(r);
     r->latencies_us10 = mem_reallocarray(NULL, LATENCIES_MAX, sizeof(uint32_t));
     run(r);
     report(r);

@@ -17,8 +17,10 @@ struct load_options {
     struct sockaddr_in targets[TARGETS_MAX];
     unsigned n_targets, clients, keys, size;
     double seconds;
-    uint64_t requests; /* 0: until the time is over */
-    bool put;
+    double rate;                /* requests a second; 0: as fast as they are answered */
+    bool random;                /* values that cannot be compressed */
+    uint64_t requests;          /* 0: until the time is over */
+    bool put, until_input_ends; /* or the end of standard input, a pipe, comes first */
     const char *path, *query;
 };
 

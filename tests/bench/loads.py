@@ -14,10 +14,12 @@ from rivals import Target
 BENCH = pathlib.Path(tree.BUILD) / "tests" / "bench"
 
 
-def command(target, method, clients, seconds, *, query="", keys=10000, size=1024, requests=0):
+def command(target, method, clients, seconds, *, query="", keys=10000, size=1024, requests=0,
+            path="/v1/kv/bench/", random=False):
     return [BENCH / "load", *target.arguments, "--method", method, "--clients", str(clients),
             "--seconds", str(seconds), "--query", query, "--size", str(size), "--keys", str(keys),
-            "--requests", str(requests)]
+            "--requests", str(requests), "--path", path,
+            *(["--random"] if random else [])]
 
 
 def report_of(process, limit):
