@@ -26,7 +26,7 @@
 
 #define HALT_AFTER_US 2000000u /* what the node last said of itself is told by then */
 
-enum { EXIT_CLEAN = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_DISK = 3 };
+enum { EXIT_CLEAN = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_DISK = 3, EXIT_FULL = 4 };
 
 #define WARN_EVERY_US 10000000u
 
@@ -56,6 +56,7 @@ struct node {
     struct timer halt_timer;
     uint64_t warned_us, warnings_held; /* of keys with many versions */
     int exit_code;
+    bool store_failed;
     bool stopping, closing;
 };
 
@@ -91,11 +92,15 @@ static void host_dirty(void *ctx)
 static void host_failed(void *ctx, int err, const char *message)
 {
     struct node *n = ctx;
-    log_error("store", "%s (%s): the node stops; look at the disk before it is started again",
+    bool full = err == DYN_ERR_NO_SPACE;
+    log_error("store",
+              full ? "%s (%s): the node stops; it can be started again as soon as there is room"
+                   : "%s (%s): the node stops; look at the disk before it is started again",
               message, dyn_err_code(err));
     if (n->engine != NULL)
-        engine_store_failed(n->engine, err);
-    n->exit_code = EXIT_DISK;
+        engine_store_failed(n->engine, full ? DYN_ERR_IO : err);
+    n->exit_code = full ? EXIT_FULL : EXIT_DISK;
+    n->store_failed = true;
     loop_stop(n->loop);
 }
 
@@ -504,9 +509,11 @@ static int run(const char *config)
         log_error("dynanode", "%s", message);
         if (n.cfg.log != NULL)
             fprintf(stderr, "dynanode: %s\n", message);
-        n.exit_code = EXIT_REFUSED;
+        n.exit_code = err == DYN_ERR_NO_SPACE ? EXIT_FULL : EXIT_REFUSED;
     }
     free(message);
+    if (n.store_failed)
+        _exit(n.exit_code); /* RocksDB aborts when it is closed after a write that failed */
     node_close(&n);
     if (err == DYN_OK && n.exit_code == EXIT_CLEAN)
         log_info("dynanode", "stopped cleanly");

@@ -142,6 +142,8 @@ struct store_disk *store_disk_new(const char *dir, uint64_t ballast, uint64_t re
     free(mark_path);
     d->marked = mark_read(d->mark_fd);
     look(d);
+    if (d->room == STORE_ROOM_NONE)
+        look(d); /* at what there is now that the ballast was given back */
     return d;
 }
 

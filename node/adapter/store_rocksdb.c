@@ -47,7 +47,8 @@ static void deliver(struct store_rocksdb *s)
     if (s->stopped && !s->told) {
         s->told = true;
         if (s->host.failed != NULL)
-            s->host.failed(s->host.ctx, s->failure, s->failure_message);
+            s->host.failed(s->host.ctx, s->full ? DYN_ERR_NO_SPACE : s->failure,
+                           s->failure_message);
     }
     for (struct list *l; (l = list_first(&s->settled)) != NULL;) {
         struct store_write *req = container_of(l, struct store_write, link);
@@ -158,10 +159,11 @@ void store_rocksdb_turn_write(struct store_rocksdb *s)
             store_cache_clear(s->rows); /* it knew what was to be written */
         turn_clear(s);
     }
-    if (err == DYN_ERR_NO_SPACE) {
+    if (err == DYN_ERR_NO_SPACE) { /* in spite of the reserve: others took it meanwhile */
         store_disk_full(s->disk);
-        free(message);
-    } else if (err != DYN_OK && err != DYN_ERR_STOPPED) {
+        s->full = true;
+    }
+    if (err != DYN_OK && err != DYN_ERR_STOPPED) {
         stop_writing(s, err, message);
         err = s->failure;
     }
@@ -380,12 +382,18 @@ static int open_parts(struct store_rocksdb *s, const struct store_rocksdb_config
         *message = mem_printf("cannot make %s: %s", config->path, strerror(errno));
         err = DYN_ERR_IO;
     }
+    if (err == DYN_OK) { /* first: opening takes room, and a full disk has the ballast for it */
+        s->folder = mem_strdup(config->path);
+        s->disk = store_disk_new(config->path, config->ballast_bytes, config->reserve_bytes);
+        if (store_disk_room(s->disk, 0) == STORE_ROOM_NONE) { /* RocksDB would abort */
+            *message = mem_printf("%s: the disk is full", config->path);
+            err = DYN_ERR_NO_SPACE;
+        }
+    }
     if (err == DYN_OK)
         err = rocks_open(&rocks, &s->db, message);
     if (err == DYN_OK) {
         uint64_t recovered = rocks_sequence(s->db);
-        s->folder = mem_strdup(config->path);
-        s->disk = store_disk_new(config->path, config->ballast_bytes, config->reserve_bytes);
         if (store_disk_marked(s->disk) > recovered)
             s->lost = store_disk_marked(s->disk) - recovered;
         err = store_identity_open(s->db, config->path, config->cluster, config->node, &s->identity,

@@ -70,6 +70,7 @@ struct store_rocksdb {
     uint64_t bytes_written;
     struct store_stats stats;
     bool stopped, told, closing;
+    bool full; /* why it stopped: RocksDB cannot go on after a write that found no room */
     int failure;
     char *failure_message;
 };

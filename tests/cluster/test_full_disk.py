@@ -7,7 +7,7 @@ import os
 import subprocess
 
 import pytest
-from harness import wait
+from harness import tree, wait
 
 MIB = 1 << 20
 SMALL = {"write_buffer": "1M", "ballast": "8M", "reserve": "16M"}
@@ -40,6 +40,14 @@ def fill(node, left=4 * MIB):
         os.posix_fallocate(filler.fileno(), 0, disk.f_bavail * disk.f_frsize - left)
 
 
+def fill_rest(node):
+    """To the last byte."""
+    with open(node.folder / "data" / "rest", "wb", buffering=0) as rest:
+        with contextlib.suppress(OSError):
+            while rest.write(bytes(4096)) == 4096:
+                pass
+
+
 def put(node, key, value=bytes(1000)):
     return node.request("PUT", f"/v1/kv/{key}", value, {"If-Match": "*"}).status
 
@@ -69,3 +77,35 @@ def test_a_full_disk_takes_deletes_and_goes_on_when_it_has_room(small_disks, siz
     assert len(node.request("GET", "/v1/kv/d/k0").body) == MIB
     assert node.request("GET", "/v1/kv/d/k1").status == 404
     assert node.request("GET", "/v1/kv/d/new").body == bytes(1000)
+
+
+@pytest.mark.plain
+def test_a_node_whose_log_finds_no_room_ends_in_order_and_starts_again(small_disks):
+    """RocksDB cannot go on after that: it asserts, or refuses all writes for ever."""
+    node = small_disks(1).nodes[0]
+    assert put(node, "d/k0", b"kept") == 204
+    node.kill()
+    full = node.folder / "full"
+    node.environment = {"LD_PRELOAD": str(tree.BUILD / "tests" / "cluster" / "full_disk.so"),
+                        "DYNAMOUNT_FULL_DISK": str(full)}
+    node.start()
+    assert put(node, "d/k1", b"kept") == 204
+    full.touch()
+    with contextlib.suppress(OSError):
+        assert put(node, "d/refused") != 204
+    wait.until(lambda: not node.process.running, what="the node having ended")
+    assert node.process.popen.returncode == 4, node.process.output()
+    assert "as soon as there is room" in (node.folder / "dynanode.log").read_text()
+    full.unlink()
+    fill(node, left=0)
+    (node.folder / "data" / "BALLAST").unlink(missing_ok=True)
+    fill_rest(node)
+    node.launch()
+    wait.until(lambda: not node.process.running, 20, "the node being refused by the disk")
+    assert node.process.popen.returncode == 4, node.process.output()
+    for name in ("filler", "rest"):
+        (node.folder / "data" / name).unlink()
+    node.start()
+    for key in ("k0", "k1"):
+        assert node.request("GET", f"/v1/kv/d/{key}").body == b"kept"
+    assert put(node, "d/after") == 204

@@ -34,6 +34,7 @@ class Node:
         self.conf = self.folder / "dynanode.conf"
         self.log = self.folder / "output.log"
         self.namespace = namespace
+        self.environment = {}  # what is added to the process's
         self.process = None
 
     def setting(self, key):
@@ -67,7 +68,7 @@ class Node:
         """Starts the node without waiting for it."""
         assert self.process is None or not self.process.running
         self.process = process.Process([tree.DYNANODE, "--config", self.conf], self.log,
-                                       self.namespace)
+                                       self.namespace, self.environment)
 
     def serves(self):
         """Whether /healthz answers 200; a process that has ended instead fails the test."""
