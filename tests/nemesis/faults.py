@@ -8,8 +8,14 @@ depends on the machine.
 
 import dataclasses
 import shutil
+import signal
+import struct
 import time
 
+from harness import tree
+
+HOUR_NS = 3600 * 10 ** 9
+WALL_CLOCK = tree.BUILD / "tests" / "nemesis" / "wall_clock.so"  # see wall_clock.c
 RATES = ("256kbit", "1mbit", "8mbit")
 
 
@@ -24,7 +30,7 @@ class Faults:
     """KINDS: how often each strikes, relative to the others."""
 
     KINDS = {"kill": 6, "stop": 2, "pause": 4, "split": 4, "one-way": 3, "partial": 3, "slow": 2,
-             "blackout": 1}
+             "blackout": 1, "clock": 2}
 
     def __init__(self, cluster, network, random, say):
         self.cluster, self.network, self.random, self.say = cluster, network, random, say
@@ -79,7 +85,9 @@ class Faults:
     def strike_stop(self):
         node = self.take()
         if node:
-            node.stop()
+            status = node.process.stop(60)
+            # one that has just been launched may not yet have said what the signal means to it
+            assert status in (0, -signal.SIGTERM), f"{node.folder.name} ended with {status}"
             self.down("stop", node)
 
     def strike_blackout(self):
@@ -147,6 +155,15 @@ class Faults:
         self.network.slow(index, rate)
         self.begin("slow", f"{node.folder.name}, {rate}", lambda: self.network.slow(index, None))
 
+    def strike_clock(self):
+        """A wall clock is set, and stays so, also over restarts: by up to two hours, or right again."""
+        node = self.random.choice(self.cluster.nodes)
+        offset = self.random.choice((0, self.random.randint(-2 * HOUR_NS, 2 * HOUR_NS),
+                                     self.random.randint(-10 ** 9, 10 ** 9)))
+        if set_clock(node, offset):
+            self.struck["clock"] = self.struck.get("clock", 0) + 1
+            self.say(f"clock of {node.folder.name} set to {offset / 1e9:+.3f} s")
+
     def empty_a_disk(self):
         """A node loses its disk and goes on, under the same name, with an empty one."""
         node = self.take()
@@ -158,3 +175,24 @@ class Faults:
 
 def lose_disk(node):
     shutil.rmtree(node.folder / "data")
+
+
+def can_set_clocks():
+    return WALL_CLOCK.exists()
+
+
+def give_clock(node):
+    """Before its start: a wall clock that can be set."""
+    if can_set_clocks():
+        path = node.folder / "wall_clock"
+        path.write_bytes(bytes(8))
+        node.environment |= {"LD_PRELOAD": str(WALL_CLOCK), "DYNAMOUNT_WALL_CLOCK": str(path)}
+
+
+def set_clock(node, offset_ns):
+    """Whether the node has a clock that can be set."""
+    if not node.environment:
+        return False
+    with open(node.folder / "wall_clock", "r+b") as file:  # in place: it is mapped
+        file.write(struct.pack("=q", offset_ns))
+    return True
