@@ -196,11 +196,13 @@ static int open_store(struct node *n, char **message)
         log_error("store", "%s: at least %llu synced writes are missing from the log", n->cfg.data,
                   (unsigned long long)store_rocksdb_lost(n->store));
     if (!store_rocksdb_was_clean(n->store))
-        log_warn("store", "%s: the last run did not end cleanly%s", n->cfg.data,
-                 store_rocksdb_lost_tail(n->store)
-                     ? ", and the machine was started again since: this node's copies count in no "
-                       "read until they have been compared with those of others"
-                     : "");
+        log_warn(
+            "store", "%s: the last run did not end cleanly%s", n->cfg.data,
+            store_rocksdb_lost_tail(n->store)
+                ? ", and the machine was started again since or the node had an object buffer: "
+                  "its copies count in no read until they have been compared with those of "
+                  "others"
+                : "");
     return check_born(n, message);
 }
 

@@ -375,6 +375,10 @@ void http_status_metrics(const struct http_status *s, struct buf *out)
     metric(out, "disk_free_bytes", "gauge", "Free bytes of the store's disk.", disk.bytes_free);
     metric(out, "store_writes", "counter", "Batches written.", disk.writes);
     metric(out, "store_syncs", "counter", "Syncs of the log.", disk.syncs);
+    metric(out, "store_buffered", "gauge",
+           "Batches in the object buffer, which the kernel has yet to get.", disk.buffered);
+    metric(out, "store_buffer_full", "counter",
+           "Batches that found the object buffer full and waited to be written.", disk.buffer_full);
     metric(out, "store_reads_memory", "counter", "Reads met in memory.", disk.reads_memory);
     metric(out, "store_reads_disk", "counter", "Reads that went to disk.", disk.reads_disk);
     metric(out, "http_connections", "gauge", "Open connections.", http.connections);

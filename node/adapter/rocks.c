@@ -364,6 +364,36 @@ int rocks_write(struct rocks *r, char **message)
     return fail_with(status, message);
 }
 
+static void add_ops(const struct rocks *r, rocksdb_writebatch_t *to,
+                    const struct store_batch *batch)
+{
+    size_t at = 0;
+    enum store_op_type type;
+    enum store_family f;
+    struct slice key, value;
+    while (store_batch_next(batch, &at, &type, &f, &key, &value)) {
+        const char *k = (const char *)key.data, *v = (const char *)value.data;
+        if (type == STORE_PUT)
+            rocksdb_writebatch_put_cf(to, r->families[f], k, key.len, v, value.len);
+        else if (type == STORE_MERGE)
+            rocksdb_writebatch_merge_cf(to, r->families[f], k, key.len, v, value.len);
+        else
+            rocksdb_writebatch_delete_cf(to, r->families[f], k, key.len);
+    }
+}
+
+int rocks_write_all(struct rocks *r, const struct store_batch *const *batches, uint32_t n,
+                    char **message)
+{
+    rocksdb_writebatch_t *all = rocksdb_writebatch_create();
+    char *status = NULL;
+    for (uint32_t i = 0; i < n; i++)
+        add_ops(r, all, batches[i]);
+    rocksdb_write(r->db, r->write, all, &status);
+    rocksdb_writebatch_destroy(all);
+    return fail_with(status, message);
+}
+
 int rocks_sync(struct rocks *r, char **message)
 {
     char *status = NULL;

@@ -44,6 +44,10 @@ void rocks_batch_merge(struct rocks *r, enum store_family f, struct slice key,
                        struct slice operand); /* the tree's family only */
 void rocks_batch_clear(struct rocks *r);
 int rocks_write(struct rocks *r, char **message); /* to the log, in the page cache */
+/* Batches of a store, in their order and as one; apart from the batch above. From one thread at a
+ * time, which may be another than that of other calls. */
+int rocks_write_all(struct rocks *r, const struct store_batch *const *batches, uint32_t n,
+                    char **message);
 int rocks_sync(struct rocks *r, char **message);  /* the log, to the platter */
 int rocks_flush(struct rocks *r, char **message); /* memtables to tables */
 /* Gives the room of deleted rows of a family back now instead of some day. Rewrites what is left of

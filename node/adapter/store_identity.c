@@ -155,6 +155,12 @@ int store_identity_mark_boot(struct rocks *r, const char *path, char **message)
     return write_synced(r, message);
 }
 
+int store_identity_forget_boot(struct rocks *r, char **message)
+{
+    rocks_batch_delete(r, ROCKS_OWN, slice_str(row_boot));
+    return write_synced(r, message);
+}
+
 int store_identity_open(struct rocks *r, const char *path, uint64_t cluster, uint64_t node,
                         struct store_identity *out, char **message)
 {

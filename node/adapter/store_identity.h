@@ -22,6 +22,8 @@ int store_identity_open(struct rocks *r, const char *path, uint64_t cluster, uin
 /* Notes under which start of the machine this run is; once whoever needs same_boot has noted it,
  * for it is not said again. */
 int store_identity_mark_boot(struct rocks *r, const char *path, char **message);
+/* Notes none: whatever starts next takes this run for one under another start. */
+int store_identity_forget_boot(struct rocks *r, char **message);
 int store_identity_adopt(struct rocks *r, uint64_t cluster, uint64_t node, char **message);
 /* The mark of a clean stop: the last thing that is written. */
 int store_identity_mark_clean(struct rocks *r, char **message);

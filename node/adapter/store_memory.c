@@ -45,7 +45,7 @@ struct store_memory {
     uint64_t written, durable; /* batches handed over so far, and how many of them are synced */
     struct waiting *queue;
     uint32_t queue_len, queue_cap;
-    bool deferred, clean, lost_tail, fail_next, stopped;
+    bool deferred, buffered, clean, lost_tail, fail_next, stopped;
     int read_error;
     uint64_t capacity;
     struct spoiled *spoiled;
@@ -369,6 +369,10 @@ static int port_write(void *ctx, struct store_batch *batch, enum store_sync sync
     if (err != DYN_OK || (req == NULL && sync == STORE_BUFFERED))
         return err;
     uint64_t ticket = sync == STORE_SYNCED ? m->written : 0;
+    if (m->buffered && ticket == 0) {
+        req->done(req, DYN_OK);
+        return DYN_OK;
+    }
     submit(m, (struct waiting){.kind = WAITING_WRITE, .write = req, .ticket = ticket});
     return DYN_OK;
 }
@@ -440,6 +444,11 @@ struct store_port store_memory_port(struct store_memory *m)
 void store_memory_set_deferred(struct store_memory *m, bool deferred)
 {
     m->deferred = deferred;
+}
+
+void store_memory_set_buffered(struct store_memory *m, bool buffered)
+{
+    m->buffered = buffered;
 }
 
 uint32_t store_memory_pending(const struct store_memory *m)

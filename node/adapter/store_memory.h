@@ -23,6 +23,8 @@ struct store_port store_memory_port(struct store_memory *m);
  * takes a step, so how long a disk takes is the owner's choice. A deferred read answers from the
  * moment at which it was handed over, the oldest answer that the contract allows. */
 void store_memory_set_deferred(struct store_memory *m, bool deferred);
+/* As with an object buffer: what need not be synced is acknowledged at once, deferred or not. */
+void store_memory_set_buffered(struct store_memory *m, bool buffered);
 uint32_t store_memory_pending(const struct store_memory *m);
 /* Completes one waiting request. pick chooses (modulo their number; 0 is the oldest); writes and
  * syncs complete in their order, so for one of them the oldest of them is taken. Returns false

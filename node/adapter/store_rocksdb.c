@@ -22,8 +22,7 @@
 
 /* --- completions ---------------------------------------------------------------------------- */
 
-/* Takes the message. */
-static void stop_writing(struct store_rocksdb *s, int err, char *message)
+void store_rocksdb_stop_writing(struct store_rocksdb *s, int err, char *message)
 {
     if (s->stopped) {
         free(message);
@@ -36,7 +35,7 @@ static void stop_writing(struct store_rocksdb *s, int err, char *message)
         s->host.wake(s->host.ctx);
 }
 
-static void settle(struct store_rocksdb *s, struct store_write *req, int err)
+void store_rocksdb_settle(struct store_rocksdb *s, struct store_write *req, int err)
 {
     req->ticket = (uint64_t)(int64_t)err;
     list_append(&s->settled, &req->link);
@@ -55,6 +54,7 @@ static void deliver(struct store_rocksdb *s)
         list_remove(l);
         req->done(req, (int)(int64_t)req->ticket);
     }
+    store_rocksdb_release_held(s);
 }
 
 static void settle_unsynced(struct store_rocksdb *s, int err)
@@ -65,7 +65,7 @@ static void settle_unsynced(struct store_rocksdb *s, int err)
         if (err == DYN_OK && req->ticket > s->durable)
             break; /* in order of tickets */
         list_remove(l);
-        settle(s, req, err);
+        store_rocksdb_settle(s, req, err);
     }
 }
 
@@ -79,8 +79,6 @@ static void sync_run(struct lane_job *job)
         store_disk_mark(sync->s->disk, sync->sequence);
 }
 
-static void start_sync(struct store_rocksdb *s);
-
 static void sync_finish(struct lane_job *job)
 {
     struct sync_job *sync = container_of(job, struct sync_job, job);
@@ -92,16 +90,16 @@ static void sync_finish(struct lane_job *job)
         s->stats.syncs++;
     } else {
         /* A sync that found the disk full failed all the same: what it left is unknown. */
-        stop_writing(s, err, sync->message);
+        store_rocksdb_stop_writing(s, err, sync->message);
         err = s->failure;
     }
     sync->message = NULL;
     settle_unsynced(s, err);
     if (err == DYN_OK)
-        start_sync(s);
+        store_rocksdb_start_sync(s);
 }
 
-static void start_sync(struct store_rocksdb *s)
+void store_rocksdb_start_sync(struct store_rocksdb *s)
 {
     if (list_empty(&s->unsynced) || s->sync.running || s->closing || s->stopped)
         return;
@@ -146,7 +144,7 @@ static void turn_clear(struct store_rocksdb *s)
 void store_rocksdb_turn_write(struct store_rocksdb *s)
 {
     char *message = NULL;
-    int err = DYN_OK;
+    int err = s->buffer != NULL && s->stopped ? s->failure : DYN_OK;
     if (s->turn_ops > 0) {
         if (s->stopped) {
             rocks_batch_clear(s->db);
@@ -164,7 +162,7 @@ void store_rocksdb_turn_write(struct store_rocksdb *s)
         s->full = true;
     }
     if (err != DYN_OK && err != DYN_ERR_STOPPED) {
-        stop_writing(s, err, message);
+        store_rocksdb_stop_writing(s, err, message);
         err = s->failure;
     }
     list_for_each_safe(l, tmp, &s->waiting)
@@ -175,9 +173,19 @@ void store_rocksdb_turn_write(struct store_rocksdb *s)
             req->ticket = s->written;
             list_append(&s->unsynced, &req->link);
         } else {
-            settle(s, req, err);
+            store_rocksdb_settle(s, req, err);
         }
     }
+}
+
+static void buffer_rows(struct store_rocksdb *s, const struct store_batch *batch)
+{
+    size_t at = 0;
+    enum store_op_type type;
+    enum store_family f;
+    struct slice key, value;
+    while (store_batch_next(batch, &at, &type, &f, &key, &value))
+        store_rocksdb_row_written(s, type, store_cache_hash(f, key), f, key, value);
 }
 
 static void turn_add(struct store_rocksdb *s, const struct store_batch *batch)
@@ -203,8 +211,6 @@ static void turn_add(struct store_rocksdb *s, const struct store_batch *batch)
         s->turn_ops++;
         s->turn_bytes += key.len + value.len;
     }
-    s->bytes_written += batch->ops.len;
-    s->stats.writes++;
 }
 
 /* Once a second, off the loop: did RocksDB fail in the background? It would go on by itself. And
@@ -233,7 +239,7 @@ static void check_finish(struct lane_job *job)
     bool low = s->low_ms != 0 && now_ms() - s->low_ms < LOW_BLAME_MS;
     check->running = false;
     if (check->background_errors > s->background_errors && !low)
-        stop_writing(s, DYN_ERR_IO, mem_strdup("a flush or a compaction failed"));
+        store_rocksdb_stop_writing(s, DYN_ERR_IO, mem_strdup("a flush or a compaction failed"));
     s->background_errors = check->background_errors;
 }
 
@@ -260,7 +266,8 @@ void store_rocksdb_flush_turn(struct store_rocksdb *s)
 {
     s->dirty = false; /* what the callbacks hand over is for another flush, and asks for it */
     store_rocksdb_turn_write(s);
-    start_sync(s);
+    store_rocksdb_start_write(s);
+    store_rocksdb_start_sync(s);
     deliver(s);
     start_check(s);
 }
@@ -311,11 +318,20 @@ static int port_write(void *ctx, struct store_batch *batch, enum store_sync sync
         err = DYN_ERR_STOPPED;
     else if (!room_for(batch, store_disk_room(s->disk, s->bytes_written)))
         err = DYN_ERR_NO_SPACE;
-    if (err == DYN_OK)
-        turn_add(s, batch);
-    store_batch_release(batch);
-    if (err != DYN_OK)
+    if (err != DYN_OK) {
+        store_batch_release(batch);
         return err;
+    }
+    s->bytes_written += batch->ops.len;
+    s->stats.writes++;
+    if (s->buffer != NULL) {
+        buffer_rows(s, batch);
+        store_rocksdb_buffer_add(s, batch, sync, req);
+        make_dirty(s);
+        return DYN_OK;
+    }
+    turn_add(s, batch);
+    store_batch_release(batch);
     if (req != NULL) {
         req->sync = sync;
         list_append(&s->waiting, &req->link);
@@ -331,7 +347,9 @@ static void port_sync(void *ctx, struct store_write *req)
     struct store_rocksdb *s = ctx;
     req->sync = STORE_SYNCED;
     if (s->stopped)
-        settle(s, req, DYN_ERR_STOPPED);
+        store_rocksdb_settle(s, req, DYN_ERR_STOPPED);
+    else if (s->buffer != NULL)
+        store_rocksdb_buffer_sync(s, req);
     else
         list_append(&s->waiting, &req->link);
     make_dirty(s);
@@ -341,6 +359,7 @@ static void port_stats(void *ctx, struct store_stats *out)
 {
     struct store_rocksdb *s = ctx;
     *out = s->stats;
+    out->buffered = s->buffer == NULL ? 0 : store_buffer_count(s->buffer);
     store_disk_room(s->disk, s->bytes_written);
     out->bytes_used = rocks_bytes_used(s->db);
     out->bytes_free = store_disk_free_bytes(s->disk);
@@ -399,6 +418,8 @@ static int open_parts(struct store_rocksdb *s, const struct store_rocksdb_config
         err = store_identity_open(s->db, config->path, config->cluster, config->node, &s->identity,
                                   message);
     }
+    if (err == DYN_OK && config->buffer_objects > 0)
+        err = store_identity_forget_boot(s->db, message);
     free(path);
     return err;
 }
@@ -408,6 +429,7 @@ static void free_parts(struct store_rocksdb *s)
     free(s->folder);
     rocks_close(s->db);
     store_disk_free(s->disk);
+    store_buffer_free(s->buffer);
     store_cache_free(s->rows);
     free(s->failure_message);
     free(s);
@@ -416,8 +438,11 @@ static void free_parts(struct store_rocksdb *s)
 int store_rocksdb_open(const struct store_rocksdb_config *config, const struct store_host *host,
                        struct store_rocksdb **out, char **message)
 {
-    static const unsigned threads[LANES] = {
-        [LANE_SYNC] = 1, [LANE_READ] = 2, [LANE_SCAN] = 1, [LANE_UPKEEP] = 1};
+    const unsigned threads[LANES] = {[LANE_WRITE] = config->buffer_objects > 0,
+                                     [LANE_SYNC] = 1,
+                                     [LANE_READ] = 2,
+                                     [LANE_SCAN] = 1,
+                                     [LANE_UPKEEP] = 1};
     struct store_rocksdb *s = mem_new(struct store_rocksdb);
     int err = open_parts(s, config, message);
     if (err != DYN_OK) {
@@ -431,6 +456,7 @@ int store_rocksdb_open(const struct store_rocksdb_config *config, const struct s
     list_init(&s->waiting);
     list_init(&s->unsynced);
     list_init(&s->settled);
+    store_rocksdb_buffer_open(s, config);
     s->sync.job = (struct lane_job){.run = sync_run, .finish = sync_finish};
     s->sync.s = s;
     s->check.job = (struct lane_job){.run = check_run, .finish = check_finish};
@@ -449,6 +475,7 @@ void store_rocksdb_close(struct store_rocksdb *s)
     store_rocksdb_turn_write(s);
     rocks_reclaim_no_more(s->db); /* which may take minutes, when the disk is nearly full */
     lanes_free(s->lanes);         /* finishes what the threads still had to do */
+    store_rocksdb_buffer_drain(s);
     if (!s->stopped && rocks_sync(s->db, &message) == DYN_OK) {
         s->durable = s->written;
         store_disk_mark(s->disk, rocks_sequence(s->db));
@@ -482,8 +509,8 @@ bool store_rocksdb_lost_tail(const struct store_rocksdb *s)
 
 int store_rocksdb_tail_noted(struct store_rocksdb *s, char **message)
 {
-    if (s->identity.same_boot)
-        return DYN_OK;
+    if (s->identity.same_boot || s->buffer != NULL)
+        return DYN_OK; /* what dies with a process is not noted as what only the machine takes */
     store_rocksdb_turn_write(s); /* what is under way goes first, by itself */
     int err = store_identity_mark_boot(s->db, s->folder, message);
     s->identity.same_boot = err == DYN_OK;
@@ -510,7 +537,7 @@ int store_rocksdb_adopt(struct store_rocksdb *s, uint64_t cluster, uint64_t node
     store_rocksdb_turn_write(s);
     int err = store_identity_adopt(s->db, cluster, node, &message);
     if (err != DYN_OK) {
-        stop_writing(s, err, message);
+        store_rocksdb_stop_writing(s, err, message);
         return err;
     }
     s->identity.cluster = cluster;

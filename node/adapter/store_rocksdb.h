@@ -19,9 +19,12 @@ struct store_rocksdb_config {
     uint64_t cluster, node;      /* refuse a store of others; 0: whatever the store says */
     uint64_t cache_bytes;        /* half for rows used lately, half for blocks and filters */
     uint64_t write_buffer_bytes; /* all memtables together */
-    uint64_t blob_bytes;         /* values from this size on lie in blob files */
-    uint64_t ballast_bytes;      /* 0: none */
-    uint64_t reserve_bytes;      /* free room below which no new data is taken */
+    /* Writes that may be acknowledged as buffered from this process's memory, before the kernel has
+     * them; also no more bytes than write_buffer_bytes. 0: none, and a kill takes nothing along. */
+    uint32_t buffer_objects;
+    uint64_t blob_bytes;    /* values from this size on lie in blob files */
+    uint64_t ballast_bytes; /* 0: none */
+    uint64_t reserve_bytes; /* free room below which no new data is taken */
 };
 
 /* Everything but path and identity. */
@@ -50,7 +53,8 @@ bool store_rocksdb_was_created(const struct store_rocksdb *s); /* there was noth
  * missing and the node must not vote before it has exchanged (HAZARDS E13). */
 bool store_rocksdb_was_clean(const struct store_rocksdb *s);
 /* What was acknowledged before it was synced may be gone: the machine went down with the last run,
- * or the log is damaged. A process that was killed loses nothing, for the kernel has its writes. */
+ * or the log is damaged, or the last run had an object buffer and was killed. Without one a process
+ * that was killed loses nothing, for the kernel has its writes. */
 bool store_rocksdb_lost_tail(const struct store_rocksdb *s);
 /* That has been noted: the next run is not told of it again. Blocks, once in a run. */
 int store_rocksdb_tail_noted(struct store_rocksdb *s, char **message);

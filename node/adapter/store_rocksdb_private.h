@@ -5,6 +5,7 @@
 
 #include "adapter/lanes.h"
 #include "adapter/rocks.h"
+#include "adapter/store_buffer.h"
 #include "adapter/store_cache.h"
 #include "adapter/store_disk.h"
 #include "adapter/store_identity.h"
@@ -14,17 +15,30 @@ enum {
     TURN_OPS_MAX = 1024,      /* operations that wait for the end of a turn, */
     TURN_BYTES_MAX = 1 << 20, /* and bytes; beyond, they are written at once */
     TURN_SLOTS = 4096,
+    WRITE_BATCHES_MAX = 1024,  /* of the buffer that are written at once, */
+    WRITE_BYTES_MAX = 1 << 20, /* and bytes, about */
     CHECK_MS = 1000,
     RECLAIM_MS = 10000,   /* between attempts to find room */
     LOW_BLAME_MS = 60000, /* for so long after room was low, it is to blame */
 };
 
-enum lane { LANE_SYNC, LANE_READ, LANE_SCAN, LANE_UPKEEP, LANES };
+enum lane { LANE_WRITE, LANE_SYNC, LANE_READ, LANE_SCAN, LANE_UPKEEP, LANES };
 
 struct sync_job {
     struct lane_job job;
     struct store_rocksdb *s;
     uint64_t ticket, sequence;
+    char *message;
+    int err;
+    bool running;
+};
+
+/* A group of the buffer's batches on its way to the log. */
+struct write_job {
+    struct lane_job job;
+    struct store_rocksdb *s;
+    const struct store_batch *batches[WRITE_BATCHES_MAX];
+    uint32_t n;
     char *message;
     int err;
     bool running;
@@ -56,7 +70,12 @@ struct store_rocksdb {
         uint32_t generation;
         uint64_t hash;
     } keys[TURN_SLOTS];
-    bool dirty; /* the host knows that a flush is due */
+    /* Or they lie in the buffer, and a thread writes them: then tickets count batches. */
+    struct store_buffer *buffer; /* NULL: none */
+    struct write_job writer;
+    struct list unwritten; /* store_write.link: wait for the writer */
+    struct list held;      /* held_read.link: reads that do */
+    bool dirty;            /* the host knows that a flush is due */
 
     /* Each write goes from waiting (its batch) to unsynced (a sync, if it wants one) to settled
      * (its callback; its ticket then holds the outcome). */
@@ -82,6 +101,27 @@ bool store_rocksdb_turn_may_hold(const struct store_rocksdb *s, uint64_t hash);
 /* A row was written: what the cache, or a read that is under way, knows of it is no longer so. */
 void store_rocksdb_row_written(struct store_rocksdb *s, enum store_op_type type, uint64_t hash,
                                enum store_family f, struct slice key, struct slice value);
+
+/* For store_rocksdb_buffer.c. Takes the message. */
+void store_rocksdb_stop_writing(struct store_rocksdb *s, int err, char *message);
+void store_rocksdb_settle(struct store_rocksdb *s, struct store_write *req, int err);
+void store_rocksdb_start_sync(struct store_rocksdb *s);
+
+/* The buffer (store_rocksdb_buffer.c). open: makes one if it is configured. */
+void store_rocksdb_buffer_open(struct store_rocksdb *s, const struct store_rocksdb_config *config);
+void store_rocksdb_buffer_add(struct store_rocksdb *s, struct store_batch *batch,
+                              enum store_sync sync, struct store_write *req);
+void store_rocksdb_buffer_sync(struct store_rocksdb *s, struct store_write *req);
+void store_rocksdb_start_write(struct store_rocksdb *s); /* when there is what, and nothing runs */
+/* True: answered, or held until what it must see has been written. */
+bool store_rocksdb_buffer_get(struct store_rocksdb *s, struct store_get *req, uint64_t hash);
+bool store_rocksdb_buffer_scan(struct store_rocksdb *s, struct store_scan *req);
+void store_rocksdb_release_held(struct store_rocksdb *s); /* runs callbacks */
+/* Writes all that is left, at the end, when no thread does. */
+void store_rocksdb_buffer_drain(struct store_rocksdb *s);
+/* Reads past the buffer. */
+void store_rocksdb_get_written(struct store_rocksdb *s, struct store_get *req);
+void store_rocksdb_scan_written(struct store_rocksdb *s, struct store_scan *req);
 
 /* The port's reads. */
 void store_rocksdb_get(void *ctx, struct store_get *req);

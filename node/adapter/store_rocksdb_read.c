@@ -92,12 +92,20 @@ static bool get_from_cache(struct store_rocksdb *s, struct store_get *req, uint6
 void store_rocksdb_get(void *ctx, struct store_get *req)
 {
     struct store_rocksdb *s = ctx;
-    struct rocks_value *value = NULL;
     uint64_t hash = store_cache_hash(req->family, req->key);
     if (get_from_cache(s, req, hash))
         return;
+    if (s->buffer != NULL && store_rocksdb_buffer_get(s, req, hash))
+        return;
     if (store_rocksdb_turn_may_hold(s, hash))
         store_rocksdb_turn_write(s);
+    store_rocksdb_get_written(s, req);
+}
+
+void store_rocksdb_get_written(struct store_rocksdb *s, struct store_get *req)
+{
+    struct rocks_value *value = NULL;
+    uint64_t hash = store_cache_hash(req->family, req->key);
     int err = rocks_get(s->db, req->family, req->key, true, &value);
     if (err != ROCKS_INCOMPLETE) {
         s->stats.reads_memory++;
@@ -205,9 +213,16 @@ static void cold_scan_finish(struct lane_job *job)
 void store_rocksdb_scan(void *ctx, struct store_scan *req)
 {
     struct store_rocksdb *s = ctx;
-    struct scan_job *j = mem_new(struct scan_job);
+    if (s->buffer != NULL && store_rocksdb_buffer_scan(s, req))
+        return;
     if (s->turn_ops > 0)
         store_rocksdb_turn_write(s);
+    store_rocksdb_scan_written(s, req);
+}
+
+void store_rocksdb_scan_written(struct store_rocksdb *s, struct store_scan *req)
+{
+    struct scan_job *j = mem_new(struct scan_job);
     j->job = (struct lane_job){.run = cold_scan_run, .finish = cold_scan_finish};
     j->s = s;
     j->req = req;

@@ -47,7 +47,8 @@ bool store_batch_next(const struct store_batch *b, size_t *at, enum store_op_typ
                       enum store_family *f, struct slice *key, struct slice *value);
 
 enum store_sync {
-    STORE_BUFFERED, /* acknowledged when in the log, in the page cache */
+    STORE_BUFFERED, /* acknowledged when in the log, in the page cache; or before, where the store
+                     * was told so: then what a loss of power may take a kill may take too */
     STORE_SYNCED,   /* acknowledged when a sync that covers it has returned; syncs are grouped */
 };
 
@@ -88,6 +89,8 @@ struct store_scan {
 struct store_stats {
     uint64_t bytes_used, bytes_free; /* of the disk, for statfs and status */
     uint64_t writes, syncs, reads_memory, reads_disk;
+    uint64_t buffered;    /* batches in memory that the kernel has yet to get */
+    uint64_t buffer_full; /* batches that came while there was no room for more of them */
 };
 
 struct store_port {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Scenarios on what an acknowledgement promises when every machine goes down at once (E20):
  * `quorum` is synced on each node that counts, `one` on one of them, `buffered` survives killed
- * processes and no more. */
+ * processes and no more; with an object buffer not even those. */
 #include "scenario.h"
 
 #define ROUNDS 12 /* of unsynced batches any beginning may survive: luck runs out */
@@ -18,7 +18,8 @@ static void all_crash(struct scenario *s, enum sim_crash how)
 }
 
 /* Writes at node 0, whose disk takes its time; all go down as soon as it is acknowledged. */
-static uint32_t survivors(enum durability durability, uint64_t slow_us, enum sim_crash how)
+static uint32_t survivors_with(bool buffer, enum durability durability, uint64_t slow_us,
+                               enum sim_crash how)
 {
     uint32_t found = 0;
     struct scenario s;
@@ -26,6 +27,8 @@ static uint32_t survivors(enum durability durability, uint64_t slow_us, enum sim
     char key[16];
     scenario_begin(&s, 3, 3, 2, 2);
     s.opt.durability = (uint8_t)durability;
+    for (uint32_t i = 0; i < 3; i++)
+        sim_disk_buffer(s.cluster->nodes[i].disk, buffer);
     for (uint32_t i = 0; i < ROUNDS; i++) {
         snprintf(key, sizeof(key), "k%u", i);
         sim_disk_pace(s.cluster->nodes[0].disk, slow_us);
@@ -41,6 +44,11 @@ static uint32_t survivors(enum durability durability, uint64_t slow_us, enum sim
     answer_release(&seen);
     scenario_end(&s);
     return found;
+}
+
+static uint32_t survivors(enum durability durability, uint64_t slow_us, enum sim_crash how)
+{
+    return survivors_with(false, durability, slow_us, how);
 }
 
 static void test_quorum_survives_the_loss_of_power_everywhere(void **state)
@@ -64,12 +72,27 @@ static void test_buffered_survives_killed_processes_and_may_be_lost_with_the_pow
     assert_true(survivors(DURABILITY_BUFFERED, 0, CRASH_POWER) < ROUNDS);
 }
 
+/* With an object buffer a kill takes what only the power took before, and no more. */
+static void test_an_object_buffer_costs_buffered_its_promise_and_the_others_nothing(void **state)
+{
+    (void)state;
+    static const enum sim_crash ways[] = {CRASH_KILL, CRASH_POWER, CRASH_TAIL};
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(survivors_with(true, DURABILITY_QUORUM, 0, ways[i]), ROUNDS);
+        assert_int_equal(survivors_with(true, DURABILITY_QUORUM, 50000, ways[i]), ROUNDS);
+        assert_int_equal(survivors_with(true, DURABILITY_ONE, 0, ways[i]), ROUNDS);
+        assert_int_equal(survivors_with(true, DURABILITY_ONE, 200000, ways[i]), ROUNDS);
+        assert_true(survivors_with(true, DURABILITY_BUFFERED, 0, ways[i]) < ROUNDS);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_quorum_survives_the_loss_of_power_everywhere),
         cmocka_unit_test(test_one_is_synced_somewhere_by_the_time_it_is_acknowledged),
         cmocka_unit_test(test_buffered_survives_killed_processes_and_may_be_lost_with_the_power),
+        cmocka_unit_test(test_an_object_buffer_costs_buffered_its_promise_and_the_others_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,12 +82,13 @@ static void test_e2_an_older_copy_of_a_disk_has_no_vote_until_it_has_exchanged(v
     scenario_end(&s);
 }
 
-/* Acknowledged from memory, as a mount's close is; then two of the three lose power. */
-static void test_e13_nodes_that_lost_their_tail_do_not_vote_not_found(void **state)
+/* Acknowledged from memory, as a mount's close is; then two of the three end that way. */
+static void lose_tails(bool buffer, enum sim_crash how)
 {
-    (void)state;
     struct scenario s;
     begin(&s);
+    for (uint32_t i = 0; i < 3; i++)
+        sim_disk_buffer(s.cluster->nodes[i].disk, buffer);
     s.opt.durability = DURABILITY_QUORUM;
     put(&s, 2, "d/other", "v");
     sim_cluster_run(s.cluster, 30 * SECOND);
@@ -97,7 +98,7 @@ static void test_e13_nodes_that_lost_their_tail_do_not_vote_not_found(void **sta
     s.opt.w = 0;
     scenario_isolate(&s, 2, true);
     for (uint32_t i = 0; i < 2; i++) {
-        sim_node_crash(&s.cluster->nodes[i], CRASH_TAIL);
+        sim_node_crash(&s.cluster->nodes[i], how);
         sim_node_start(&s.cluster->nodes[i]);
     }
     sim_cluster_run(s.cluster, 5 * SECOND);
@@ -112,6 +113,18 @@ static void test_e13_nodes_that_lost_their_tail_do_not_vote_not_found(void **sta
     scenario_isolate(&s, 2, true);
     assert_int_equal(status_of_get(&s, 0, "d/k", "v"), DYN_OK);
     scenario_end(&s);
+}
+
+static void test_e13_nodes_that_lost_their_tail_do_not_vote_not_found(void **state)
+{
+    (void)state;
+    lose_tails(false, CRASH_TAIL);
+}
+
+static void test_e13_nodes_killed_with_an_object_buffer_do_not_vote_not_found(void **state)
+{
+    (void)state;
+    lose_tails(true, CRASH_KILL);
 }
 
 static enum sim_fate no_trees(void *arg, uint32_t from, uint32_t to, uint8_t type,
@@ -178,6 +191,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_e2_an_older_copy_of_a_disk_has_no_vote_until_it_has_exchanged),
         cmocka_unit_test(test_e13_nodes_that_lost_their_tail_do_not_vote_not_found),
+        cmocka_unit_test(test_e13_nodes_killed_with_an_object_buffer_do_not_vote_not_found),
         cmocka_unit_test(test_e13_after_a_power_cut_of_all_the_copies_of_all_are_enough),
         cmocka_unit_test(test_a_sloppy_read_takes_a_copy_without_a_vote_as_its_last_resort),
     };

@@ -83,6 +83,7 @@ struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluste
         node->mono_offset_us = sim_random_below(&ids, 1000 * (uint64_t)SIM_SECOND);
         timers_init(&node->timers);
         node->disk = sim_disk_new(w, i, disk_failed, node);
+        sim_disk_buffer(node->disk, cfg->object_buffer);
     }
     c->ring = make_ring(c);
     return c;

@@ -40,6 +40,7 @@ struct sim_cluster_config {
     uint32_t members;            /* of them; the others wait to be joined. 0: all */
     uint32_t q;                  /* partitions */
     uint32_t n, r, w;            /* the cluster's defaults */
+    bool object_buffer;          /* nodes have one */
     uint64_t cluster;            /* its id; 0: the usual one */
     struct engine_config engine; /* node, secret: filled in */
 };

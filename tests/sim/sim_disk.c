@@ -14,7 +14,7 @@ struct sim_disk {
     struct sim_random random;
     struct timer timer;
     uint64_t up_to_us;
-    bool broken;
+    bool broken, buffered;
     void (*failed)(void *arg, int err);
     void *arg;
 };
@@ -84,9 +84,17 @@ void sim_disk_pace(struct sim_disk *d, uint64_t up_to_us)
     store_memory_set_deferred(d->memory, up_to_us > 0);
 }
 
+void sim_disk_buffer(struct sim_disk *d, bool buffered)
+{
+    d->buffered = buffered;
+    store_memory_set_buffered(d->memory, buffered);
+}
+
 void sim_disk_crash(struct sim_disk *d, enum sim_crash how)
 {
     uint32_t unsynced = store_memory_unsynced(d->memory), keep = unsynced;
+    if (how == CRASH_KILL && d->buffered) /* what was acknowledged from its memory is gone too */
+        how = CRASH_POWER;
     if (how == CRASH_POWER)
         keep = sim_random_chance(&d->random, 600)
                    ? 0
@@ -161,6 +169,7 @@ void sim_disk_restore(struct sim_disk *d, struct store_memory_image *image)
     }
     store_memory_free(d->memory);
     d->memory = store_memory_new(&(struct store_host){.ctx = d, .wake = wake, .failed = on_failed});
+    store_memory_set_buffered(d->memory, d->buffered);
 }
 
 bool sim_disk_broken(const struct sim_disk *d)

@@ -10,7 +10,7 @@
 #include "sim_world.h"
 
 enum sim_crash {
-    CRASH_KILL,  /* kill -9: what was handed over stays, also unsynced */
+    CRASH_KILL,  /* kill -9: what was handed over stays, also unsynced (see sim_disk_buffer) */
     CRASH_TAIL,  /* the power goes, and all that no sync covers with it */
     CRASH_POWER, /* of what no sync covers, any beginning may stay, mostly nothing */
 };
@@ -26,6 +26,9 @@ struct store_port sim_disk_port(struct sim_disk *d);
 
 /* Each call takes up to this from now on; 0: it completes inside the call. */
 void sim_disk_pace(struct sim_disk *d, uint64_t up_to_us);
+/* The node has an object buffer: what need not be synced is acknowledged at once, and a kill may
+ * take it along, all but some beginning of it. */
+void sim_disk_buffer(struct sim_disk *d, bool buffered);
 /* Forgets what is in flight: no callback of before runs. What failed works again. */
 void sim_disk_crash(struct sim_disk *d, enum sim_crash how);
 void sim_disk_stop(struct sim_disk *d); /* cleanly: all synced and marked */

@@ -266,6 +266,14 @@ static void plan_deletes(struct sim_plan *p, struct sim_random *r)
         plan_quiet_deletes(p, r);
 }
 
+/* In a stream of its own. A kill is then what a loss of power is, and there are more kills. */
+static void plan_buffer(struct sim_plan *p, uint64_t seed)
+{
+    struct sim_random r;
+    sim_random_init(&r, seed, "buffer", 0);
+    p->object_buffer = sim_random_chance(&r, 250);
+}
+
 static void plan_truncation(struct sim_plan *p, struct sim_random *r)
 {
     p->clock_pairs = (uint32_t)sim_random_range(r, 1, 4);
@@ -309,4 +317,6 @@ void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning)
         plan_deletes(p, &r);
     plan_changes(p, seed, leaning == LEANING_CHANGES);
     plan_fragments(p, seed);
+    if (any)
+        plan_buffer(p, seed);
 }

@@ -69,6 +69,7 @@ struct sim_plan {
     uint32_t away_permille;                 /* of requests that do not go to the user's own node */
     struct sim_net_config net;
     uint32_t deaf_permille; /* of the writes to one node after the other that are lost */
+    bool object_buffer;     /* nodes acknowledge from memory; a kill takes that along */
     uint64_t disk_us;       /* a disk call takes up to this */
     uint64_t exchange_us, scrub_us;
     uint64_t owed_delay_us;

@@ -22,7 +22,8 @@ struct run {
 static void gone(void *arg, struct sim_node *node)
 {
     struct run *run = arg;
-    if (node->exiting && !node->drained) /* its disk failed: what was on its way there is lost */
+    /* Its disk failed: what was on its way there is lost. Or what it had in its memory is. */
+    if (!node->drained && (node->exiting || run->plan.object_buffer))
         oracle_power_lost(run->oracle);
     sim_workload_gone(run->workload, node);
     sim_client_gone(&run->judge, node);
@@ -47,6 +48,8 @@ static void log_plan(struct run *run)
     sim_log(&run->world, "durability weights %u %u %u, %u users, %u ops, %u files, %u dirs",
             p->durability_weight[1], p->durability_weight[2], p->durability_weight[3], p->users,
             p->ops, p->files, p->dirs);
+    if (p->object_buffer)
+        sim_log(&run->world, "nodes acknowledge from an object buffer");
     if (p->clock_pairs != 0)
         sim_log(&run->world, "clocks over %u are cut after %llu ms", p->clock_pairs,
                 (unsigned long long)p->clock_age_ms);
@@ -82,7 +85,8 @@ static void begin(struct run *run, uint64_t seed, enum engine_bug bug, FILE *log
                                      .q = run->plan.q,
                                      .n = run->plan.n,
                                      .r = run->plan.r,
-                                     .w = run->plan.w};
+                                     .w = run->plan.w,
+                                     .object_buffer = run->plan.object_buffer};
     engine_config_defaults(&cfg.engine);
     cfg.engine.owed_delay_us = run->plan.owed_delay_us;
     cfg.engine.exchange_us = run->plan.exchange_us;

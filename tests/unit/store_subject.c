@@ -12,10 +12,15 @@
 #include "base/err.h"
 #include "unit.h"
 
+static bool on_disk(const struct subject *s)
+{
+    return s->kind == SUBJECT_ROCKSDB || s->kind == SUBJECT_BUFFERED;
+}
+
 static void wake(void *ctx)
 {
     struct subject *s = ctx;
-    if (s->kind == SUBJECT_ROCKSDB)
+    if (on_disk(s))
         eventfd_write(s->wake_fd, 1);
 }
 
@@ -40,6 +45,7 @@ struct store_rocksdb_config subject_config(const struct subject *s)
     c.write_buffer_bytes = 4 << 20;
     c.ballast_bytes = 0;
     c.reserve_bytes = 0;
+    c.buffer_objects = s->kind == SUBJECT_BUFFERED ? SUBJECT_BUFFER : 0;
     return c;
 }
 
@@ -56,7 +62,7 @@ void subject_open(struct subject *s, enum subject_kind kind)
 {
     *s = (struct subject){.kind = kind, .wake_fd = -1};
     s->host = (struct store_host){.ctx = s, .wake = wake, .dirty = dirty, .failed = failed};
-    if (kind == SUBJECT_ROCKSDB) {
+    if (on_disk(s)) {
         s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         snprintf(s->dir, sizeof(s->dir), "/tmp/dynamount-store-XXXXXX");
         assert_non_null(mkdtemp(s->dir));
@@ -70,7 +76,7 @@ void subject_open(struct subject *s, enum subject_kind kind)
 
 void subject_restart(struct subject *s)
 {
-    if (s->kind == SUBJECT_ROCKSDB) {
+    if (on_disk(s)) {
         store_rocksdb_close(s->rocksdb);
         open_rocksdb(s);
     } else {
@@ -104,7 +110,7 @@ void subject_close(struct subject *s)
 void subject_run(struct subject *s, const bool *done)
 {
     while (!*done) {
-        if (s->kind != SUBJECT_ROCKSDB) {
+        if (!on_disk(s)) {
             assert_true(store_memory_step(s->memory, 0));
             continue;
         }

@@ -7,7 +7,9 @@
 #include "adapter/store_rocksdb.h"
 #include "port/store.h"
 
-enum subject_kind { SUBJECT_MEMORY, SUBJECT_DEFERRED, SUBJECT_ROCKSDB };
+/* Buffered: RocksDB behind an object buffer of a few batches. */
+enum subject_kind { SUBJECT_MEMORY, SUBJECT_DEFERRED, SUBJECT_ROCKSDB, SUBJECT_BUFFERED };
+enum { SUBJECT_BUFFER = 3 };
 
 struct subject {
     enum subject_kind kind;

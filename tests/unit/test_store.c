@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The contract of port/store.h, held against each store: in memory, in memory with deferred
- * answers, and RocksDB. */
+ * answers, RocksDB, and RocksDB behind an object buffer. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "unit.h"
 
 static const enum subject_kind memory = SUBJECT_MEMORY, deferred = SUBJECT_DEFERRED,
-                               rocksdb = SUBJECT_ROCKSDB;
+                               rocksdb = SUBJECT_ROCKSDB, buffered = SUBJECT_BUFFERED;
 
 static int open_subject(void **state)
 {
@@ -436,7 +436,7 @@ static void test_stats_count(void **state)
     {                                                                                              \
 #test " (" #kind ")", test, open_subject, close_subject, (void *)(uintptr_t)&kind          \
     }
-#define EACH(test) ON(memory, test), ON(deferred, test), ON(rocksdb, test)
+#define EACH(test) ON(memory, test), ON(deferred, test), ON(rocksdb, test), ON(buffered, test)
 
 int main(void)
 {

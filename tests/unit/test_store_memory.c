@@ -241,6 +241,31 @@ static void test_a_sync_covers_what_was_handed_over_before_it_only(void **state)
     subject_close(&s);
 }
 
+static void note(struct store_write *req, int err)
+{
+    assert_int_equal(err, DYN_OK);
+    *(bool *)req->arg = true;
+}
+
+static void test_a_buffered_store_acknowledges_at_once_what_need_not_be_synced(void **state)
+{
+    (void)state;
+    OPEN(s, SUBJECT_DEFERRED);
+    bool buffered = false, synced = false;
+    struct store_write requests[] = {{.done = note, .arg = &synced},
+                                     {.done = note, .arg = &buffered}};
+    struct store_batch b = STORE_BATCH_EMPTY;
+    store_memory_set_buffered(s.memory, true);
+    store_batch_put(&b, STORE_META, slice_str("a"), slice_str("v"));
+    assert_int_equal(s.port.write(s.port.ctx, &b, STORE_SYNCED, &requests[0]), DYN_OK);
+    store_batch_put(&b, STORE_META, slice_str("b"), slice_str("v"));
+    assert_int_equal(s.port.write(s.port.ctx, &b, STORE_BUFFERED, &requests[1]), DYN_OK);
+    assert_true(buffered && !synced);
+    subject_run(&s, &synced);
+    assert_int_equal(store_memory_unsynced(s.memory), 1); /* and it is no more than that */
+    subject_close(&s);
+}
+
 static void test_many_changes_agree_with_a_plain_table(void **state)
 {
     (void)state;
@@ -295,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_rot_flips_one_bit_that_a_restart_does_not_mend),
         cmocka_unit_test(test_deferred_requests_wait_for_steps_and_reads_may_overtake),
         cmocka_unit_test(test_a_sync_covers_what_was_handed_over_before_it_only),
+        cmocka_unit_test(test_a_buffered_store_acknowledges_at_once_what_need_not_be_synced),
         cmocka_unit_test(test_many_changes_agree_with_a_plain_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
