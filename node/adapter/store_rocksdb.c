@@ -101,9 +101,11 @@ static void sync_finish(struct lane_job *job)
 
 void store_rocksdb_start_sync(struct store_rocksdb *s)
 {
-    if (list_empty(&s->unsynced) || s->sync.running || s->closing || s->stopped)
+    bool due = s->sync_due && s->written > s->durable;
+    if ((list_empty(&s->unsynced) && !due) || s->sync.running || s->closing || s->stopped)
         return;
     s->sync.running = true;
+    s->sync_due = false;
     s->sync.ticket = s->written;
     s->sync.sequence = rocks_sequence(s->db);
     lanes_submit(s->lanes, LANE_SYNC, &s->sync.job);
@@ -439,6 +441,7 @@ int store_rocksdb_open(const struct store_rocksdb_config *config, const struct s
                        struct store_rocksdb **out, char **message)
 {
     const unsigned threads[LANES] = {[LANE_WRITE] = config->buffer_objects > 0,
+                                     [LANE_PAUSE] = config->buffer_objects > 0,
                                      [LANE_SYNC] = 1,
                                      [LANE_READ] = 2,
                                      [LANE_SCAN] = 1,

@@ -10,7 +10,7 @@
  *     v  a group of the oldest batches, one group at a time
  *   written --(buffered: acknowledged, if it was not yet)
  *     |
- *     v  a sync that covers it
+ *     v  a sync that covers it: at once if somebody waits for one, else after a while
  *   durable --(synced: acknowledged)
  *
  * Gets look here first. A scan that could meet a row of the buffer, and a get of one that was
@@ -23,6 +23,7 @@
  * A batch that was acknowledged and cannot be written stops the store. */
 #include <assert.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "adapter/store_rocksdb_private.h"
 #include "base/err.h"
@@ -42,6 +43,31 @@ static void write_run(struct lane_job *job)
 {
     struct write_job *w = container_of(job, struct write_job, job);
     w->err = rocks_write_all(w->s->db, w->batches, w->n, &w->message);
+}
+
+/* The paper's durable write, which no put waits for: what was acknowledged from memory is on disk a
+ * moment later. On each replica, for a sync is for all that a node has written. */
+static void pause_run(struct lane_job *job)
+{
+    const struct timespec pause = {.tv_nsec = SYNC_PAUSE_MS * 1000000L};
+    (void)job;
+    nanosleep(&pause, NULL);
+}
+
+static void pause_finish(struct lane_job *job)
+{
+    struct store_rocksdb *s = container_of(job, struct pause_job, job)->s;
+    s->pause.running = false;
+    s->sync_due = s->written > s->durable;
+    store_rocksdb_start_sync(s);
+}
+
+static void start_pause(struct store_rocksdb *s)
+{
+    if (s->pause.running || s->sync_due || s->closing || s->stopped || s->written == s->durable)
+        return;
+    s->pause.running = true;
+    lanes_submit(s->lanes, LANE_PAUSE, &s->pause.job);
 }
 
 /* Of those who wait for the writing: on with whoever it was enough for. */
@@ -84,6 +110,7 @@ static void write_finish(struct lane_job *job)
     w->message = NULL;
     group_written(s, w->err, message);
     store_rocksdb_start_sync(s);
+    start_pause(s);
     store_rocksdb_start_write(s);
 }
 
@@ -204,6 +231,8 @@ void store_rocksdb_buffer_open(struct store_rocksdb *s, const struct store_rocks
     list_init(&s->held);
     s->writer.job = (struct lane_job){.run = write_run, .finish = write_finish};
     s->writer.s = s;
+    s->pause.job = (struct lane_job){.run = pause_run, .finish = pause_finish};
+    s->pause.s = s;
     if (config->buffer_objects > 0)
         s->buffer = store_buffer_new(config->buffer_objects, config->write_buffer_bytes);
 }

@@ -17,12 +17,13 @@ enum {
     TURN_SLOTS = 4096,
     WRITE_BATCHES_MAX = 1024,  /* of the buffer that are written at once, */
     WRITE_BYTES_MAX = 1 << 20, /* and bytes, about */
+    SYNC_PAUSE_MS = 100,       /* before the buffer's store syncs what nobody asked it to */
     CHECK_MS = 1000,
     RECLAIM_MS = 10000,   /* between attempts to find room */
     LOW_BLAME_MS = 60000, /* for so long after room was low, it is to blame */
 };
 
-enum lane { LANE_WRITE, LANE_SYNC, LANE_READ, LANE_SCAN, LANE_UPKEEP, LANES };
+enum lane { LANE_WRITE, LANE_PAUSE, LANE_SYNC, LANE_READ, LANE_SCAN, LANE_UPKEEP, LANES };
 
 struct sync_job {
     struct lane_job job;
@@ -41,6 +42,13 @@ struct write_job {
     uint32_t n;
     char *message;
     int err;
+    bool running;
+};
+
+/* The while until what is written is synced, though nobody waits for it. */
+struct pause_job {
+    struct lane_job job;
+    struct store_rocksdb *s;
     bool running;
 };
 
@@ -73,6 +81,8 @@ struct store_rocksdb {
     /* Or they lie in the buffer, and a thread writes them: then tickets count batches. */
     struct store_buffer *buffer; /* NULL: none */
     struct write_job writer;
+    struct pause_job pause;
+    bool sync_due;         /* the pause is over: sync what is written */
     struct list unwritten; /* store_write.link: wait for the writer */
     struct list held;      /* held_read.link: reads that do */
     bool dirty;            /* the host knows that a flush is due */

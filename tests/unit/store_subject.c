@@ -107,6 +107,16 @@ void subject_close(struct subject *s)
         subject_remove_dir(s->dir);
 }
 
+void subject_wait(struct subject *s)
+{
+    struct pollfd p = {.fd = s->wake_fd, .events = POLLIN};
+    eventfd_t n;
+    if (poll(&p, 1, 20000) != 1)
+        fail_msg("the store does not answer");
+    eventfd_read(s->wake_fd, &n);
+    store_rocksdb_poll(s->rocksdb);
+}
+
 void subject_run(struct subject *s, const bool *done)
 {
     while (!*done) {
@@ -120,12 +130,7 @@ void subject_run(struct subject *s, const bool *done)
         }
         if (*done)
             break;
-        struct pollfd p = {.fd = s->wake_fd, .events = POLLIN};
-        eventfd_t n;
-        if (poll(&p, 1, 20000) != 1)
-            fail_msg("the store does not answer");
-        eventfd_read(s->wake_fd, &n);
-        store_rocksdb_poll(s->rocksdb);
+        subject_wait(s);
     }
 }
 

@@ -32,6 +32,9 @@ void subject_close(struct subject *s);
 /* Turns the loop until *done is true; fails the test after 20 s. */
 void subject_run(struct subject *s, const bool *done);
 
+/* Waits, at most 20 s, for something that a thread of the store has done, and completes it. */
+void subject_wait(struct subject *s);
+
 /* A request and its outcome, for tests that wait. */
 int subject_write(struct subject *s, struct store_batch *batch, enum store_sync sync);
 int subject_put(struct subject *s, enum store_family f, const char *key, const char *value);
