@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures a cluster of three nodes beside others and beside the limits of the machine, in one run.
 
-    ./dev bench [http] [coordination] [fs] [faults] [dirs] [--quick] [--seconds S] [--files N]
+    ./dev bench [http] [coordination] [fs] [faults] [dirs] [buffer] [--quick] [--seconds S] [--files N]
                 [--entries N] [--lookups N] [--rounds N] [--json FILE]
 
 http: puts and gets of 1 KiB over HTTP with one and with 32 clients, beside etcd with three members,
@@ -9,8 +9,8 @@ Redis with two replicas, raw RocksDB and a server that only answers. fs: small f
 on a mount, beside the local disk, passthrough_ll, sshfs and GlusterFS with three replicas.
 coordination: requests that the client coordinates, beside those that any of five nodes does. faults: a
 node killed, stopped and restarted under load, and idle ones. dirs: a directory of 100,000 files on a
-mount, by the processor time that an entry costs, and a million lookups. All of it runs on loopback, below one
-temporary folder, and ends with the run.
+mount, by the processor time that an entry costs, and a million lookups. buffer: puts with and without an
+object buffer. All of it runs on loopback, below one temporary folder, and ends with the run.
 
 Absolute figures differ from machine to machine and from hour to hour: what to quote are the ratios of
 one run, from the medians of its rounds. The targets printed beside them are those of the project.
@@ -26,6 +26,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import bench_buffer  # noqa: E402
 import bench_coordination  # noqa: E402
 import bench_dirs  # noqa: E402
 import bench_faults  # noqa: E402
@@ -33,7 +34,7 @@ import bench_fs  # noqa: E402
 import bench_kv  # noqa: E402
 
 PARTS = {"http": bench_kv.run, "coordination": bench_coordination.run, "fs": bench_fs.run,
-         "faults": bench_faults.run, "dirs": bench_dirs.run}
+         "faults": bench_faults.run, "dirs": bench_dirs.run, "buffer": bench_buffer.run}
 
 
 def parse():
