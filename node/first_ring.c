@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "model/client.h"
 
-#define HISTORY_ROW "history" /* as node/engine/view.c keeps it */
+#define HISTORY_ROW "history" /* as node/engine/membership/view.c keeps it */
 #define LOOK_US 50000u
 #define REMIND_US 10000000u
 

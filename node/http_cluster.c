@@ -10,7 +10,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "engine/membership.h"
+#include "engine/membership/membership.h"
 #include "http_query.h"
 #include "model/wire.h"
 

@@ -31,7 +31,7 @@ enum range_form { RANGE_HASHES = 0, RANGE_STATES = 1, RANGE_SEALED = 2 };
 
 struct range_row {
     uint8_t kind;     /* enum range_kind */
-    struct slice key; /* of an entry: its id (engine/entry_place.h) */
+    struct slice key; /* of an entry: its id (engine/fragments/entry_place.h) */
     uint8_t hash[DIGEST_LEN];
     struct object object; /* in a piece only, owned; of a sealed row always the whole state */
     uint32_t prefix;      /* sealed: as above */

@@ -46,7 +46,7 @@ enum frame_type {
     FRAME_TREE_NODES = 8,
     FRAME_TREE_LEAVES = 9,
     FRAME_ENTRY_MEND = 10,
-    FRAME_REAP = 11,       /* one step of the reaping of some tombstones (engine/reap_wire.h) */
+    FRAME_REAP = 11, /* one step of the reaping of some tombstones (engine/reap/reap_wire.h) */
     FRAME_REAP_CLEAR = 12, /* does the receiver keep anything of these partitions for others? */
     FRAME_PING = 6,
     FRAME_HINTS = 21,   /* empty; DYN_OK: the receiver keeps no hint for anybody */

@@ -170,7 +170,7 @@ uint32_t engine_transfers(const struct engine *e, struct engine_transfer *out, u
 void engine_kept(struct engine *e, const struct kept_request *q,
                  void (*done)(void *arg, const struct kept_reply *reply), void *arg);
 
-/* Has a change chosen, as in engine/commit.h. */
+/* Has a change chosen, as in engine/membership/commit.h. */
 void engine_propose(struct engine *e, const struct member_event *change,
                     void (*done)(void *arg, int err), void *arg);
 

@@ -7,7 +7,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "engine/entry_place.h"
+#include "engine/fragments/entry_place.h"
 
 #define FORMAT 1
 #define LIST_ROWS_MAX 10001

@@ -6,7 +6,7 @@
 #ifndef DYN_ENGINE_PEER_WIRE_H
 #define DYN_ENGINE_PEER_WIRE_H
 
-#include "engine/replica.h"
+#include "engine/replica/replica.h"
 
 struct peer_put {
     struct history_epoch ring;
@@ -53,7 +53,7 @@ void peer_get_release(struct peer_get *m);
 struct peer_get_reply {
     int status;
     bool implicit_dir;
-    bool voteless; /* merged, but it does not count towards R (engine/catchup.h) */
+    bool voteless; /* merged, but it does not count towards R (engine/membership/catchup.h) */
     int64_t dir_mtime_ns;
     struct object object;
 };

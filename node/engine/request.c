@@ -16,8 +16,8 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "engine/coordinate.h"
-#include "engine/dir_settings.h"
+#include "engine/coordinate/coordinate.h"
+#include "engine/coordinate/dir_settings.h"
 #include "model/manifest.h"
 
 #define FORWARD_EXTRA_US                                                                           \

@@ -5,10 +5,10 @@
 #ifndef DYN_ENGINE_REQUEST_H
 #define DYN_ENGINE_REQUEST_H
 
+#include "engine/coordinate/gather.h"
+#include "engine/coordinate/reconcile.h"
+#include "engine/coordinate/replication.h"
 #include "engine/core.h"
-#include "engine/gather.h"
-#include "engine/reconcile.h"
-#include "engine/replication.h"
 
 struct request {
     struct list link;

@@ -16,7 +16,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "engine/fragments.h"
+#include "engine/fragments/fragments.h"
 #include "model/key.h"
 #include "model/watch.h"
 

@@ -11,7 +11,7 @@
 #ifndef DYN_ENGINE_WATCHERS_H
 #define DYN_ENGINE_WATCHERS_H
 
-#include "engine/replica.h"
+#include "engine/replica/replica.h"
 
 struct watchers;
 

@@ -14,8 +14,8 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "engine/descent.h"
-#include "engine/tree.h"
+#include "engine/trees/descent.h"
+#include "engine/trees/tree.h"
 #include "model/wire.h"
 #include "played_cluster.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What peers ask and answer in an exchange. The first byte says which body follows. What decodes
  * encodes to bytes that decode to the same again. */
-#include "engine/exchange_wire.h"
+#include "engine/trees/exchange_wire.h"
 
 #include "base/err.h"
 #include "fuzz.h"

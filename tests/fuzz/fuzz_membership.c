@@ -2,9 +2,9 @@
 /* Bodies that nodes exchange about the cluster: gossip, votes, pieces of partitions, fences, plans.
  * The first byte says which. What decodes must encode and decode again to the same. */
 #include "base/err.h"
-#include "engine/commit.h"
-#include "engine/gossip.h"
-#include "engine/range.h"
+#include "engine/membership/commit.h"
+#include "engine/membership/gossip.h"
+#include "engine/transfer/range.h"
 #include "fuzz.h"
 #include "model/plan.h"
 

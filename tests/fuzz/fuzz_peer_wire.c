@@ -4,7 +4,7 @@
 #include "engine/peer_wire.h"
 
 #include "base/err.h"
-#include "engine/entry_place.h"
+#include "engine/fragments/entry_place.h"
 #include "fuzz.h"
 
 /* An entry is written under nothing but a key, or the head of a fragment other than the first. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What nodes ask and answer about reaping. The first byte says which body follows. What decodes
  * encodes to bytes that decode to the same again. */
-#include "engine/reap_wire.h"
+#include "engine/reap/reap_wire.h"
 
 #include "base/err.h"
 #include "fuzz.h"

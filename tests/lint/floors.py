@@ -49,8 +49,9 @@ IMPURE_SYMBOL = re.compile(r"""^(
 
 
 def floor_of(path):
-    """The floor of a file, None for one outside of the three components."""
-    return FLOORS.get(posixpath.dirname(path))
+    """The floor of a file, None for one outside of the three components. A folder of node/engine is
+    still node/engine."""
+    return FLOORS.get("/".join(posixpath.dirname(path).split("/")[:2]))
 
 
 def resolve(path, name, tree):

@@ -27,6 +27,7 @@ def test_no_file_includes_a_floor_above_its_own():
     ("fs/model/a.c", '#include "../common/base/buf.h"', "from the root of its component"),
     ("common/model/a.c", "#include <sys/socket.h>", "includes <sys/socket.h>"),
     ("node/engine/a.c", "#include <time.h>", "includes <time.h>"),
+    ("node/engine/reap/a.c", "#include <time.h>", "includes <time.h>"),
     ("fs/model/a.c", "#include <pthread.h>", "includes <pthread.h>"),
     ("node/engine/a.c", "#include <rocksdb/c.h>", "includes <rocksdb/c.h>"),
     ("node/tools/a.c", "", "stands on no floor"),

@@ -4,8 +4,8 @@
 #ifndef DYN_SIM_REAP_PLAYED_H
 #define DYN_SIM_REAP_PLAYED_H
 
-#include "engine/reap_wire.h"
-#include "engine/rows.h"
+#include "engine/reap/reap_wire.h"
+#include "engine/replica/rows.h"
 #include "scenario.h"
 
 #define LIFE_US (2 * (uint64_t)SIM_SECOND)

@@ -4,7 +4,7 @@
  * removed file comes back, and what lives can be reached (E16). */
 #include "scenario.h"
 
-#include "engine/fragments.h"
+#include "engine/fragments/fragments.h"
 #include "engine/peer_wire.h"
 
 static struct engine_config small_fragments(uint32_t entries)

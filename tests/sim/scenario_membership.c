@@ -3,7 +3,7 @@
  * who fills has no vote (E13), one configuration has one successor (E14). */
 #include <string.h>
 
-#include "engine/commit.h"
+#include "engine/membership/commit.h"
 #include "scenario.h"
 
 #define KEYS 200u

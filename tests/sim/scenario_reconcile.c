@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Scenarios on settings by directory: all nodes know them, those that were away too; lww shows one
  * version everywhere; and the shopping cart of the paper loses no addition, whatever is cut. */
-#include "engine/dir_settings.h"
+#include "engine/coordinate/dir_settings.h"
 #include "scenario.h"
 #include "sim_random.h"
 

@@ -2,7 +2,7 @@
 /* Scenarios on sync (F13): what was acknowledged from memory gets onto W disks, whoever of the
  * replicas has missed it, and whoever is away. Links are cut where machines would be stopped:
  * nobody hears anything. */
-#include "engine/rows.h"
+#include "engine/replica/rows.h"
 #include "scenario.h"
 
 #define SECOND (uint64_t) SIM_SECOND

@@ -6,7 +6,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "engine/fragments.h"
+#include "engine/fragments/fragments.h"
 
 struct listed {
     struct buf key;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Gossip at the size of a large cluster: 100 and 1,000 nodes with Q = 65,536 partitions, each with
  * the state that real nodes gossip (model/rumours.h) and the bodies that they send
- * (engine/gossip.h), played in rounds. What a whole engine would add, a ring for each node, gossip
+ * (engine/membership/gossip.h), played in rounds. What a whole engine would add, a ring for each node, gossip
  * never looks at. */
 #include <stdlib.h>
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "engine/gossip.h"
+#include "engine/membership/gossip.h"
 #include "sim_random.h"
 #include "unit.h"
 

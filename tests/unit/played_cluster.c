@@ -269,7 +269,7 @@ void played_replace_disk(struct played_cluster *c, uint32_t index)
     c->nodes[index].store = store_memory_new(&host);
 }
 
-/* All have heard how often they have started (engine/catchup.h). */
+/* All have heard how often they have started (engine/membership/catchup.h). */
 static bool all_vote(const struct played_cluster *c)
 {
     for (uint32_t i = 0; i < c->n; i++) {

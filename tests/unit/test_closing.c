@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A move is closed when so many of its old voters know that nobody can gather R by the old view:
  * N - R + 1, and not before; who does not know learns it by being asked. */
-#include "engine/closing.h"
+#include "engine/transfer/closing.h"
 
 #include "base/err.h"
 #include "played_cluster.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Votes about a change of membership travel as they are; one change follows a configuration, and
  * without a majority none does, unless it is forced (E14). */
-#include "engine/commit.h"
+#include "engine/membership/commit.h"
 
 #include <stdlib.h>
 

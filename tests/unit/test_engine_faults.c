@@ -6,7 +6,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "engine/rows.h"
+#include "engine/replica/rows.h"
 #include "model/key.h"
 #include "played_cluster.h"
 #include "unit.h"

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "engine/entry_place.h"
+#include "engine/fragments/entry_place.h"
 #include "unit.h"
 
 static struct ring *ring_of_one(void)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What neither hints nor reads bring home comes home by the trees, and costs what differs. */
-#include "engine/exchange.h"
+#include "engine/trees/exchange.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
-#include "engine/tree.h"
+#include "engine/trees/tree.h"
 #include "played_cluster.h"
 #include "unit.h"
 

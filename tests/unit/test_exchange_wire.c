@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Questions and answers of the exchange come back as they were, and no cut of one decodes to
  * something that was not said. */
-#include "engine/exchange_wire.h"
+#include "engine/trees/exchange_wire.h"
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* News reach everybody within some rounds, and while there are none a round is one small frame each
  * way (Dynamo, section 4.8.1). */
-#include "engine/gossip.h"
+#include "engine/membership/gossip.h"
 
 #include "base/err.h"
 #include "played_cluster.h"

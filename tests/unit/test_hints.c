@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A stand-in's copy goes with the last hint that it is kept for, and not before. */
-#include "engine/hints.h"
+#include "engine/replica/hints.h"
 
 #include "base/err.h"
-#include "engine/rows.h"
+#include "engine/replica/rows.h"
 #include "played_cluster.h"
 #include "unit.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Versions that went and can be had back: what is kept and why, who is asked, what goes when. */
-#include "engine/kept.h"
+#include "engine/kept/kept.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "engine/kept_trim.h"
+#include "engine/kept/kept_trim.h"
 #include "played_cluster.h"
 #include "unit.h"
 

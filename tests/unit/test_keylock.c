@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who holds a key, and who is next. */
-#include "engine/keylock.h"
+#include "engine/replica/keylock.h"
 #include "unit.h"
 
 struct waiter {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A moment of another node's clock is never taken for later than it was, and for earlier by one
  * round trip at most; and who has started anew is asked anew (E15). */
-#include "engine/peer_time.h"
+#include "engine/membership/peer_time.h"
 
 #include "base/err.h"
 #include "engine/peer_wire.h"

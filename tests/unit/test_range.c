@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a node gives of a partition: to archives sealed and without entries, to nobody who knows
  * other owners; and what comes back out of an archive is believed by its seal alone (E3, E10). */
-#include "engine/range.h"
+#include "engine/transfer/range.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "engine/rows.h"
+#include "engine/replica/rows.h"
 #include "played_cluster.h"
 #include "unit.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies about reaping come back as they went, and nothing else decodes: peers are hostile too. */
-#include "engine/reap_wire.h"
+#include "engine/reap/reap_wire.h"
 
 #include <stdlib.h>
 

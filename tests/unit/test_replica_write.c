@@ -4,8 +4,8 @@
 #include <stdio.h>
 
 #include "base/err.h"
-#include "engine/replica.h"
-#include "engine/rows.h"
+#include "engine/replica/replica.h"
+#include "engine/replica/rows.h"
 #include "played_cluster.h"
 #include "unit.h"
 

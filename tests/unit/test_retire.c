@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a node drops of a partition that it owns no more, while it stands in for who owns it. */
-#include "engine/retire.h"
+#include "engine/transfer/retire.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
-#include "engine/rows.h"
+#include "engine/replica/rows.h"
 #include "played_cluster.h"
 #include "unit.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The order of rows is what scans and moves rely on. */
 #include "base/err.h"
-#include "engine/rows.h"
+#include "engine/replica/rows.h"
 #include "histories.h"
 #include "unit.h"
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What went wrong below the engine is found by the scrub, and mended. */
-#include "engine/scrub.h"
+#include "engine/trees/scrub.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
-#include "engine/replica.h"
-#include "engine/tree.h"
+#include "engine/replica/replica.h"
+#include "engine/trees/tree.h"
 #include "played_cluster.h"
 #include "unit.h"
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A partition that gets another owner is fetched whole, from who may give it, in pieces that are
  * checked, whatever becomes of its sources and of itself on the way (E10, E13). */
-#include "engine/transfer.h"
+#include "engine/transfer/transfer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
-#include "engine/range.h"
+#include "engine/transfer/range.h"
 #include "played_cluster.h"
 #include "unit.h"
 

@@ -2,7 +2,7 @@
 /* Trees say the same of the same rows, however these came to be, and another thing of others.
  * Played on clusters, because rows change in several places of the engine and no tree may miss
  * one. */
-#include "engine/tree.h"
+#include "engine/trees/tree.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,8 +7,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/core.h"
-#include "engine/gossip.h"
-#include "engine/view.h"
+#include "engine/membership/gossip.h"
+#include "engine/membership/view.h"
 #include "unit.h"
 
 static struct {

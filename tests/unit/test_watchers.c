@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
-#include "engine/fragments.h"
+#include "engine/fragments/fragments.h"
 #include "model/watch.h"
 #include "played_cluster.h"
 #include "unit.h"

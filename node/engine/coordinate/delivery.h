@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bringing one object to one node: send it with the values at hand, and once more with those that
+ * the receiver turns out to lack (E24), in parts when these are more than one message may hold. The
+ * one way in which writes, repairs and hints reach a replica. */
+#ifndef DYN_ENGINE_DELIVERY_H
+#define DYN_ENGINE_DELIVERY_H
+
+#include "engine/coordinate/value_fetch.h"
+#include "engine/membership/view.h"
+
+struct delivery { /* caller-owned; must stay put until done */
+    struct engine *e;
+    struct slice key;            /* borrowed until done */
+    uint32_t fragment;           /* in which its entry lies */
+    const struct object *object; /* borrowed until done */
+    uint64_t node;               /* may be this node */
+    unsigned roles;
+    uint64_t hint_for;
+    const struct clock *cut; /* see struct replica_write; borrowed until done; may be NULL */
+    uint64_t born_us; /* when `object` was read, by this node's clock (E15); 0: it is new, now */
+    bool sync, owe_entry;
+    bool heal;                           /* to this node: also fetch what its row lacks already */
+    uint64_t holders[READ_QUORUM_NODES]; /* who may have values that this node lacks */
+    uint32_t n_holders;
+    uint64_t timeout_us;
+    /* DYN_OK: it holds the object, at the durability asked for. May run inside delivery_start. */
+    void (*done)(struct delivery *d, int err);
+    void *arg;
+
+    bool parent_dead, differs; /* from the receiver, valid in done */
+
+    struct object full;  /* what is sent: all of the object, or a part of it, with fetched values */
+    struct dot *lacking; /* value dots that the receiver does not hold */
+    uint32_t n_lacking;
+    uint32_t sent; /* siblings in the part under way */
+    bool second;
+    struct rpc_call call;
+    struct replica_write write;
+    struct value_fetch fetch;
+    bool fetching, writing;
+    struct view_wait learn; /* the receiver's ring was another one */
+    uint32_t learned;
+};
+void delivery_start(struct delivery *d);
+void delivery_release(struct delivery *d);
+
+#endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See reconcile.h.
+ *
+ *   READING (all values, at R) -> nothing to settle, or not possible -> over
+ *   READING -> PUTTING (the union, with the context of what was read) -> over */
+#include "engine/coordinate/reconcile.h"
+
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "engine/coordinate/dir_settings.h"
+#include "engine/coordinate/gather.h"
+#include "engine/request.h"
+
+#define AT_A_TIME 64 /* keys; what is over is settled by who reads it */
+
+struct settling {
+    struct background background; /* first */
+    struct list link;             /* in engine->settling */
+    struct engine *e;
+    struct buf key;
+    struct gather *gather;
+    uint64_t put; /* id at the kv port */
+    struct list waiting;
+};
+
+enum reconcile reconcile_rule(const struct engine *e, struct slice key)
+{
+    struct rules rules;
+    settings_keeper_rules(e->settings, key, &rules);
+    uint8_t rule = rules.value[SETTING_RECONCILE];
+    return rule != 0 ? (enum reconcile)rule : RECONCILE_SIBLINGS;
+}
+
+bool reconcile_wanted(const struct object *o)
+{
+    uint32_t live = 0;
+    for (uint32_t i = 0; i < o->n; i++) {
+        if (!sibling_live(&o->siblings[i]))
+            continue;
+        if (o->siblings[i].type != SIBLING_FILE)
+            return false;
+        live++;
+    }
+    return live > 1;
+}
+
+static void free_settling(struct settling *s)
+{
+    struct engine *e = s->e;
+    background_end(e, &s->background);
+    list_remove(&s->link);
+    e->n_settling--;
+    if (s->gather != NULL)
+        gather_forget(s->gather);
+    if (s->put != 0) {
+        struct kv_port kv = engine_kv(e);
+        kv.cancel(kv.ctx, s->put);
+    }
+    list_for_each_safe(at, next, &s->waiting)
+    {
+        list_remove(at);
+    }
+    buf_release(&s->key);
+    free(s);
+}
+
+static void abandon(struct background *b)
+{
+    struct settling *s = container_of(b, struct settling, background);
+    s->gather = NULL; /* ended by itself, as everything in the background */
+    s->put = 0;
+    free_settling(s);
+}
+
+static void over(struct settling *s)
+{
+    struct list waiting;
+    list_init(&waiting);
+    list_for_each_safe(at, next, &s->waiting)
+    {
+        list_remove(at);
+        list_append(&waiting, at);
+    }
+    free_settling(s);
+    for (struct list *l; (l = list_first(&waiting)) != NULL;) {
+        struct reconcile_wait *w = container_of(l, struct reconcile_wait, link);
+        list_remove(l);
+        w->done(w->arg);
+    }
+}
+
+static void on_put(void *arg, const struct put_reply *reply)
+{
+    struct settling *s = arg;
+    s->put = 0;
+    if (reply->status == DYN_OK)
+        s->e->stats.reconciled++;
+    over(s);
+}
+
+static void put_union(struct settling *s, const struct object *o, struct buf *value)
+{
+    struct engine *e = s->e;
+    const struct sibling *newest = object_newest(o);
+    struct buf token = BUF_EMPTY, context = BUF_EMPTY;
+    token_make(e->mac, ring_cluster(e->ring), buf_slice(&s->key), o, &token);
+    context_all(buf_slice(&token), &context);
+    struct slice contexts[] = {buf_slice(&context)};
+    const struct put_request q = {.key = buf_slice(&s->key),
+                                  .type = SIBLING_FILE,
+                                  .attrs = newest->attrs,
+                                  .value = buf_slice(value),
+                                  .contexts = contexts,
+                                  .n_contexts = 1};
+    struct kv_port kv = engine_kv(e);
+    s->put = kv.put(kv.ctx, &q, on_put, s);
+    buf_release(&token);
+    buf_release(&context);
+}
+
+static void on_gathered(void *arg, const struct gather_result *result)
+{
+    struct settling *s = arg;
+    struct buf value = BUF_EMPTY;
+    s->gather = NULL;
+    bool possible = result->status == DYN_OK && reconcile_wanted(result->object) &&
+                    object_union_lines(result->object, s->e->cfg.value_max, &value);
+    if (possible)
+        put_union(s, result->object, &value);
+    else
+        over(s);
+    buf_release(&value);
+}
+
+static struct settling *find(struct engine *e, struct slice key)
+{
+    list_for_each_safe(at, next, &e->settling)
+    {
+        struct settling *s = container_of(at, struct settling, link);
+        if (slice_equal(buf_slice(&s->key), key))
+            return s;
+    }
+    return NULL;
+}
+
+bool reconcile_start(struct engine *e, struct slice key, struct reconcile_wait *wait)
+{
+    struct settling *s = find(e, key);
+    if (s == NULL && (e->n_settling == AT_A_TIME || e->stopping || e->failed != DYN_OK))
+        return false;
+    if (s == NULL) {
+        const struct request_options defaults = {0};
+        struct gather_params p = {.values = VALUE_ALL, .done = on_gathered};
+        s = mem_new(struct settling);
+        s->e = e;
+        list_init(&s->link);
+        list_init(&s->waiting);
+        buf_put_slice(&s->key, key);
+        list_append(&e->settling, &s->link);
+        e->n_settling++;
+        background_add(e, &s->background, abandon);
+        engine_quorum(e, &defaults, key, &p.quorum);
+        p.key = buf_slice(&s->key);
+        p.arg = s;
+        s->gather = gather_start(e, &p);
+    }
+    if (wait != NULL) {
+        list_init(&wait->link);
+        list_append(&s->waiting, &wait->link);
+    }
+    return true;
+}
+
+void reconcile_forget(struct reconcile_wait *wait)
+{
+    list_remove(&wait->link);
+}
+
+static bool first_primary_up(const struct engine *e, struct slice key)
+{
+    uint64_t nodes[N_MAX];
+    uint32_t want = ring_n(e->ring) < N_MAX ? ring_n(e->ring) : N_MAX;
+    uint32_t n = ring_preference_list(e->ring, ring_partition_of(e->ring, key), want, nodes, want);
+    for (uint32_t i = 0; i < n; i++) {
+        if (nodes[i] == e->cfg.node)
+            return true;
+        if (detector_up(e->detector, nodes[i]))
+            return false;
+    }
+    return false;
+}
+
+void reconcile_stored(struct engine *e, struct slice key, const struct object *o)
+{
+    if (object_live_count(o) > 1 && reconcile_wanted(o) &&
+        reconcile_rule(e, key) == RECONCILE_UNION && first_primary_up(e, key))
+        reconcile_start(e, key, NULL);
+}

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See range.h. Nothing here changes a row; what is read may change meanwhile, and that is fine: a
+ * write that comes after the receiver became an owner goes to the receiver too. */
+#include "engine/transfer/range.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "engine/fragments/entry_place.h"
+#include "engine/membership/catchup.h"
+#include "engine/membership/view.h"
+#include "engine/peer_wire.h"
+#include "engine/slices.h"
+#include "engine/trees/tree.h"
+
+#define FORMAT 1
+#define SCAN_BYTES (512u << 10)
+#define FENCES_MAX 65536u
+#define TIGHT_BYTES (64u << 10) /* of a piece, while requests are slow */
+
+bool range_rows_valid(const struct range_row *rows, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (!row_id_valid((enum row_kind)rows[i].kind, rows[i].key))
+            return false;
+    return true;
+}
+
+/* ---- bodies ------------------------------------------------------------------------------ */
+
+static struct reader open_body(struct slice body)
+{
+    struct reader r = reader_of(body);
+    if (read_u8(&r) != FORMAT)
+        reader_fail(&r);
+    return r;
+}
+
+void fence_list_encode(const struct fence_list *l, struct buf *out)
+{
+    buf_put_u8(out, FORMAT);
+    buf_put_varint(out, l->n);
+    for (uint32_t i = 0; i < l->n; i++) {
+        buf_put_u32(out, l->partitions[i]);
+        buf_put_u64(out, l->fences[i]);
+    }
+}
+
+int fence_list_decode(struct slice body, struct fence_list *l)
+{
+    struct reader r = open_body(body);
+    struct fence_list got = {.n = 0};
+    uint64_t n = read_varint(&r);
+    if (n > FENCES_MAX || n * 12 > reader_left(&r))
+        reader_fail(&r);
+    if (reader_ok(&r) && n > 0) {
+        got.partitions = mem_reallocarray(NULL, n, sizeof(*got.partitions));
+        got.fences = mem_reallocarray(NULL, n, sizeof(*got.fences));
+    }
+    for (; reader_ok(&r) && got.n < n; got.n++) {
+        got.partitions[got.n] = read_u32(&r);
+        got.fences[got.n] = read_u64(&r);
+    }
+    if (!reader_ok(&r)) {
+        fence_list_release(&got);
+        return DYN_ERR_PROTOCOL;
+    }
+    *l = got;
+    return DYN_OK;
+}
+
+void fence_list_release(struct fence_list *l)
+{
+    free(l->partitions);
+    free(l->fences);
+    *l = (struct fence_list){0};
+}
+
+/* ---- serving ----------------------------------------------------------------------------- */
+
+struct giving {                   /* one frame being served */
+    struct background background; /* first */
+    struct engine *e;
+    uint64_t origin, rid;
+    uint8_t type;
+    struct buf body, out, prefix, cursor;
+    struct archive_request q; /* of a peer's frame only q.range, and the op that it comes to */
+    struct store_scan scan;
+    struct replica_read read;
+    struct tree_load load;
+    struct slice_wait slice;         /* of an archive */
+    struct admission_wait admission; /* of a new owner */
+    bool reading;
+    uint32_t rows, next;
+};
+
+static void giving_free(struct giving *g)
+{
+    background_end(g->e, &g->background);
+    slices_forget(g->e->slices, &g->slice);
+    admission_forget(g->e->admission, &g->admission);
+    trees_forget(&g->load);
+    if (g->reading)
+        replica_read_release(&g->read);
+    range_request_release(&g->q.range);
+    buf_release(&g->body);
+    buf_release(&g->out);
+    buf_release(&g->prefix);
+    buf_release(&g->cursor);
+    free(g);
+}
+
+static void abandon(struct background *b)
+{
+    giving_free(container_of(b, struct giving, background));
+}
+
+static void answer(struct giving *g)
+{
+    struct net_port *net = &g->e->ports.net;
+    net->reply(net->ctx, g->origin, g->rid, (uint8_t)(g->type + FRAME_REPLY), &g->out);
+    giving_free(g);
+}
+
+static void give(struct giving *g, int status, bool more)
+{
+    range_reply_end(&g->out, status, g->rows, more, buf_slice(&g->cursor));
+    answer(g);
+}
+
+static bool for_archive(const struct giving *g)
+{
+    return g->type == FRAME_ARCHIVE;
+}
+
+static int check_range(const struct giving *g)
+{
+    const struct engine *e = g->e;
+    const struct range_request *q = &g->q.range;
+    if (!e->serving || e->failed != DYN_OK)
+        return DYN_ERR_STOPPED;
+    if (q->partition >= ring_q(e->ring))
+        return DYN_ERR_INVALID;
+    if (!history_epoch_equal(&q->ring, ring_epoch(e->ring)) &&
+        q->fence != ring_fence(e->ring, q->partition))
+        return DYN_ERR_REFUSED;
+    /* Who may have forgotten what it acknowledged is no source, but for what others do not have. */
+    bool counts = !for_archive(g) || g->q.op == ARCHIVE_ROOT || g->q.op == ARCHIVE_LIST;
+    return !counts || catchup_votes(e->catchup, q->partition) ? DYN_OK : DYN_ERR_OVERLOAD;
+}
+
+/* ---- lists ------------------------------------------------------------------------------- */
+
+/* What the row is about, and the hash of its state; false for rows that are no state. */
+static bool parse_row(struct slice row, struct slice value, struct buf *name, enum row_kind *kind,
+                      uint8_t hash[DIGEST_LEN])
+{
+    struct object o = OBJECT_EMPTY;
+    struct epoch mark;
+    struct place at;
+    buf_clear(name);
+    bool good = row_meta_parse(row, &at, kind, name) == DYN_OK && *kind != ROW_DIRSTAT &&
+                object_row_decode(value, &mark, &o) == DYN_OK;
+    if (good)
+        object_hash(&o, hash);
+    object_release(&o);
+    return good;
+}
+
+static void list_row(struct giving *g, enum row_kind kind, struct slice key,
+                     const uint8_t hash[DIGEST_LEN])
+{
+    struct range_row row = {.kind = (uint8_t)kind, .key = key};
+    range_name_put(&row, &g->out);
+    buf_put(&g->out, hash, DIGEST_LEN);
+    g->rows++;
+}
+
+static void remember_cursor(struct giving *g, struct slice key)
+{
+    buf_clear(&g->cursor);
+    buf_put_slice(&g->cursor, key);
+    buf_put_u8(&g->cursor, 0); /* the least key after this one */
+}
+
+static bool on_row(struct store_scan *req, struct slice key, struct slice value)
+{
+    struct giving *g = req->arg;
+    struct buf name = BUF_EMPTY;
+    enum row_kind kind;
+    uint8_t hash[DIGEST_LEN];
+    remember_cursor(g, key);
+    /* An archive needs no entries: whoever brings an object back brings its entry too. */
+    if (parse_row(key, value, &name, &kind, hash) && (kind == ROW_OBJECT || !for_archive(g)))
+        list_row(g, kind, buf_slice(&name), hash);
+    buf_release(&name);
+    return g->rows < RANGE_ROWS_MAX;
+}
+
+/* A hint of the partition: the state lies where any other does. */
+static bool on_hint(struct store_scan *req, struct slice key, struct slice value)
+{
+    static const uint8_t unknown[DIGEST_LEN] = {0};
+    struct giving *g = req->arg;
+    uint32_t partition;
+    enum row_kind kind;
+    struct slice about;
+    (void)value;
+    remember_cursor(g, key);
+    if (row_hint_parse(key, &partition, &kind, &about) == DYN_OK && kind == ROW_OBJECT)
+        list_row(g, kind, about, unknown);
+    return g->rows < RANGE_ROWS_MAX;
+}
+
+static void on_scanned(struct store_scan *req, int err, bool more)
+{
+    struct giving *g = req->arg;
+    give(g, err, more);
+}
+
+static void give_list(struct giving *g, enum store_family family,
+                      bool (*row)(struct store_scan *req, struct slice key, struct slice value))
+{
+    if (family == STORE_HINT)
+        row_hint_prefix(g->q.target, &g->prefix);
+    buf_put_u32_be(&g->prefix, g->q.range.partition);
+    if (g->q.range.after.len > 0 && !slice_has_prefix(g->q.range.after, buf_slice(&g->prefix))) {
+        give(g, DYN_ERR_INVALID, false);
+        return;
+    }
+    g->scan = (struct store_scan){.family = family,
+                                  .prefix = buf_slice(&g->prefix),
+                                  .from = g->q.range.after,
+                                  .max_rows = UINT32_MAX,
+                                  .max_bytes = SCAN_BYTES,
+                                  .row = row,
+                                  .done = on_scanned,
+                                  .arg = g};
+    g->e->ports.store.scan(g->e->ports.store.ctx, &g->scan);
+}
+
+/* ---- pieces ------------------------------------------------------------------------------ */
+
+static void give_next(struct giving *g);
+
+/* Many large versions of one key do not fit into a frame: the receiver fetches their values one by
+ * one. */
+static void leave_out(struct object *o, uint64_t most)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < o->n; i++)
+        bytes += o->siblings[i].value != NULL ? o->siblings[i].value->len : 0;
+    for (uint32_t i = 0; i < o->n && o->n > 1 && bytes > most; i++) {
+        blob_unref(o->siblings[i].value);
+        o->siblings[i].value = NULL;
+    }
+}
+
+static void put_sealed(struct giving *g, struct slice key, const struct object *o)
+{
+    struct engine *e = g->e;
+    struct buf encoded = BUF_EMPTY;
+    struct range_row row = {.kind = RANGE_OBJECT, .key = key};
+    object_encode(o, &encoded);
+    row.encoded = buf_slice(&encoded);
+    range_seal(e->mac, ring_cluster(e->ring), row.kind, key, row.encoded, row.seal);
+    range_sealed_put(&row, o, &g->out);
+    buf_release(&encoded);
+    g->rows++;
+}
+
+static void put_state(struct giving *g, const struct range_row *row, struct object *o)
+{
+    leave_out(o, g->e->cfg.frame_values_max);
+    if (for_archive(g)) {
+        if (!object_is_absent(o)) /* or it has gone meanwhile */
+            put_sealed(g, row->key, o);
+        return;
+    }
+    range_name_put(row, &g->out);
+    object_encode(o, &g->out);
+    object_values_encode(o, &g->out);
+    g->rows++;
+}
+
+static void on_state(struct replica_read *read, int err)
+{
+    struct giving *g = read->arg;
+    g->reading = false;
+    if (err == DYN_OK)
+        put_state(g, &g->q.range.rows[g->next++], &read->object);
+    replica_read_release(read);
+    if (err != DYN_OK)
+        give(g, g->rows > 0 ? DYN_OK : err, true); /* what there is; the rest is asked for again */
+    else
+        give_next(g);
+}
+
+static void give_next(struct giving *g)
+{
+    uint32_t most = admission_tight(g->e->admission) ? TIGHT_BYTES : RANGE_BYTES_MAX;
+    if (g->next == g->q.range.n || g->out.len >= most) {
+        give(g, DYN_OK, g->next < g->q.range.n);
+        return;
+    }
+    const struct range_row *row = &g->q.range.rows[g->next];
+    g->read = (struct replica_read){.e = g->e,
+                                    .key = row->key,
+                                    .load = row->kind == RANGE_OBJECT ? LOAD_ALL : LOAD_NONE,
+                                    .entry = row->kind == RANGE_ENTRY,
+                                    .done = on_state,
+                                    .arg = g};
+    g->reading = true;
+    replica_read_start(&g->read);
+}
+
+/* ---- roots ------------------------------------------------------------------------------- */
+
+static void give_root(struct giving *g, int status)
+{
+    struct tree_hash root = {0, 0};
+    if (status == DYN_OK && !trees_root(g->e->trees, g->q.range.partition, &root))
+        status = DYN_ERR_NOT_FOUND;
+    struct archive_root p = {.status = status, .a = root.a, .b = root.b};
+    buf_clear(&g->out);
+    archive_root_encode(&p, &g->out);
+    answer(g);
+}
+
+static void on_tree(struct tree_load *l, int err)
+{
+    give_root(l->arg, err);
+}
+
+static void give_targets(struct giving *g)
+{
+    struct engine_hints *held = mem_zalloc(ARCHIVE_TARGETS_MAX * sizeof(*held));
+    uint64_t *nodes = mem_zalloc(ARCHIVE_TARGETS_MAX * sizeof(*nodes));
+    bool serves = g->e->serving && g->e->failed == DYN_OK;
+    uint32_t n = engine_hints(g->e, held, ARCHIVE_TARGETS_MAX);
+    struct archive_targets p = {.status = serves ? DYN_OK : DYN_ERR_STOPPED, .nodes = nodes};
+    for (; p.n < n && p.n < ARCHIVE_TARGETS_MAX; p.n++)
+        nodes[p.n] = held[p.n].target;
+    buf_clear(&g->out);
+    archive_targets_encode(&p, &g->out);
+    free(nodes);
+    free(held);
+    answer(g);
+}
+
+/* ---- frames ------------------------------------------------------------------------------ */
+
+static void serve_fences(struct engine *e, uint64_t origin, uint64_t rid, struct slice body)
+{
+    struct fence_list l = {.n = 0};
+    struct buf out = BUF_EMPTY;
+    int err = fence_list_decode(body, &l);
+    for (uint32_t i = 0; i < l.n && err == DYN_OK; i++)
+        if (l.partitions[i] >= ring_q(e->ring) ||
+            l.fences[i] != ring_fence(e->ring, l.partitions[i]))
+            err = DYN_ERR_REFUSED;
+    fence_list_release(&l);
+    peer_status_encode(e->serving ? err : DYN_ERR_STOPPED, &out);
+    e->ports.net.reply(e->ports.net.ctx, origin, rid, FRAME_FENCED + FRAME_REPLY, &out);
+}
+
+static void serve(struct giving *g)
+{
+    switch (g->q.op) {
+    case ARCHIVE_ROOT:
+        if (!trees_complete(g->e->trees)) {
+            give_root(g, DYN_ERR_NOT_FOUND);
+            return;
+        }
+        g->load = (struct tree_load){.done = on_tree, .arg = g};
+        trees_load(g->e->trees, g->q.range.partition, &g->load);
+        return;
+    case ARCHIVE_LIST:
+        give_list(g, STORE_META, on_row);
+        return;
+    case ARCHIVE_HINTED:
+        give_list(g, STORE_HINT, on_hint);
+        return;
+    default:
+        give_next(g);
+    }
+}
+
+static void on_slice(struct slice_wait *w)
+{
+    serve(w->arg);
+}
+
+static struct giving *giving_new(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type,
+                                 struct slice body)
+{
+    struct giving *g = mem_new(struct giving);
+    g->e = e;
+    g->origin = origin;
+    g->rid = rid;
+    g->type = type;
+    buf_put_slice(&g->body, body);
+    slice_wait_init(&g->slice, WORK_TRANSFER, on_slice, g);
+    background_add(e, &g->background, abandon);
+    return g;
+}
+
+static void refuse_or(struct giving *g, int err, void (*go_on)(struct giving *g))
+{
+    if (err == DYN_OK)
+        go_on(g);
+    else if (g->q.op == ARCHIVE_ROOT)
+        give_root(g, err);
+    else
+        give(g, err, false);
+}
+
+static void on_admitted(void *arg)
+{
+    serve(arg);
+}
+
+/* A new owner waits for each piece, so the pace of the whole move is that of these. */
+static void wait_for_admission(struct giving *g)
+{
+    if (admission_ask(g->e->admission, &g->admission, WORK_TRANSFER, 0, on_admitted, g))
+        serve(g);
+}
+
+static void wait_for_slice(struct giving *g)
+{
+    slices_ask(g->e->slices, &g->slice); /* behind the requests of users */
+}
+
+void range_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, struct slice body)
+{
+    if (type == FRAME_FENCED) {
+        serve_fences(e, origin, rid, body);
+        return;
+    }
+    struct giving *g = giving_new(e, origin, rid, type, body);
+    g->q.op = type == FRAME_RANGE_FETCH  ? ARCHIVE_FETCH
+              : type == FRAME_RANGE_ROOT ? ARCHIVE_ROOT
+                                         : ARCHIVE_LIST;
+    range_reply_begin(&g->out, type == FRAME_RANGE_FETCH ? RANGE_STATES : RANGE_HASHES);
+    int err = range_request_decode(buf_slice(&g->body), &g->q.range);
+    if (err == DYN_OK && !range_rows_valid(g->q.range.rows, g->q.range.n))
+        err = DYN_ERR_PROTOCOL;
+    if (err == DYN_OK)
+        err = check_range(g);
+    refuse_or(g, err, wait_for_admission);
+}
+
+void range_archive_frame(struct engine *e, uint64_t origin, uint64_t rid, struct slice body)
+{
+    struct giving *g = giving_new(e, origin, rid, FRAME_ARCHIVE, body);
+    int err = archive_request_decode(buf_slice(&g->body), &g->q);
+    range_reply_begin(&g->out, g->q.op == ARCHIVE_FETCH ? RANGE_SEALED : RANGE_HASHES);
+    if (err == DYN_OK && g->q.op == ARCHIVE_STANDS_IN) {
+        give_targets(g); /* of the whole cluster: whatever the ring */
+        return;
+    }
+    if (err == DYN_OK)
+        err = check_range(g);
+    refuse_or(g, err, wait_for_slice);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A partition as it is given to its new owner (E10): first what there is, row by row in the store's
+ * order with a hash of each state, then the states that the receiver lacks. So a piece can be asked
+ * for again, by the same node after a crash or of another source, and costs little where both
+ * sides agree; and all that arrives is merged by key like any other write.
+ *
+ * The side that serves FRAME_RANGE_LIST, FRAME_RANGE_FETCH, FRAME_RANGE_ROOT, FRAME_FENCED, and
+ * FRAME_ARCHIVE, whose pieces are the same but for the seals. Their bodies are in
+ * model/range_wire.h. */
+#ifndef DYN_ENGINE_RANGE_H
+#define DYN_ENGINE_RANGE_H
+
+#include "engine/replica/replica.h"
+#include "model/range_wire.h"
+
+/* Every rule on keys, and on ids of entries, that came from elsewhere. */
+bool range_rows_valid(const struct range_row *rows, uint32_t n);
+
+/* "Do you agree about who holds these?" */
+struct fence_list {
+    uint32_t *partitions;
+    uint64_t *fences;
+    uint32_t n;
+};
+void fence_list_encode(const struct fence_list *l, struct buf *out);
+int fence_list_decode(struct slice body, struct fence_list *l);
+void fence_list_release(struct fence_list *l);
+
+/* Frames from peers. */
+void range_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, struct slice body);
+
+/* FRAME_ARCHIVE, from a client that makes a backup. */
+void range_archive_frame(struct engine *e, uint64_t origin, uint64_t rid, struct slice body);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Making a partition's leaves once more from its rows (HAZARDS E19): whatever lies between the two
+ * after a fault is found, and mended. */
+#ifndef DYN_ENGINE_TREE_AUDIT_H
+#define DYN_ENGINE_TREE_AUDIT_H
+
+#include "engine/trees/tree.h"
+
+struct tree_audit;
+
+/* A walk over all rows of a partition. The caller reads them in order, a slice at a time:
+ *
+ *   tree_audit_slice()       before the scan of a slice
+ *   tree_audit_row()         for each row of it
+ *   tree_audit_slice_end()   false: rows changed meanwhile; read the slice again
+ *   tree_audit_finish()      after the last slice
+ *
+ * Rows that change behind the walk are followed. One audit at a time. */
+struct tree_audit *tree_audit_new(struct trees *t, uint32_t partition);
+void tree_audit_free(struct tree_audit *a); /* also in the middle; NULL is fine */
+void tree_audit_slice(struct tree_audit *a);
+void tree_audit_row(struct tree_audit *a, struct slice row, enum row_kind kind, struct slice key,
+                    struct tree_hash hash);
+bool tree_audit_slice_end(struct tree_audit *a);
+struct slice tree_audit_cursor(const struct tree_audit *a); /* from where to read; borrowed */
+/* done(arg, err, leaves that were wrong), which are right now; may run inside. */
+void tree_audit_finish(struct tree_audit *a, void (*done)(void *arg, int err, uint32_t wrong),
+                       void *arg);
+
+/* From the trees: a row changes, in a batch that was taken. */
+void tree_audit_change(struct tree_audit *a, struct slice row, uint32_t leaf,
+                       const struct tree_hash *delta);
+
+#endif
