@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Gossip at the size of a large cluster: 100 and 1,000 nodes with Q = 65,536 partitions, each with
  * the state that real nodes gossip (model/rumours.h) and the bodies that they send
- * (engine/membership/gossip.h), played in rounds. What a whole engine would add, a ring for each node, gossip
- * never looks at. */
+ * (engine/membership/gossip.h), played in rounds. What a whole engine would add, a ring for each
+ * node, gossip never looks at. */
 #include <stdlib.h>
 
 #include "base/err.h"
