@@ -1,14 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See admission.h. The rate is learnt by additive-like increase and halving, as in congestion
  * control, for the same reason: the limit is known only from having passed it. Halving starts from
- * what was really used, not from an allowance that nobody had taken up, and waits for the last
- * halving to show. Two histograms take turns, so that the p99 is that of the last window, give or
- * take half of it.
- *
- * Where requests take a millisecond, ones that take 49 are not well served, though they are within
- * the target. So what they take while (almost) nothing is granted is remembered, and half as much
- * again is the target where that is less. When the load itself grows, that brings the background
- * down to its floors, and what requests take then is the new measure. */
+ * what was really used, not from an allowance that nobody had taken up. Two histograms take turns,
+ * so that the p99 is that of the last window, give or take half of it. */
 #include "engine/admission.h"
 
 #include <assert.h>
@@ -18,9 +12,6 @@
 
 #define SECOND_US 1000000u
 #define ADJUST_US 250000u
-#define LITTLE 10u         /* slices in half a window: they are not what makes requests slow */
-#define QUIET_SAMPLES 100u /* for what requests take by themselves */
-#define NEAR_US 2000u      /* below it nobody minds half as much again */
 #define SAMPLES_MIN 16u    /* fewer say nothing: the node is idle */
 #define BURST_US 100000u   /* credit does not grow beyond so much time's worth */
 #define FLOOR_SHARE_MAX 10 /* a floor is at most this part of the greatest rate */
@@ -31,10 +22,6 @@ struct admission {
     struct timers *timers;
     struct histogram recent, before; /* of the foreground */
     uint64_t rotated_us, adjusted_us;
-    struct histogram quiet; /* of requests with nothing beside them */
-    uint64_t quiet_us;      /* their p99; 0: not known */
-    uint64_t slices;        /* granted since rotated_us */
-    uint64_t halved_us;
     uint64_t rate, used; /* slices a second; granted since the last adjustment */
     uint64_t credit;     /* in millionths of a slice */
     uint64_t credited_us;
@@ -50,7 +37,7 @@ static void on_timer(struct timer *t, void *arg);
 struct admission_config admission_config_default(void)
 {
     return (struct admission_config){.target_us = 50000,
-                                     .window_us = 2 * SECOND_US,
+                                     .window_us = 5 * SECOND_US,
                                      .rate_max = 10000,
                                      .floor_age_us = 30 * SECOND_US};
 }
@@ -93,26 +80,10 @@ void admission_free(struct admission *a)
 
 /* ---- what the foreground says ------------------------------------------------------------ */
 
-/* What requests take by themselves; over several windows where there are few of them. */
-static void learn_quiet(struct admission *a)
-{
-    if (a->slices > LITTLE)
-        a->quiet = (struct histogram){0};
-    else
-        histogram_join(&a->quiet, &a->recent);
-    a->slices = 0;
-    if (a->quiet.count < QUIET_SAMPLES)
-        return;
-    uint64_t p99 = histogram_quantile(&a->quiet, 9900);
-    a->quiet_us = a->quiet_us == 0 ? p99 : (a->quiet_us + p99) / 2;
-    a->quiet = (struct histogram){0};
-}
-
 static void rotate(struct admission *a, uint64_t now)
 {
     if (now - a->rotated_us < a->cfg.window_us / 2)
         return;
-    learn_quiet(a);
     bool long_ago = now - a->rotated_us >= a->cfg.window_us;
     a->before = long_ago ? (struct histogram){0} : a->recent;
     a->recent = (struct histogram){0};
@@ -135,15 +106,6 @@ static uint64_t foreground_p99(const struct admission *a)
     return both.count < SAMPLES_MIN ? 0 : histogram_quantile(&both, 9900);
 }
 
-/* Of the p99, as of now. */
-static uint64_t target_us(const struct admission *a)
-{
-    uint64_t near = a->quiet_us / 2 * 3;
-    if (near < NEAR_US)
-        near = NEAR_US;
-    return a->quiet_us == 0 || near > a->cfg.target_us ? a->cfg.target_us : near;
-}
-
 /* ---- the rate ---------------------------------------------------------------------------- */
 
 static void raise_rate(struct admission *a)
@@ -158,14 +120,11 @@ static void adjust(struct admission *a, uint64_t now)
     if (passed < ADJUST_US)
         return;
     rotate(a, now);
-    uint64_t p99 = foreground_p99(a), used = a->used * SECOND_US / passed, target = target_us(a);
-    if (p99 > target) {
+    uint64_t p99 = foreground_p99(a), used = a->used * SECOND_US / passed;
+    if (p99 > a->cfg.target_us) {
         uint64_t from = used < a->rate ? used : a->rate;
-        if (now - a->halved_us >= a->cfg.window_us / 4) {
-            a->rate = from / 2 > 0 ? from / 2 : 1;
-            a->halved_us = now;
-        }
-    } else if (p99 <= target / 8 * 7) {
+        a->rate = from / 2 > 0 ? from / 2 : 1;
+    } else if (p99 <= a->cfg.target_us / 4 * 3) {
         for (uint64_t i = 0; i < passed / ADJUST_US && a->rate < a->cfg.rate_max; i++)
             raise_rate(a);
     }
@@ -205,7 +164,6 @@ static void note(struct admission *a, enum work kind, uint64_t now)
 {
     a->last_us[kind] = now;
     a->used++;
-    a->slices++;
     a->stats.granted[kind]++;
 }
 
@@ -312,7 +270,7 @@ bool admission_ask(struct admission *a, struct admission_wait *w, enum work kind
 
 bool admission_tight(const struct admission *a)
 {
-    return a->cfg.target_us != 0 && foreground_p99(a) > target_us(a);
+    return a->cfg.target_us != 0 && foreground_p99(a) > a->cfg.target_us;
 }
 
 void admission_forget(struct admission *a, struct admission_wait *w)

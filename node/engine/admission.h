@@ -15,10 +15,9 @@
 enum work { WORK_HINTS, WORK_EXCHANGE, WORK_TRANSFER, WORK_SCRUB, WORK_REAP, WORK_KINDS };
 
 struct admission_config {
-    uint64_t target_us; /* of the foreground's p99; half as much again as it is with nothing beside
-                           it, where that is less; 0: everything is granted at once */
-    uint64_t window_us; /* over which it is taken: 2 s */
-    uint64_t rate_max;  /* slices a second, where nothing is in the way */
+    uint64_t target_us;    /* of the foreground's p99; 0: everything is granted at once */
+    uint64_t window_us;    /* over which it is taken: 5 s */
+    uint64_t rate_max;     /* slices a second, where nothing is in the way */
     uint64_t floor_age_us; /* a kind's floor is a slice a second, and one more for each of these */
 };
 struct admission_config admission_config_default(void);

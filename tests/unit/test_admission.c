@@ -147,49 +147,6 @@ static void test_the_rate_settles_near_what_requests_bear(void **state)
     end(&b);
 }
 
-/* Each slice a second makes requests slower by so much; returns what they take in the end. */
-static uint64_t settled_at(struct bench *b, uint64_t alone_us, uint64_t a_slice_us)
-{
-    uint64_t sum = 0;
-    for (int i = 0; i < 600; i++) {
-        uint64_t before = b->slices[WORK_HINTS];
-        run(b, 100 * MS, 0);
-        uint64_t took = alone_us + (b->slices[WORK_HINTS] - before) * 10 * a_slice_us;
-        for (int k = 0; k < 20; k++)
-            admission_foreground(b->a, took);
-        sum += i >= 300 ? took : 0;
-    }
-    return sum / 300;
-}
-
-static void test_quick_requests_stay_quick_though_slower_ones_would_be_borne(void **state)
-{
-    (void)state;
-    struct bench b;
-    begin(&b, 50 * MS);
-    run(&b, 5 * S, 3 * MS); /* what they take with nothing beside them */
-    start(&b, WORK_HINTS, 0);
-    uint64_t took = settled_at(&b, 3 * MS, 50);
-    assert_in_range(took, 3 * MS, 6 * MS);
-    assert_true(b.slices[WORK_HINTS] > 60 * 10); /* and it goes on, above its floor */
-    end(&b);
-}
-
-/* The load has grown: the background is brought down, found not to be the cause, and let go on. */
-static void test_requests_that_are_slow_by_themselves_are_the_new_measure(void **state)
-{
-    (void)state;
-    struct bench b;
-    begin(&b, 50 * MS);
-    run(&b, 5 * S, 3 * MS);
-    start(&b, WORK_HINTS, 0);
-    run(&b, 30 * S, 12 * MS);
-    b.slices[WORK_HINTS] = 0;
-    run(&b, 10 * S, 12 * MS);
-    assert_true(b.slices[WORK_HINTS] > 1000);
-    end(&b);
-}
-
 static void test_the_floor_rises_with_the_age_of_the_oldest_item(void **state)
 {
     (void)state;
@@ -261,8 +218,6 @@ int main(void)
         cmocka_unit_test(test_slow_requests_bring_the_background_down_to_its_floor),
         cmocka_unit_test(test_quick_requests_give_it_room_again),
         cmocka_unit_test(test_the_rate_settles_near_what_requests_bear),
-        cmocka_unit_test(test_quick_requests_stay_quick_though_slower_ones_would_be_borne),
-        cmocka_unit_test(test_requests_that_are_slow_by_themselves_are_the_new_measure),
         cmocka_unit_test(test_the_floor_rises_with_the_age_of_the_oldest_item),
         cmocka_unit_test(test_kinds_take_turns_and_none_starves),
         cmocka_unit_test(test_without_a_target_everything_is_granted),

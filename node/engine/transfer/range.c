@@ -18,7 +18,6 @@
 #define FORMAT 1
 #define SCAN_BYTES (512u << 10)
 #define FENCES_MAX 65536u
-#define TIGHT_BYTES (64u << 10) /* of a piece, while requests are slow */
 
 bool range_rows_valid(const struct range_row *rows, uint32_t n)
 {
@@ -90,8 +89,7 @@ struct giving {                   /* one frame being served */
     struct store_scan scan;
     struct replica_read read;
     struct tree_load load;
-    struct slice_wait slice;         /* of an archive */
-    struct admission_wait admission; /* of a new owner */
+    struct slice_wait slice;
     bool reading;
     uint32_t rows, next;
 };
@@ -100,7 +98,6 @@ static void giving_free(struct giving *g)
 {
     background_end(g->e, &g->background);
     slices_forget(g->e->slices, &g->slice);
-    admission_forget(g->e->admission, &g->admission);
     trees_forget(&g->load);
     if (g->reading)
         replica_read_release(&g->read);
@@ -300,8 +297,7 @@ static void on_state(struct replica_read *read, int err)
 
 static void give_next(struct giving *g)
 {
-    uint32_t most = admission_tight(g->e->admission) ? TIGHT_BYTES : RANGE_BYTES_MAX;
-    if (g->next == g->q.range.n || g->out.len >= most) {
+    if (g->next == g->q.range.n || g->out.len >= RANGE_BYTES_MAX) {
         give(g, DYN_OK, g->next < g->q.range.n);
         return;
     }
@@ -417,18 +413,6 @@ static void refuse_or(struct giving *g, int err, void (*go_on)(struct giving *g)
         give(g, err, false);
 }
 
-static void on_admitted(void *arg)
-{
-    serve(arg);
-}
-
-/* A new owner waits for each piece, so the pace of the whole move is that of these. */
-static void wait_for_admission(struct giving *g)
-{
-    if (admission_ask(g->e->admission, &g->admission, WORK_TRANSFER, 0, on_admitted, g))
-        serve(g);
-}
-
 static void wait_for_slice(struct giving *g)
 {
     slices_ask(g->e->slices, &g->slice); /* behind the requests of users */
@@ -450,7 +434,7 @@ void range_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, 
         err = DYN_ERR_PROTOCOL;
     if (err == DYN_OK)
         err = check_range(g);
-    refuse_or(g, err, wait_for_admission);
+    refuse_or(g, err, serve);
 }
 
 void range_archive_frame(struct engine *e, uint64_t origin, uint64_t rid, struct slice body)
