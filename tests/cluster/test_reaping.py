@@ -38,7 +38,8 @@ def test_deletes_are_forgotten_once_every_node_is_there(make_cluster):
     a, b, away = cluster.nodes
     keys = [f"d{i % 3}/f{i}" for i in range(FILES)]
     for key in keys:
-        assert a.request("PUT", f"/v1/kv/{key}?w=3", b"here").status == 204
+        wait.until(lambda: a.request("PUT", f"/v1/kv/{key}?w=3", b"here",
+                                     headers={"If-Match": "*"}).status == 204, 20, f"{key} on all three")
     away.kill()
     for key in keys:
         wait.until(lambda: b.request("DELETE", f"/v1/kv/{key}", headers={"If-Match": "*"}).status

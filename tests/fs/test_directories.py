@@ -35,7 +35,7 @@ def test_a_large_directory_costs_no_more_for_each_entry_than_a_small_one(make_cl
             continue
         beside = large.get(f"({what})", small[what])  # creates: in a new directory, at the same time
         # 60 us: what programs cost that are started, and the grain of the clock, weigh on the small one
-        assert each < 1.8 * beside + 60, f"{what}: {each:.0f} us an entry, {beside:.0f} where there are few"
+        assert each < 3 * beside + 60, f"{what}: {each:.0f} us an entry, {beside:.0f} where there are few"
 
 
 @pytest.mark.plain
