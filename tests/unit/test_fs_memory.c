@@ -166,7 +166,8 @@ static void write_down(struct mount *m, const struct fs_held *held)
     assert_true(held->name.len < sizeof(asked[0].name));
     asked[n_asked].parent = held->parent;
     asked[n_asked].node = held->node;
-    memcpy(asked[n_asked].name, held->name.data, held->name.len);
+    if (held->name.len > 0)
+        memcpy(asked[n_asked].name, held->name.data, held->name.len);
     asked[n_asked++].name[held->name.len] = 0;
 }
 
