@@ -212,6 +212,17 @@ static bool in_row(const uint64_t *row, uint32_t n, uint64_t node)
     return false;
 }
 
+/* Does the change take out somebody who was still to fill the partition? The move that goes on could
+ * never end without him; the old voters have it all, so another may fill in his place. */
+static bool frees(const struct plan_outcome *o, const struct move *mv)
+{
+    for (uint32_t i = 0; i < mv->n_targets; i++)
+        if (move_is_filling(mv, mv->targets[i]) &&
+            member_event_takes_out(&o->change, mv->targets[i]))
+            return true;
+    return false;
+}
+
 /* The nodes' places in o->nodes do not change any more: found by bisection would be faster, but a
  * plan is made by hand. */
 static void compare_partition(struct plan_outcome *o, uint32_t p)
@@ -246,8 +257,10 @@ static void compare_partition(struct plan_outcome *o, uint32_t p)
         o->weakest_after = zones_new;
     const struct move *mv = ring_move(o->after, p);
     uint32_t stay = mv != NULL ? mv->n_voters : n_new;
-    o->impossible |= moves && (ring_move(o->before, p) != NULL || stay == 0);
-    if (moves && ring_move(o->before, p) != NULL && o->refused == NULL)
+    const struct move *still = ring_move(o->before, p);
+    bool twice = moves && still != NULL && !frees(o, still);
+    o->impossible |= twice || (moves && stay == 0);
+    if (twice && o->refused == NULL)
         o->refused = mem_printf("partition %u is still moving from the change before, and this one "
                                 "would move it again: 'dynactl transfers' shows how far it is",
                                 p);

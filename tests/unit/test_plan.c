@@ -150,6 +150,42 @@ static void test_what_still_moves_is_not_moved_again(void **state)
     ring_unref(r);
 }
 
+/* Else a machine that dies while it joins would leave a move that nobody can end. */
+static void test_who_was_to_fill_may_be_taken_out_of_a_move(void **state)
+{
+    (void)state;
+    struct ring *r = born(3, false), *moving = NULL;
+    struct plan p = PLAN_EMPTY;
+    struct plan_outcome o, next;
+    stage(&p, r, join_of(4, NULL));
+    assert_int_equal(plan_outcome(&p, r, 1, &o), DYN_OK);
+    moving = o.after;
+    assert_true(ring_moving(moving) > 0);
+    plan_release(&p);
+    stage(&p, moving, (struct member_event){.type = MEMBER_REMOVE, .node = 4});
+    assert_int_equal(plan_outcome(&p, moving, 1, &next), DYN_OK);
+    assert_null(next.refused);
+    assert_false(next.impossible);
+    assert_int_equal(ring_moving(next.after), 0); /* back to what it was */
+    plan_outcome_release(&next);
+    plan_release(&p);
+    struct member_event heir = join_of(5, NULL);
+    heir.replaces = 4;
+    stage(&p, moving, heir);
+    assert_int_equal(plan_outcome(&p, moving, 1, &next), DYN_OK);
+    assert_null(next.refused);
+    assert_int_equal(ring_moving(next.after), ring_moving(moving));
+    plan_outcome_release(&next);
+    plan_release(&p);
+    stage(&p, moving, (struct member_event){.type = MEMBER_REMOVE, .node = 2});
+    assert_int_equal(plan_outcome(&p, moving, 1, &next), DYN_OK);
+    assert_non_null(strstr(next.refused, "still moving")); /* 2 had nothing to fill */
+    plan_outcome_release(&next);
+    plan_outcome_release(&o);
+    plan_release(&p);
+    ring_unref(r);
+}
+
 static void test_parts_that_make_no_sense_are_refused(void **state)
 {
     (void)state;
@@ -199,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_copies_in_fewer_zones_are_refused),
         cmocka_unit_test(test_the_last_copies_are_not_removed),
         cmocka_unit_test(test_what_still_moves_is_not_moved_again),
+        cmocka_unit_test(test_who_was_to_fill_may_be_taken_out_of_a_move),
         cmocka_unit_test(test_parts_that_make_no_sense_are_refused),
         cmocka_unit_test(test_the_later_word_about_a_node_counts),
     };
