@@ -134,6 +134,29 @@ static void test_who_does_not_know_learns_it_by_being_asked(void **state)
     played_cluster_free(c);
 }
 
+/* A node that has filled and is lost before it has asked. */
+static void test_the_other_owners_ask_when_nobody_new_is_up(void **state)
+{
+    (void)state;
+    struct watch w;
+    struct played_cluster *c = filled(&w);
+    uint32_t its = 0;
+    for (uint32_t p = 0; p < ring_q(ring_at(c, 0)); p++) {
+        const struct move *mv = ring_move(ring_at(c, 0), p);
+        its += mv != NULL && move_is_new(mv, 3);
+    }
+    assert_true(its > 0);
+    played_crash(c, 2, false);
+    w.closing_lost = false;
+    played_run(c, 60 * SECOND);
+    assert_int_equal(ring_moving(ring_at(c, 0)), 0);
+    assert_int_equal(ring_moving(ring_at(c, 1)), 0);
+    played_restart(c, 2);
+    played_run(c, 30 * SECOND);
+    assert_int_equal(ring_moving(ring_at(c, 2)), 0);
+    played_cluster_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +164,7 @@ int main(void)
         cmocka_unit_test(test_one_old_voter_may_be_away),
         cmocka_unit_test(test_two_old_voters_may_not),
         cmocka_unit_test(test_who_does_not_know_learns_it_by_being_asked),
+        cmocka_unit_test(test_the_other_owners_ask_when_nobody_new_is_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See closing.h. All old voters are asked at once, each about everything that could be closed; what
  * N - R + 1 of its old voters agree to is one event. Who does not know yet learns it by being asked
- * (view_learn). */
+ * (view_learn). Those who are new in a partition ask; while none of them is up, the other owners do:
+ * who has filled may be lost before it has asked. */
 #include "engine/transfer/closing.h"
 
 #include <stdlib.h>
@@ -96,10 +97,25 @@ static bool can_close(const struct closings *t, const struct move *mv)
     return know + r > mv->n_voters;
 }
 
+bool closings_owns(const struct engine *e, uint32_t p)
+{
+    const struct move *mv = ring_move(e->ring, p);
+    for (uint32_t i = 0; mv != NULL && mv->phase == MOVE_FILLED && i < mv->n_targets; i++)
+        if (mv->targets[i] == e->cfg.node)
+            return true;
+    return false;
+}
+
 static bool closes_here(const struct closings *t, uint32_t p)
 {
-    const struct move *mv = ring_move(t->e->ring, p);
-    return mv != NULL && mv->phase == MOVE_FILLED && move_is_new(mv, t->e->cfg.node);
+    const struct engine *e = t->e;
+    const struct move *mv = ring_move(e->ring, p);
+    if (!closings_owns(e, p))
+        return false;
+    for (uint32_t i = 0; i < mv->n_targets && !move_is_new(mv, e->cfg.node); i++)
+        if (move_is_new(mv, mv->targets[i]) && detector_up(e->detector, mv->targets[i]))
+            return false; /* it does */
+    return true;
 }
 
 static void closings_done(struct closings *t)
@@ -114,12 +130,10 @@ static void closings_done(struct closings *t)
     }
     uint32_t *closed = mem_reallocarray(NULL, q, sizeof(*closed));
     for (uint32_t p = 0; p < q; p++) {
-        if (!closes_here(t, p))
-            continue;
-        if (can_close(t, ring_move(e->ring, p)))
+        if (closes_here(t, p) && can_close(t, ring_move(e->ring, p)))
             closed[n++] = p;
         else
-            left = true;
+            left |= closings_owns(e, p);
     }
     moves_tell(e, MEMBER_CLOSED, closed, n);
     free(closed);
@@ -210,6 +224,8 @@ static void on_close(struct timer *timer, void *arg)
     t->active = t->n;
     for (uint32_t i = 0; i < t->n; i++)
         ask_closing(&t->list[i]);
+    if (t->n == 0)
+        closings_done(t);
 }
 
 void closings_look(struct closings *t)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The last step of a move (model/moves.h): when a partition is filled everywhere, its new owners
+/* The last step of a move (model/moves.h): when a partition is filled everywhere, its owners
  * ask the old voters whether they know. N - R + 1 of them must, so that nobody can still gather R
  * by the old view; then the move is closed. */
 #ifndef DYN_ENGINE_CLOSING_H
@@ -9,7 +9,9 @@
 
 struct closings *closings_new(struct engine *e);
 void closings_free(struct closings *t);
-/* There is something to close here. */
+/* Is the partition filled and not closed, and is this node one of those whom it goes to? */
+bool closings_owns(const struct engine *e, uint32_t p);
+/* There is such a partition. */
 void closings_look(struct closings *t);
 
 /* An event of this node about partitions, which are sorted; none for none. */

@@ -599,7 +599,7 @@ void transfers_look(struct transfers *t)
             continue;
         if (move_is_filling(mv, e->cfg.node) && find_job(t, p) == NULL)
             job_new(t, mv);
-        closes |= mv->phase == MOVE_FILLED && move_is_new(mv, e->cfg.node);
+        closes |= closings_owns(e, p);
     }
     start_waiting(t);
     if (closes)
