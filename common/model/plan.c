@@ -212,13 +212,16 @@ static bool in_row(const uint64_t *row, uint32_t n, uint64_t node)
     return false;
 }
 
-/* Does the change take out somebody who was still to fill the partition? The move that goes on could
- * never end without him; the old voters have it all, so another may fill in his place. */
+/* Does the change take out a node that the move may wait for: that was to fill the partition, or to
+ * be filled from? Lost, it keeps the move from ending. Whom else the partition goes to, fills it
+ * from the old voters that stay. */
 static bool frees(const struct plan_outcome *o, const struct move *mv)
 {
     for (uint32_t i = 0; i < mv->n_targets; i++)
-        if (move_is_filling(mv, mv->targets[i]) &&
-            member_event_takes_out(&o->change, mv->targets[i]))
+        if (member_event_takes_out(&o->change, mv->targets[i]))
+            return true;
+    for (uint32_t i = 0; i < mv->n_voters; i++)
+        if (member_event_takes_out(&o->change, mv->voters[i]))
             return true;
     return false;
 }
