@@ -380,8 +380,8 @@ bool sim_cluster_mend(struct sim_cluster *c, uint32_t node, void (*done)(void *a
         return false;
     part.node = wound->id;
     for (uint32_t i = 0; i < c->cfg.nodes; i++)
-        if (c->nodes[i].state == NODE_UP && ring_contact(ring, c->nodes[i].id) == NULL &&
-            ring_member_find(ring, wound->id) != NULL)
+        if (c->nodes[i].state == NODE_UP && ring_member_find(ring, c->nodes[i].id) == NULL &&
+            !ring_banned(ring, c->nodes[i].id) && ring_member_find(ring, wound->id) != NULL)
             part = sim_join_of(c, i, wound->id, address);
     return sim_cluster_change(c, node, &part, done, arg);
 }
