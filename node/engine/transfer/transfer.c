@@ -73,16 +73,15 @@ struct job {
     struct confirm confirm;
     struct store_write sync;
     struct timer again;
-    bool syncing, dead; /* dead: the ring wants it no more; goes when storage has called back */
+    bool syncing, told;
+    bool dead; /* the ring wants it no more; goes when storage has called back */
     uint64_t rows, bytes, started_us;
 };
 
 struct transfers {
     struct engine *e;
     struct list jobs; /* struct job */
-    uint32_t *filled; /* not told yet */
-    uint32_t n_filled;
-    struct timer tell;
+    struct timer tell; /* of what is filled and not told */
     struct closings *closings;
 };
 
@@ -445,8 +444,6 @@ static void on_synced(struct store_write *req, int err)
         return;
     }
     j->state = FILLED;
-    t->filled = mem_reallocarray(t->filled, t->n_filled + 1, sizeof(*t->filled));
-    t->filled[t->n_filled++] = j->partition;
     e->stats.partitions_filled++;
     e->stats.transfer_rows += j->rows;
     e->stats.transfer_bytes += j->bytes;
@@ -611,15 +608,18 @@ static void on_tell(struct timer *timer, void *arg)
     (void)timer;
     struct transfers *t = arg;
     struct engine *e = t->e;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < t->n_filled; i++) {
-        const struct move *mv = ring_move(e->ring, t->filled[i]);
-        const struct job *j = find_job(t, t->filled[i]);
-        if (mv != NULL && j != NULL && j->state == FILLED && move_is_filling(mv, e->cfg.node))
-            t->filled[n++] = t->filled[i];
+    uint32_t *filled = mem_reallocarray(NULL, ring_q(e->ring), sizeof(*filled)), n = 0;
+    for (const struct list *at = t->jobs.next; at != &t->jobs; at = at->next) {
+        struct job *j = container_of(at, struct job, link);
+        const struct move *mv = ring_move(e->ring, j->partition);
+        if (j->dead || j->state != FILLED || j->told || mv == NULL ||
+            !move_is_filling(mv, e->cfg.node))
+            continue;
+        j->told = true;
+        filled[n++] = j->partition;
     }
-    moves_tell(e, MEMBER_FILLED, t->filled, n);
-    t->n_filled = 0;
+    moves_tell(e, MEMBER_FILLED, filled, n);
+    free(filled);
 }
 
 /* ---- life -------------------------------------------------------------------------------- */
@@ -642,7 +642,6 @@ void transfers_free(struct transfers *t)
     closings_free(t->closings);
     while (!list_empty(&t->jobs))
         job_free(container_of(list_first(&t->jobs), struct job, link));
-    free(t->filled);
     free(t);
 }
 
