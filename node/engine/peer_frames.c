@@ -33,10 +33,8 @@ struct serving {                  /* one frame being served */
     struct buf body;              /* what the decoded message borrows from */
     struct peer_put put;
     struct peer_get get;
-    struct dot sync_dot;
     struct replica_write write;
     struct replica_read read;
-    struct store_write sync;
     bool writing, reading;
 };
 
@@ -262,7 +260,7 @@ static void serve_list(struct serving *s)
     replica_list(s->e, &m, on_page, s);
 }
 
-/* ---- sync, clear, ping ------------------------------------------------------------------- */
+/* ---- clear, ping ------------------------------------------------------------------------- */
 
 static void reply_status(struct serving *s, int status)
 {
@@ -281,41 +279,6 @@ static void reply_pong(struct serving *s)
     peer_pong_encode(&m, &body);
     reply(e, s->origin, s->rid, s->type, &body);
     serving_free(s);
-}
-
-static void on_synced(struct store_write *req, int err)
-{
-    reply_status(req->arg, err);
-}
-
-static void on_sync_read(struct replica_read *r, int err)
-{
-    struct serving *s = r->arg;
-    if (err == DYN_OK && !clock_covers(&r->object.clock, &s->sync_dot))
-        err = DYN_ERR_STALE;
-    if (err != DYN_OK) {
-        reply_status(s, err);
-        return;
-    }
-    s->sync = (struct store_write){.done = on_synced, .arg = s};
-    s->e->ports.store.sync(s->e->ports.store.ctx, &s->sync);
-}
-
-static void serve_sync(struct serving *s)
-{
-    struct peer_sync m;
-    int err = peer_sync_decode(buf_slice(&s->body), &m);
-    if (err == DYN_OK)
-        err = check_ring(s, &m.ring, m.fence, m.key, 0, ROLE_OBJECT);
-    if (err != DYN_OK) {
-        reply_status(s, err);
-        return;
-    }
-    s->sync_dot = m.dot;
-    s->read = (struct replica_read){
-        .e = s->e, .key = m.key, .load = LOAD_NONE, .done = on_sync_read, .arg = s};
-    s->reading = true;
-    replica_read_start(&s->read);
 }
 
 static void serve_clear(struct serving *s)
@@ -381,9 +344,6 @@ void peer_frame(struct engine *e, uint64_t origin, uint64_t from, uint64_t rid, 
         return;
     case FRAME_REPLICA_LIST:
         serve_list(s);
-        return;
-    case FRAME_REPLICA_SYNC:
-        serve_sync(s);
         return;
     case FRAME_OWED_CLEAR:
         serve_clear(s);

@@ -409,27 +409,6 @@ void peer_list_reply_release(struct peer_list_reply *m)
 
 /* ---- the small ones ---------------------------------------------------------------------- */
 
-void peer_sync_encode(const struct peer_sync *m, struct buf *out)
-{
-    begin(out);
-    put_ring(out, &m->ring, m->fence);
-    buf_put_bytes(out, m->key);
-    dot_encode(&m->dot, out);
-}
-
-int peer_sync_decode(struct slice body, struct peer_sync *m)
-{
-    struct reader r = open_body(body);
-    struct peer_sync t;
-    read_ring(&r, &t.ring, &t.fence);
-    read_key(&r, &t.key);
-    dot_decode(&r, &t.dot);
-    int err = closed(&r);
-    if (err == DYN_OK)
-        *m = t;
-    return err;
-}
-
 void peer_owed_clear_encode(const struct peer_owed_clear *m, struct buf *out)
 {
     begin(out);

@@ -98,15 +98,6 @@ struct peer_list_reply {
 int peer_list_reply_decode(struct slice body, struct peer_list_reply *m);
 void peer_list_reply_release(struct peer_list_reply *m);
 
-struct peer_sync {
-    struct history_epoch ring;
-    uint64_t fence; /* engine_fence() of what it is about */
-    struct slice key;
-    struct dot dot;
-};
-void peer_sync_encode(const struct peer_sync *m, struct buf *out);
-int peer_sync_decode(struct slice body, struct peer_sync *m);
-
 struct peer_owed_clear {
     struct slice key;
     uint8_t state[DIGEST_LEN];
@@ -122,7 +113,7 @@ struct peer_pong {
 void peer_pong_encode(const struct peer_pong *m, struct buf *out);
 int peer_pong_decode(struct slice body, struct peer_pong *m);
 
-/* A bare status: the reply of FRAME_REPLICA_SYNC. */
+/* A bare status: the reply of FRAME_OWED_CLEAR, FRAME_FENCED and others. */
 void peer_status_encode(int status, struct buf *out);
 int peer_status_decode(struct slice body, int *status);
 

@@ -8,8 +8,6 @@ import pytest
 from nemesis import nemesis
 
 
-@pytest.mark.skip(reason="open: seed 5 ends with live keys that a split directory does not list, "
-                         "after a leave and a restart of all (./dev nemesis --seed 5)")
 @pytest.mark.limit(400)
 @pytest.mark.parametrize("seed", [5])
 def test_no_promise_is_broken_under_faults(tmp_path, seed):

@@ -46,7 +46,7 @@ static void begin_watching(struct scenario *s, struct watcher *w)
     scenario_send(s, VIA_LIBRARY, 0, &q, &none);
     answer_release(&none);
     *w = (struct watcher){.seen = CLOCK_EMPTY};
-    w->port = client_watch(s->client.library, &events);
+    w->port = client_watch(sim_client_library(&s->client), &events);
     w->port.want(w->port.ctx, slice_str("d"));
 }
 

@@ -26,7 +26,7 @@ struct fixture {
     struct net_port port;
     char address[64];
     uint64_t from;
-    struct held held[16]; /* FRAME_STATUS and FRAME_REPLICA_SYNC are answered when the test says */
+    struct held held[16]; /* FRAME_STATUS is answered when the test says */
     unsigned n_held, received, replies, failures, echoed;
     uint64_t last_rid;
     int last_err;
@@ -38,7 +38,7 @@ static void receive_request(void *ctx, uint64_t origin, uint64_t from, uint64_t 
     struct fixture *f = ctx;
     f->received++;
     f->from = from;
-    if (type == FRAME_STATUS || type == FRAME_REPLICA_SYNC) {
+    if (type == FRAME_STATUS) {
         f->held[f->n_held++] = (struct held){origin, rid, type};
         return;
     }

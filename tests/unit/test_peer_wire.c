@@ -79,12 +79,6 @@ static int decode_list_reply(struct slice body)
     return err;
 }
 
-static int decode_sync(struct slice body)
-{
-    struct peer_sync m;
-    return peer_sync_decode(body, &m);
-}
-
 static int decode_clear(struct slice body)
 {
     struct peer_owed_clear m;
@@ -161,10 +155,6 @@ static void test_replies_and_small_messages_survive_hammering(void **state)
     struct peer_list l = {.ring = some_ring, .dir = slice_str("d"), .limit = 10};
     peer_list_encode(&l, &body);
     hammer(&body, decode_list);
-    buf_clear(&body);
-    struct peer_sync s = {.ring = some_ring, .key = slice_str("k"), .dot = dots[0]};
-    peer_sync_encode(&s, &body);
-    hammer(&body, decode_sync);
     buf_clear(&body);
     struct peer_owed_clear c = {.key = slice_str("k")};
     peer_owed_clear_encode(&c, &body);
