@@ -6,8 +6,9 @@
  * - A batch waits for the end of the turn. A read of a key that is in a waiting batch writes the
  *   waiting batches first, so reads see them; a scan always does.
  * - Any failed write or sync stops all writing, and the host is told; there is no second attempt,
- *   as a failed fsync says nothing about what it left behind. Only a full disk fails one batch
- *   alone (HAZARDS E20). */
+ *   as a failed fsync says nothing about what it left behind (HAZARDS E20). A batch that there is
+ *   no room for is refused before it is written; a disk that is full all the same, because others
+ *   took the reserve, stops the store like any other failure. */
 #include "adapter/store_rocksdb.h"
 
 #include <assert.h>

@@ -80,7 +80,7 @@ struct job {
 
 struct transfers {
     struct engine *e;
-    struct list jobs; /* struct job */
+    struct list jobs;  /* struct job */
     struct timer tell; /* of what is filled and not told */
     struct closings *closings;
 };
