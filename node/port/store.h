@@ -6,11 +6,11 @@
  * Contract. All calls come from one thread. A callback may run inside the call (when the data is in
  * memory) or later from the loop, never from another thread. Reads see every batch handed over
  * before them, written or not (read your writes), so a per-key critical section may end when
- * write() returns. Batches become durable in the order in which they were handed over. A batch
- * that there is no room for is refused by write() itself, and nothing else is changed by it. A failed
- * write or sync is reported to that batch and to every later one, and to `failed` (DYN_ERR_NO_SPACE:
- * the disk was full in spite of the reserve), and nothing is retried (HAZARDS E20): the node stops
- * minting and exits. */
+ * write() returns. Batches become durable in the order in which they were handed over. A batch that
+ * there is no room for is refused by write() itself, and changes nothing. A failed write or sync is
+ * reported to that batch and to every later one, and to `failed` (DYN_ERR_NO_SPACE: the disk was
+ * full in spite of the reserve), and nothing is retried (HAZARDS E20): the node stops minting and
+ * exits. */
 #ifndef DYN_PORT_STORE_H
 #define DYN_PORT_STORE_H
 

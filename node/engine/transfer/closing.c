@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See closing.h. All old voters are asked at once, each about everything that could be closed; what
- * N - R + 1 of its old voters agree to is one event. Who does not know yet learns it by being asked
- * (view_learn). Those who are new in a partition ask; while none of them is up, the other owners do:
- * who has filled may be lost before it has asked. */
+ * N - R + 1 of its old voters agree to is one event. Who does not know yet learns it by being
+ * asked (view_learn). Those who are new in a partition ask; while none of them is up, the other
+ * owners do: who has filled may be lost before it has asked. */
 #include "engine/transfer/closing.h"
 
 #include <stdlib.h>
