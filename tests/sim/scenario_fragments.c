@@ -267,6 +267,55 @@ static void test_a_coordinator_that_does_not_know_of_a_split_hides_nothing(void 
     scenario_end(&s);
 }
 
+/* A directory whose fragment 1 lies first with a node that is none of its own. */
+static uint32_t first_of_fragment_1(struct scenario *s, char dir[16])
+{
+    uint32_t own[SIM_NODES_MAX], first[SIM_NODES_MAX];
+    for (uint32_t i = 0; i < 1000; i++) {
+        bool home = false;
+        snprintf(dir, 16, "d%u", i);
+        struct place at = place_of_fragment(sim_cluster_ring(s->cluster), slice_str(dir), 1);
+        sim_cluster_replicas(s->cluster, slice_str(dir), 3, own);
+        sim_cluster_owners(s->cluster, at.partition, 3, first);
+        for (uint32_t k = 0; k < 3; k++)
+            home |= own[k] == first[0];
+        if (!home)
+            return first[0];
+    }
+    fail();
+    return 0;
+}
+
+/* A node that has heard of a split that is coming, and not that it has come, is given entries of a
+ * fragment that nothing belongs to yet. It leaves them there. */
+static void test_who_has_missed_the_end_of_a_split_moves_nothing_back(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct engine_config engine = small_fragments(30);
+    char dir[16];
+    scenario_begin_with(&s, 6, 3, 2, 2, &engine);
+    deaf = first_of_fragment_1(&s, dir);
+    const struct engine *behind = s.cluster->nodes[deaf].engine;
+    uint32_t knows = deaf == 0 ? 1 : 0;
+    for (uint32_t i = 0; i < 40; i++)
+        create(&s, knows, dir, i);
+    for (uint32_t i = 0; i < 20000 && fragments_listed(behind, slice_str(dir)) < 2; i++)
+        sim_cluster_run(s.cluster, SIM_SECOND / 1000);
+    assert_int_equal(depth_at(&s, deaf, dir), 0);
+    sim_net_set_judge(s.cluster->net, no_settings, NULL);
+    for (uint32_t i = 0; i < 60 && depth_at(&s, knows, dir) == 0; i++)
+        sim_cluster_run(s.cluster, SIM_SECOND);
+    assert_int_equal(depth_at(&s, knows, dir), 1);
+    sim_cluster_run(s.cluster, 60 * (uint64_t)SIM_SECOND);
+    assert_int_equal(depth_at(&s, deaf, dir), 0);
+    sim_net_set_judge(s.cluster->net, NULL, NULL);
+    assert_int_equal(listed(&s, knows, dir, 100), 40);
+    scenario_settle(&s);
+    assert_int_equal(listed(&s, deaf, dir, 100), 40);
+    scenario_end(&s);
+}
+
 /* ---- what lives can be reached ----------------------------------------------------------- */
 
 static void delete_all(struct scenario *s, const char *dir, uint32_t n)
@@ -404,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_what_lies_before_a_split_is_listed_while_it_is_moved),
         cmocka_unit_test(test_a_listing_misses_nothing_that_moves_meanwhile),
         cmocka_unit_test(test_a_coordinator_that_does_not_know_of_a_split_hides_nothing),
+        cmocka_unit_test(test_who_has_missed_the_end_of_a_split_moves_nothing_back),
         cmocka_unit_test(test_a_directory_that_is_emptied_while_it_is_split_stays_removed),
         cmocka_unit_test(test_a_file_created_in_a_fragment_of_a_removed_directory_stays_in_reach),
         cmocka_unit_test(test_a_create_after_the_removal_of_its_directory_makes_it_again),

@@ -331,7 +331,7 @@ static void on_read(struct replica_read *r, int err)
     replica_read_release(r);
     it->reading = false;
     if (err == DYN_OK && !object_is_absent(&it->object) && e->failed == DYN_OK &&
-        params.fragment != fragment && engine_quorum(e, &options, key, &params.quorum) == DYN_OK) {
+        fragment < params.fragment && engine_quorum(e, &options, key, &params.quorum) == DYN_OK) {
         replication_start(e, &params);
         return;
     }

@@ -82,9 +82,12 @@ uint32_t engine_fragment(const struct engine *e, struct slice key)
     return fragment_of_name(key_name(key), fragments_depth(e, key_parent(key)));
 }
 
+/* Fragments of a name at growing depths have growing numbers, for each has one more bit of its hash.
+ * What lies deeper than this node knows of was put there by one that knows more: moved back, while
+ * that one moves it on, it would leave both. */
 bool fragments_stray(const struct engine *e, struct slice dir, struct slice name, uint32_t fragment)
 {
-    return fragment_of_name(name, fragments_depth(e, dir)) != fragment;
+    return fragment < fragment_of_name(name, fragments_depth(e, dir));
 }
 
 static struct slice dir_of(const struct split *s)
