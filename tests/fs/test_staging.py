@@ -60,8 +60,8 @@ def pending(mount):
 
 
 def value(cluster, key):
-    """What a quorum has of KEY, asked of the node that stayed: it may still take the restarted ones for
-    dead when others (the mount) no longer do."""
+    """What a quorum has of KEY, asked of the node that stayed: it may still take the restarted ones
+    for dead when others (the mount) no longer do."""
     def answer():
         got = cluster.nodes[0].request("GET", f"/v1/kv/{key}?r=2")
         return None if got.status == 503 else got
