@@ -82,7 +82,7 @@ uint32_t engine_fragment(const struct engine *e, struct slice key)
     return fragment_of_name(key_name(key), fragments_depth(e, key_parent(key)));
 }
 
-/* The fragments of a name at growing depths have growing numbers: each has one more bit of its hash.
+/* Fragments of a name at growing depths have growing numbers: each has one bit more of its hash.
  * What lies deeper than this node knows of was put there by one that knows more: moved back, while
  * that one moves it on, it would leave both. */
 bool fragments_stray(const struct engine *e, struct slice dir, struct slice name, uint32_t fragment)
