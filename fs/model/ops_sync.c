@@ -6,7 +6,11 @@
  *
  *   fsync:    dirty -> PUBLISH at quorum;  clean -> the chunks sent -> SYNC of the version shown
  *   fsyncdir: SYNC of each changed name, several at a time -> SYNC of the directory's own object
- */
+ *
+ * STALE: all replicas answer, and none has seen the version, nor one that came after it. Then it is
+ * lost, or so long gone that all of them have agreed to forget it (E15). It is gone where this
+ * mount knows what has replaced it, and where it was a removal that still holds: that is asked
+ * (GET of all N). In any other case nothing tells the two apart, and it counts as lost. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -36,11 +40,12 @@ static void release_sync(struct task *t)
 static void on_sync(struct task *t, const struct sync_reply *p)
 {
     struct syncing *s = container_of(t, struct syncing, t);
-    if (p->status == DYN_OK) {
+    bool gone = p->status == DYN_ERR_STALE && seen_superseded(s->inode->seen, &s->dot);
+    if (p->status == DYN_OK || gone) {
         s->inode->durable_dot = s->dot;
         seen_synced(s->inode->seen, &s->dot);
     }
-    task_end(t, fs_errno(p->status));
+    task_end(t, gone ? 0 : fs_errno(p->status));
 }
 
 static void on_chunks(struct large_wait *w, int err)
@@ -123,17 +128,37 @@ static void release_name(struct task *t)
     seen_unref(container_of(t, struct name_syncing, t)->name);
 }
 
+static void end_name(struct name_syncing *s, int err)
+{
+    struct dir_syncing *d = s->all;
+    if (err == DYN_OK)
+        seen_synced(s->name, &s->dot);
+    else if (d->err == 0)
+        d->err = fs_errno(err);
+    task_end(&s->t, 0);
+    d->running--;
+    go_on(d);
+}
+
+static void on_read(struct task *t, const struct get_reply *p)
+{
+    struct name_syncing *s = container_of(t, struct name_syncing, t);
+    bool same = dot_equal(&s->dot, &s->name->unsynced_dot); /* else it has been changed again */
+    if (p->status != DYN_OK)
+        end_name(s, p->status);
+    else
+        end_name(s, !same || seen_removal_stands(s->name, &p->object) ? DYN_OK : DYN_ERR_STALE);
+}
+
 static void on_name(struct task *t, const struct sync_reply *p)
 {
     struct name_syncing *s = container_of(t, struct name_syncing, t);
-    struct dir_syncing *d = s->all;
-    if (p->status == DYN_OK)
-        seen_synced(s->name, &s->dot);
-    else if (d->err == 0)
-        d->err = fs_errno(p->status);
-    task_end(t, 0);
-    d->running--;
-    go_on(d);
+    if (p->status != DYN_ERR_STALE)
+        end_name(s, p->status);
+    else if (seen_superseded(s->name, &s->dot))
+        end_name(s, DYN_OK);
+    else
+        task_get_all(t, seen_key(s->name), on_read);
 }
 
 /* Now the directory's own object. */

@@ -108,14 +108,19 @@ static void forget_unsynced(struct seen *s)
     struct seen *dir = s->sync_dir;
     s->sync_dir = NULL;
     list_remove(&s->in_unsynced);
+    clock_release(&s->unsynced_clock);
     seen_unref(dir);
 }
 
-static void remember_unsynced(struct seen *s, const struct dot *d)
+static void remember_unsynced(struct seen *s, const struct put_reply *p)
 {
-    if (dot_is_none(d) || s->key.len == 0 || s->fs->cfg.durability == DURABILITY_QUORUM)
+    const struct sibling *written = object_find(&p->object, &p->dot);
+    if (dot_is_none(&p->dot) || s->key.len == 0 || s->fs->cfg.durability == DURABILITY_QUORUM)
         return;
-    s->unsynced_dot = *d;
+    s->unsynced_dot = p->dot;
+    clock_release(&s->unsynced_clock);
+    if (written != NULL && !sibling_live(written))
+        clock_copy(&s->unsynced_clock, &p->object.clock);
     if (s->sync_dir != NULL)
         return;
     s->sync_dir = seen_get(s->fs, key_parent(seen_key(s)));
@@ -126,6 +131,20 @@ void seen_synced(struct seen *s, const struct dot *d)
 {
     if (s->sync_dir != NULL && dot_equal(&s->unsynced_dot, d))
         forget_unsynced(s);
+}
+
+bool seen_superseded(struct seen *s, const struct dot *d)
+{
+    return seen_known(s, d) == NULL;
+}
+
+bool seen_removal_stands(const struct seen *s, const struct object *answer)
+{
+    for (uint32_t i = 0; i < answer->n; i++)
+        if (sibling_live(&answer->siblings[i]) &&
+            clock_covers(&s->unsynced_clock, &answer->siblings[i].dot))
+            return false;
+    return s->unsynced_clock.n != 0;
 }
 
 struct seen *seen_unsynced(struct seen *dir, struct seen *after)
@@ -399,7 +418,7 @@ void seen_put(struct seen *s, const struct put_reply *p)
     take_token(s, p->token);
     take_replicas(s, p->replicas, p->n_replicas);
     remember_written(s);
-    remember_unsynced(s, &p->dot);
+    remember_unsynced(s, p);
 }
 
 void seen_restore(struct seen *s, const struct object *view, const struct slice *tokens, uint32_t n)

@@ -69,6 +69,7 @@ struct seen {
     struct seen *sync_dir;   /* of such a name; referenced */
     struct list in_unsynced; /* sync_dir->unsynced */
     struct dot unsynced_dot;
+    struct clock unsynced_clock; /* when that was a removal: all that it knew of, else empty */
 
     struct list inodes;
     bool locked;
@@ -103,8 +104,13 @@ void seen_hide(struct seen *s, const struct dot *d); /* no longer shown: its num
 struct seen *seen_recent(struct seen *dir, struct seen *after);
 /* The next name in the directory that fsyncdir has to ask about; `after` as above. */
 struct seen *seen_unsynced(struct seen *dir, struct seen *after);
-/* The change that made the dot is on disk at W replicas. */
+/* The change that made the dot is on disk at W replicas, or needs to be no more. */
 void seen_synced(struct seen *s, const struct dot *d);
+/* This mount has learnt that another version has taken the place of this one. */
+bool seen_superseded(struct seen *s, const struct dot *d);
+/* The change of seen_unsynced was a removal, and stands in what all replicas answer, which know
+ * nothing of it: nothing that it removed is there. */
+bool seen_removal_stands(const struct seen *s, const struct object *answer);
 void seen_flag(struct seen *s, const struct cover *dots, uint8_t flags);
 /* Adds the dots of all known versions that carry one of the flags. */
 void seen_collect(const struct seen *s, uint8_t flags, struct cover *out);

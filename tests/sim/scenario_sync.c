@@ -203,6 +203,35 @@ static void test_f13_a_version_that_no_replica_has_seen_is_stale_at_once(void **
     scenario_end(&s);
 }
 
+/* A stand-in's word is no replica's: what it has not seen may be where nobody could ask. */
+static void test_f13_a_stand_in_does_not_say_that_a_version_is_lost(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer a = {0};
+    char key[32];
+    scenario_begin(&s, 4, 3, 2, 2);
+    scenario_key(&s, (uint32_t[]){0, 1, 2}, 3, "", key);
+    scenario_isolate(&s, 0, true);
+    scenario_isolate(&s, 1, true);
+    s.opt.w = 1;
+    put(&s, 2, key, &a);
+    scenario_isolate(&s, 2, true);
+    scenario_isolate(&s, 0, false);
+    scenario_isolate(&s, 1, false);
+    scenario_isolate(&s, 2, true);
+    sim_cluster_run(s.cluster, 5 * SECOND);
+    s.opt.sloppy = SLOPPY_YES;
+    s.opt.w = 2;
+    int status = sync_status(&s, 0, key, &a.dot, 20 * SECOND);
+    assert_true(status == DYN_ERR_TIMEOUT || status == DYN_ERR_NO_QUORUM);
+    sim_net_heal(s.cluster->net);
+    sim_cluster_run(s.cluster, 5 * SECOND);
+    assert_int_equal(sync_status(&s, 0, key, &a.dot, SOON), DYN_OK);
+    answer_release(&a);
+    scenario_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +242,7 @@ int main(void)
         cmocka_unit_test(test_e8_a_chunk_that_somebody_has_missed_is_synced_as_well),
         cmocka_unit_test(test_f13_a_stalled_disk_does_not_hold_a_sync_that_others_have_done),
         cmocka_unit_test(test_f13_a_stand_in_counts_for_a_sync_as_it_does_for_a_put),
+        cmocka_unit_test(test_f13_a_stand_in_does_not_say_that_a_version_is_lost),
         cmocka_unit_test(test_f13_a_version_that_no_replica_has_seen_is_stale_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 /* See fake_kv.h. A request is done when it is made; only its answer comes later. */
 #include "fake_kv.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -507,15 +508,38 @@ void fake_kv_let_go(struct fake_kv *k)
     k->hold = false;
 }
 
+static struct fake_row *rows_copy(const struct fake_row *rows, size_t n)
+{
+    struct fake_row *copy = mem_zalloc((n + 1) * sizeof(*copy));
+    for (size_t i = 0; i < n; i++) {
+        buf_put_slice(&copy[i].key, buf_slice(&rows[i].key));
+        object_copy(&copy[i].object, &rows[i].object);
+        copy[i].changed_ns = rows[i].changed_ns;
+    }
+    return copy;
+}
+
 void fake_kv_freeze(struct fake_kv *k)
 {
     rows_free(k->frozen, k->n_frozen);
-    k->frozen = mem_zalloc((k->n + 1) * sizeof(*k->frozen));
+    k->frozen = rows_copy(k->rows, k->n);
     k->n_frozen = k->n;
-    for (size_t i = 0; i < k->n; i++) {
-        buf_put_slice(&k->frozen[i].key, buf_slice(&k->rows[i].key));
-        object_copy(&k->frozen[i].object, &k->rows[i].object);
-    }
+}
+
+void fake_kv_roll_back(struct fake_kv *k)
+{
+    rows_free(k->rows, k->n);
+    k->rows = rows_copy(k->frozen, k->n_frozen);
+    k->n = k->n_frozen;
+    k->cap = k->n + 1;
+}
+
+void fake_kv_reap(struct fake_kv *k, const char *key)
+{
+    struct object *o = row_get(k, slice_str(key));
+    assert(!object_live(o));
+    object_release(o);
+    *o = OBJECT_EMPTY;
 }
 
 void fake_kv_forget_counts(struct fake_kv *k)

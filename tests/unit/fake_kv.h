@@ -58,6 +58,10 @@ struct random_port fake_kv_random(struct fake_kv *k);
 void fake_kv_run(struct fake_kv *k, uint64_t limit_us, const bool *stop);
 void fake_kv_let_go(struct fake_kv *k); /* ends hold; what was held is answered next */
 void fake_kv_freeze(struct fake_kv *k);
+/* All that was written since fake_kv_freeze is lost, on every disk. */
+void fake_kv_roll_back(struct fake_kv *k);
+/* A deleted key is forgotten (E15). */
+void fake_kv_reap(struct fake_kv *k, const char *key);
 void fake_kv_forget_counts(struct fake_kv *k);
 
 /* Another writer. base: whether it supersedes what is there, as a mount would that had read it, or

@@ -81,6 +81,48 @@ static void test_f13_a_failure_is_told_and_asked_about_again(void **state)
     assert_int_equal(syncs_of(t, "d"), 0);
 }
 
+/* A delete that every disk had is forgotten in time (E15), and then no replica knows of it. */
+static void test_f13_a_removal_that_was_reaped_is_as_durable_as_can_be(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "d/f", "x", false);
+    fake_kv_write(&t->k, "d/g", "x", false);
+    assert_int_equal(sh_rm(t->a, "d/f"), 0);
+    assert_int_equal(sh_rm(t->a, "d/g"), 0);
+    fake_kv_reap(&t->k, "d/f");
+    fake_kv_reap(&t->k, "d/g");
+    fake_kv_write(&t->k, "d/g", "another's, who has never heard of the first", false);
+    assert_int_equal(syncs_of(t, "d"), 2);
+    assert_int_equal(syncs_of(t, "d"), 0);
+}
+
+static void test_f13_what_another_mount_has_replaced_and_forgotten_is_no_loss(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "d/other", "x", false);
+    assert_int_equal(sh_echo(t->a, "1", "d/f"), 0);
+    assert_int_equal(sh_rm(t->b, "d/f"), 0);
+    later(t->a);
+    assert_int_equal(do_lookup(t->a, "d/f"), 0);
+    fake_kv_reap(&t->k, "d/f");
+    assert_int_equal(syncs_of(t, "d"), 1);
+    assert_int_equal(syncs_of(t, "d"), 0);
+}
+
+/* Neither a change that no disk has, though the name be free, nor a name that is back. */
+static void test_f13_a_change_that_is_lost_is_told(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "d/f", "x", false);
+    fake_kv_write(&t->k, "e/other", "x", false);
+    fake_kv_freeze(&t->k);
+    assert_int_equal(sh_rm(t->a, "d/f"), 0);
+    assert_int_equal(sh_echo(t->a, "1", "e/f"), 0);
+    fake_kv_roll_back(&t->k);
+    assert_int_equal(fsyncdir(t->a, "d"), ESTALE);
+    assert_int_equal(fsyncdir(t->a, "e"), ESTALE);
+}
+
 static void test_f13_many_names_are_synced_by_one_call(void **state)
 {
     struct world *t = *state;
@@ -170,6 +212,9 @@ int main(void)
         T(test_f13_fsyncdir_asks_about_each_name_that_this_mount_has_changed),
         T(test_f13_what_fsync_has_done_is_not_asked_again),
         T(test_f13_a_failure_is_told_and_asked_about_again),
+        T(test_f13_a_removal_that_was_reaped_is_as_durable_as_can_be),
+        T(test_f13_what_another_mount_has_replaced_and_forgotten_is_no_loss),
+        T(test_f13_a_change_that_is_lost_is_told),
         T(test_f13_many_names_are_synced_by_one_call),
         T(test_f13_a_renamed_file_stays_as_durable_as_fsync_has_made_it),
         T(test_f13_an_fsync_that_meets_a_flush_is_not_content_with_it),

@@ -127,7 +127,7 @@ static void spread(struct sync_op *op, const struct object *object)
 }
 
 /* That all N have answered, and none has seen the version, is no matter of waiting: it was deleted
- * and that was forgotten since, or it is lost. */
+ * and that was forgotten since, or it is lost. Stand-ins cannot say so for a replica. */
 static void on_gathered(void *arg, const struct gather_result *result)
 {
     struct sync_op *op = arg;
@@ -139,7 +139,7 @@ static void on_gathered(void *arg, const struct gather_result *result)
         return;
     }
     move(op, ENDED);
-    if (result->status == DYN_ERR_TIMEOUT && result->answered >= voters)
+    if (result->status == DYN_ERR_TIMEOUT && result->primaries >= voters)
         answer(op, DYN_ERR_STALE, 0);
     else
         answer(op, result->status, 0);

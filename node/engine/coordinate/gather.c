@@ -169,12 +169,21 @@ static void repair(struct gather *g)
 
 /* ---- the answer -------------------------------------------------------------------------- */
 
+static uint32_t primaries(const struct gather *g)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < g->quorum.n; i++)
+        n += g->quorum.copies[i].primary;
+    return n;
+}
+
 static void answer(struct gather *g, int status)
 {
     uint64_t current[READ_QUORUM_NODES];
     struct gather_result result = {.status = status,
                                    .answered = status == DYN_OK ? g->quorum.n : g->quorum.n_votes,
                                    .needed = g->p.quorum.r,
+                                   .primaries = primaries(g),
                                    .object = &g->quorum.merged,
                                    .implicit_dir =
                                        g->implicit_dir && !object_live(&g->quorum.merged),
@@ -385,10 +394,7 @@ static bool complete(const struct gather *g)
 /* Nobody is left to ask. */
 static int why_incomplete(const struct gather *g)
 {
-    uint32_t primaries = 0;
-    for (uint32_t i = 0; i < g->quorum.n; i++)
-        primaries += g->quorum.copies[i].primary;
-    if (g->p.present && primaries == g->p.quorum.n)
+    if (g->p.present && primaries(g) == g->p.quorum.n)
         return DYN_ERR_NOT_FOUND;
     return g->p.present || g->quorum.n_votes < g->p.quorum.r ? DYN_ERR_NO_QUORUM : DYN_ERR_TIMEOUT;
 }

@@ -12,6 +12,7 @@ struct gather_result { /* borrowed during done */
     int status;        /* DYN_OK, DYN_ERR_NO_QUORUM, DYN_ERR_TIMEOUT, DYN_ERR_STALE (GET_DOT: gone),
                    DYN_ERR_NOT_FOUND (present: nobody has any) */
     uint32_t answered, needed;
+    uint32_t primaries; /* of the replicas themselves, how many have answered */
     const struct object *object;
     bool implicit_dir;
     int64_t dir_mtime_ns;
