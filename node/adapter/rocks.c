@@ -28,6 +28,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "adapter/rocks_crc.h"
 #include "base/err.h"
 #include "base/mem.h"
 
@@ -264,6 +265,7 @@ static int open_database(struct rocks *r, const char *path, char **message)
 int rocks_open(const struct rocks_config *config, struct rocks **out, char **message)
 {
     struct rocks *r = mem_new(struct rocks);
+    rocks_crc_in_place(); /* chosen now; and being named here brings it into the program */
     int err = make_options(r, config, message);
     if (err == DYN_OK)
         err = open_database(r, config->path, message);
