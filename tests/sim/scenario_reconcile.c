@@ -192,6 +192,50 @@ static void test_the_cart_loses_no_addition_that_was_acknowledged(void **state)
     assert_true(acknowledged > 200 && settled > 5); /* it was about something */
 }
 
+/* Three users add at once; a fourth reads the cart when whole, and takes out all but one line:
+ * what nodes make of the additions among themselves must not bring the others back. */
+static void test_what_is_taken_out_of_a_cart_that_was_read_stays_out(void **state)
+{
+    (void)state;
+    struct scenario s;
+    scenario_begin(&s, 5, 3, 2, 2);
+    set(&s, 0, "carts", SETTING_RECONCILE, RECONCILE_UNION);
+    for (uint32_t round = 0; round < 100; round++) {
+        struct answer put = {0}, seen = {0};
+        char key[32];
+        uint32_t reader = round % 5, taker = (round / 5) % 5;
+        snprintf(key, sizeof(key), "carts/%u", round);
+        for (uint32_t node = 0; node < 5; node++)
+            sim_net_slow(s.cluster->net, node, (node * 7 + round * 3) % 5 * 2000);
+        for (uint32_t i = 0; i < 3; i++) {
+            scenario_put(&s, i, key,
+                         i == 0   ? "milk\n"
+                         : i == 1 ? "bread\n"
+                                  : "eggs\n",
+                         NULL, 0, &put);
+            assert_int_equal(put.status, DYN_OK);
+        }
+        for (int tries = 0; answer_live(&seen) != 1 || !has_line(&seen, "eggs"); tries++) {
+            assert_true(tries < 50);
+            scenario_get(&s, reader, key, &seen);
+        }
+        assert_true(has_line(&seen, "milk") && has_line(&seen, "bread"));
+        struct buf context = context_whole(&seen);
+        scenario_put(&s, taker, key, "milk\n", &context, 0, &put);
+        assert_int_equal(put.status, DYN_OK);
+        buf_release(&context);
+        for (uint32_t node = 0; node < 5; node++) {
+            scenario_get(&s, node, key, &seen);
+            assert_int_equal(answer_live(&seen), 1);
+            assert_true(has_line(&seen, "milk"));
+            assert_false(has_line(&seen, "bread") || has_line(&seen, "eggs"));
+        }
+        answer_release(&put);
+        answer_release(&seen);
+    }
+    scenario_end(&s);
+}
+
 static void test_what_union_cannot_unite_stays_side_by_side(void **state)
 {
     (void)state;
@@ -217,6 +261,7 @@ int main(void)
         cmocka_unit_test(test_a_setting_made_on_both_sides_of_a_split_ends_the_same_everywhere),
         cmocka_unit_test(test_lww_shows_the_newest_alone_on_every_node),
         cmocka_unit_test(test_the_cart_loses_no_addition_that_was_acknowledged),
+        cmocka_unit_test(test_what_is_taken_out_of_a_cart_that_was_read_stays_out),
         cmocka_unit_test(test_what_union_cannot_unite_stays_side_by_side),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,7 +64,7 @@ static bool settles(struct request *r, const struct object *o)
         return false;
     r->settled = true;
     r->settling = (struct reconcile_wait){.done = read_again, .arg = r};
-    if (!reconcile_start(r->e, r->q.get.key, &r->settling))
+    if (!reconcile_start(r->e, r->q.get.key, r->q.get.opt.forwarded != 0, &r->settling))
         return false;
     r->coordinator = &r->settling;
     r->coordinator_free = forget_settling;

@@ -190,7 +190,7 @@ static void follow_rule(struct merge *m, struct slice name, struct object *merge
     } else if (reconcile_wanted(merged) && m->settled++ < SETTLED_MAX) {
         struct buf key = BUF_EMPTY;
         key_join(r->q.list.dir, name, &key);
-        reconcile_start(r->e, buf_slice(&key), NULL);
+        reconcile_start(r->e, buf_slice(&key), false, NULL);
         buf_release(&key);
     }
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See reconcile.h.
  *
+ *   ASKING (the node that is to settle it, by a read) -> settled -> over
+ *   ASKING -> no answer -> READING
  *   READING (all values, at R) -> nothing to settle, or not possible -> over
  *   READING -> PUTTING (the union, with the context of what was read) -> over */
 #include "engine/coordinate/reconcile.h"
@@ -13,13 +15,15 @@
 #include "engine/coordinate/gather.h"
 #include "engine/request.h"
 
-#define AT_A_TIME 64 /* keys; what is over is settled by who reads it */
+#define ASK_EXTRA_US 100000u /* beyond one replica timeout: who is asked has its own to wait for */
+#define AT_A_TIME 64         /* keys; what is over is settled by who reads it */
 
 struct settling {
     struct background background; /* first */
     struct list link;             /* in engine->settling */
     struct engine *e;
     struct buf key;
+    struct rpc_call asking;
     struct gather *gather;
     uint64_t put; /* id at the kv port */
     struct list waiting;
@@ -52,6 +56,7 @@ static void free_settling(struct settling *s)
     background_end(e, &s->background);
     list_remove(&s->link);
     e->n_settling--;
+    rpc_cancel(e->rpc, &s->asking);
     if (s->gather != NULL)
         gather_forget(s->gather);
     if (s->put != 0) {
@@ -134,6 +139,56 @@ static void on_gathered(void *arg, const struct gather_result *result)
     buf_release(&value);
 }
 
+static void settle_here(struct settling *s)
+{
+    struct engine *e = s->e;
+    const struct request_options defaults = {0};
+    struct gather_params p = {
+        .key = buf_slice(&s->key), .values = VALUE_ALL, .done = on_gathered, .arg = s};
+    engine_quorum(e, &defaults, p.key, &p.quorum);
+    s->gather = gather_start(e, &p);
+}
+
+static void on_asked(struct rpc_call *call, int err, struct slice body)
+{
+    struct settling *s = call->arg;
+    struct get_reply reply;
+    if (err == DYN_OK)
+        err = get_reply_decode(body, &reply);
+    if (err == DYN_OK) {
+        err = reply.status;
+        get_reply_release(&reply);
+    }
+    if (err == DYN_OK)
+        over(s);
+    else
+        settle_here(s);
+}
+
+static void ask(struct settling *s, uint64_t node)
+{
+    const struct get_request q = {.key = buf_slice(&s->key), .opt = {.forwarded = 1}};
+    struct buf body = BUF_EMPTY;
+    get_request_encode(&q, &body);
+    s->asking.done = on_asked;
+    s->asking.arg = s;
+    rpc_start(s->e->rpc, &s->asking, node, FRAME_GET, &body,
+              s->e->cfg.replica_timeout_us + ASK_EXTRA_US);
+}
+
+/* The first primary that is up; 0: none is. */
+static uint64_t settler_of(const struct engine *e, struct slice key)
+{
+    uint64_t nodes[N_MAX];
+    uint32_t want = ring_n(e->ring) < N_MAX ? ring_n(e->ring) : N_MAX;
+    uint32_t n = ring_preference_list(e->ring, ring_partition_of(e->ring, key), want, nodes, want);
+    for (uint32_t i = 0; i < n; i++) {
+        if (nodes[i] == e->cfg.node || detector_up(e->detector, nodes[i]))
+            return nodes[i];
+    }
+    return 0;
+}
+
 static struct settling *find(struct engine *e, struct slice key)
 {
     list_for_each_safe(at, next, &e->settling)
@@ -145,14 +200,13 @@ static struct settling *find(struct engine *e, struct slice key)
     return NULL;
 }
 
-bool reconcile_start(struct engine *e, struct slice key, struct reconcile_wait *wait)
+bool reconcile_start(struct engine *e, struct slice key, bool asked, struct reconcile_wait *wait)
 {
     struct settling *s = find(e, key);
     if (s == NULL && (e->n_settling == AT_A_TIME || e->stopping || e->failed != DYN_OK))
         return false;
     if (s == NULL) {
-        const struct request_options defaults = {0};
-        struct gather_params p = {.values = VALUE_ALL, .done = on_gathered};
+        uint64_t settler = asked ? e->cfg.node : settler_of(e, key);
         s = mem_new(struct settling);
         s->e = e;
         list_init(&s->link);
@@ -161,10 +215,10 @@ bool reconcile_start(struct engine *e, struct slice key, struct reconcile_wait *
         list_append(&e->settling, &s->link);
         e->n_settling++;
         background_add(e, &s->background, abandon);
-        engine_quorum(e, &defaults, key, &p.quorum);
-        p.key = buf_slice(&s->key);
-        p.arg = s;
-        s->gather = gather_start(e, &p);
+        if (settler == 0 || settler == e->cfg.node)
+            settle_here(s);
+        else
+            ask(s, settler);
     }
     if (wait != NULL) {
         list_init(&wait->link);
@@ -178,23 +232,9 @@ void reconcile_forget(struct reconcile_wait *wait)
     list_remove(&wait->link);
 }
 
-static bool first_primary_up(const struct engine *e, struct slice key)
-{
-    uint64_t nodes[N_MAX];
-    uint32_t want = ring_n(e->ring) < N_MAX ? ring_n(e->ring) : N_MAX;
-    uint32_t n = ring_preference_list(e->ring, ring_partition_of(e->ring, key), want, nodes, want);
-    for (uint32_t i = 0; i < n; i++) {
-        if (nodes[i] == e->cfg.node)
-            return true;
-        if (detector_up(e->detector, nodes[i]))
-            return false;
-    }
-    return false;
-}
-
 void reconcile_stored(struct engine *e, struct slice key, const struct object *o)
 {
     if (object_live_count(o) > 1 && reconcile_wanted(o) &&
-        reconcile_rule(e, key) == RECONCILE_UNION && first_primary_up(e, key))
-        reconcile_start(e, key, NULL);
+        reconcile_rule(e, key) == RECONCILE_UNION && settler_of(e, key) == e->cfg.node)
+        reconcile_start(e, key, true, NULL);
 }
