@@ -102,6 +102,45 @@ static void test_f29_a_walk_that_begins_in_the_middle_fetches_two_pages(void **s
     assert_true(t->k.gets <= 8);
 }
 
+struct numbered {
+    uint64_t ino;
+    char path[16];
+};
+
+static int by_ino(const void *a, const void *b)
+{
+    const struct numbered *x = a, *y = b;
+    return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+/* What du, rm -r and chmod -R do in a directory of more than 10,000: they sort what they have read
+ * by inode number, and it is then no more what was learnt within the second. */
+static void test_f29_a_walk_by_inode_number_is_one_by_name_where_files_were_made_so(void **state)
+{
+    enum { FILES = 2000 };
+    struct world *t = *state;
+    struct numbered *files = mem_zalloc(FILES * sizeof(*files));
+    fake_kv_mkdir(&t->k, "d");
+    for (int i = 0; i < FILES; i++) {
+        snprintf(files[i].path, sizeof(files[i].path), "d/f%04d", i);
+        assert_int_equal(sh_echo(t->a, "x", files[i].path), 0);
+    }
+    for (int i = 0; i < FILES; i++) {
+        assert_int_not_equal(do_lookup(t->b, files[i].path), 0);
+        files[i].ino = t->b->entry.attr.ino;
+    }
+    qsort(files, FILES, sizeof(*files), by_ino);
+    later(t->b);
+    fake_kv_forget_counts(&t->k);
+    for (int i = 0; i < FILES; i++) {
+        if (i > 0)
+            assert_int_not_equal(files[i].ino, files[i - 1].ino);
+        assert_int_not_equal(do_lookup(t->b, files[i].path), 0);
+    }
+    assert_in_range(t->k.gets + t->k.lists, 1, 20);
+    free(files);
+}
+
 static void test_f29_a_create_changes_the_mtime_of_its_directory(void **state)
 {
     struct world *t = *state;
@@ -372,6 +411,7 @@ int main(void)
         T(test_many_lookups_leave_bounded_memory),
         T(test_f29_a_walk_by_name_fetches_the_listing),
         T(test_f29_a_walk_that_begins_in_the_middle_fetches_two_pages),
+        T(test_f29_a_walk_by_inode_number_is_one_by_name_where_files_were_made_so),
         T(test_f29_a_create_changes_the_mtime_of_its_directory),
         T(test_f29_a_time_that_was_set_stands_until_an_entry_changes),
         T(test_removing_while_reading_skips_nothing),
