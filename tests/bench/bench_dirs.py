@@ -9,10 +9,6 @@ from harness import cluster, directory
 
 MOST = 1.5  # times what an entry of the small one, or a create in an empty one, costs
 GRAIN = 5   # us an entry, that programs cost that are started, and the clock's own steps
-# du sorts the entries of a directory with more than 10,000 by inode number before it looks at them: each is
-# then looked up by itself, where names in their order come by the page. So an entry costs more from there on,
-# and no more the more there are.
-UNSORTED = 10000
 MIB = 1 << 20
 # A mount's own 32 MiB, and for 100,000 names that the kernel keeps, 6 % that it is yet to give back, and
 # 20,000 keys that are remembered beyond that, 3 KB each.
@@ -64,8 +60,7 @@ def run(folder, options):
         for what, each in large.items():
             beside = large.get(f"({what})", small[what])  # creates: in a new directory, at the same time
             ratio = each / (beside + GRAIN)
-            judge = what[0] != "(" and not (what == "du" and few <= UNSORTED < files)
-            note = judged(verdicts, f"{what} in a large directory", ratio, MOST) if judge else ""
+            note = judged(verdicts, f"{what} in a large directory", ratio, MOST) if what[0] != "(" else ""
             print(f"{what:<26}{beside:>10.0f}{each:>10.0f}{ratio:>8.2f}{note}")
         first, last = created_a_second(mounts, files, sample)
         print(f"{first:.0f} creates a second at the beginning, {last:.0f} at the end")
