@@ -219,7 +219,10 @@ struct list_reply {
     struct history_epoch ring;
 };
 
-/* fsync of what is already written (F13): W replicas have synced a state that covers the dot. */
+/* fsync of what is already written (F13): W replicas have synced a state that covers the dot. No
+ * dot: a live version, whichever it is, for a chunk is written once; one copy is enough to go on
+ * from, and only all replicas and the stand-ins that can be reached say that there is none:
+ * DYN_ERR_NOT_FOUND. */
 struct sync_request {
     struct request_options opt;
     struct slice key;

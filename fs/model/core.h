@@ -58,6 +58,7 @@ struct fs {
     struct chunk_io io;
     struct chunk_cache chunks;
     struct list slots_dirty, slots_queued; /* oldest first */
+    struct synced_block *synced;           /* large_sync.c; NULL: nothing yet */
     uint32_t sending;                      /* chunks on their way */
     uint64_t staging;                      /* bytes of chunks that W do not have yet */
     struct list room_waits;                /* writers that wait for that to become less */

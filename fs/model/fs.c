@@ -156,6 +156,7 @@ void fs_free(struct fs *fs)
     table_release(&fs->seens);
     table_release(&fs->aliases);
     buf_release(&fs->root);
+    free(fs->synced);
     free(fs);
 }
 

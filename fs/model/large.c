@@ -15,6 +15,7 @@ struct large *large_new(struct inode *i)
     l->inode = i;
     l->base_us = fs_now_us(i->fs);
     l->sure_ns = fs_wall_ns(i->fs);
+    l->sync_next = LARGE_ALL_SYNCED;
     list_init(&l->waits);
     if (!timer_is_set(&i->fs->renew_timer))
         timer_set(i->fs->timers, &i->fs->renew_timer, l->base_us + RENEW_US);
@@ -28,6 +29,7 @@ void large_free(struct large *l)
     while (l->n > 0)
         large_slot_remove(l, l->n - 1);
     large_send_stop(l);
+    large_sync_stop(l);
     manifest_release(&l->base);
     free(l->slots);
     free(l->borrowed);
@@ -44,6 +46,7 @@ int large_take(struct large *l, struct slice manifest)
     l->size = l->cut = l->built_cut = l->base.size;
     l->base_us = fs_now_us(l->fs);
     l->sure_ns = fs_wall_ns(l->fs);
+    l->sync_next = 0;
     return DYN_OK;
 }
 
@@ -298,6 +301,7 @@ void large_share(struct large *l, uint64_t off, struct large *from, uint64_t fro
     }
     if (off + n > l->size)
         l->size = off + n;
+    l->sync_next = 0;
     large_send_check(l);
 }
 

@@ -64,6 +64,11 @@ bool large_storing(const struct large *l);
 bool large_stored(const struct large *l);
 /* Of what this mount has sent nothing is known to be in memory only (F13). */
 bool large_synced(const struct large *l);
+/* Nor is it possible of what others have sent. */
+bool large_all_synced(const struct large *l);
+/* Brings all that is stored onto the disks of W replicas, whoever has sent it. DYN_ERR_IO: a chunk
+ * is lost. Not to be called while large_all_synced(). done may run inside. */
+void large_sync_all(struct large *l, struct large_wait *w);
 /* What it is now; large_stored() holds. */
 void large_manifest(struct large *l, struct manifest *out);
 /* Is that what the version had, byte for byte? (F28) */

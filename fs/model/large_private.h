@@ -92,7 +92,13 @@ struct large {
     struct unsynced *unsynced;
     uint32_t n_unsynced, cap_unsynced;
     struct large_sync syncs[SYNCS_MAX];
+
+    /* large_sync.c */
+    uint64_t sync_next; /* of stored chunks before this index, all that others sent are synced */
+    struct large_walk *walk; /* NULL: none is under way */
 };
+
+#define LARGE_ALL_SYNCED UINT64_MAX
 
 /* large.c */
 void large_slot_remove(struct large *l, uint32_t at);
@@ -107,6 +113,10 @@ void large_look_for_lapse(struct large *l);
 void large_sure(struct large *l);    /* all references hold, as of now */
 bool large_checked(struct large *l); /* false: it looks, and large_send_check comes again */
 void large_check_stop(struct large *l);
+
+/* large_sync.c */
+void large_note_synced(struct fs *fs, const struct upload_id *upload, uint32_t number);
+void large_sync_stop(struct large *l);
 
 /* large_fold.c */
 bool large_folded(struct large *l); /* false: it sends, and large_send_check comes again */

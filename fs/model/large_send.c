@@ -310,6 +310,8 @@ static void on_sent(struct chunk_put *p, int err)
     s->state = SLOT_DIRTY; /* until it is counted as what it is */
     if (s->durability != DURABILITY_QUORUM)
         note_unsynced(l, s);
+    else
+        large_note_synced(fs, &s->upload, s->chunk.number);
     stored(s);
     large_send_check(l);
     pump(fs);
@@ -411,6 +413,7 @@ static void on_synced(void *arg, const struct sync_reply *p)
         large_failed(l, p->status);
         return;
     }
+    large_note_synced(l->fs, &y->chunk.upload, y->chunk.number);
     large_send_check(l);
 }
 

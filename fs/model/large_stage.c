@@ -51,6 +51,7 @@ void large_restore(struct inode *i, const struct staged_large *from, struct blob
     l->size = from->size;
     l->sure_ns = from->since_ns;
     l->base_old = true;
+    l->sync_next = 0; /* of what was sent it is not known how */
     for (uint32_t k = 0; k < from->n; k++) {
         const struct staged_slot *slot = &from->slots[k];
         struct slot *s = large_slot_get(l, slot->chunk.index);

@@ -4,7 +4,9 @@
  * names in it that this mount has changed: who renames a file into place and syncs its folder may
  * then count on the name.
  *
- *   fsync:    dirty -> PUBLISH at quorum;  clean -> the chunks sent -> SYNC of the version shown
+ *   fsync:    [VALUE, the manifest] -> [the chunks that others have sent]
+ *             -> dirty: PUBLISH at quorum
+ *             -> clean: the chunks sent here -> SYNC of the version shown
  *   fsyncdir: SYNC of each changed name, several at a time -> SYNC of the directory's own object
  *
  * STALE: all replicas answer, and none has seen the version, nor one that came after it. Then it is
@@ -15,6 +17,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "model/content.h"
 #include "model/inode.h"
 #include "model/large.h"
 #include "model/publish.h"
@@ -71,29 +74,105 @@ static bool on_disk(const struct inode *i)
     return dot_is_none(&i->s.dot) || dot_equal(&i->durable_dot, &i->s.dot);
 }
 
-void fs_fsync(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
+static struct syncing *syncing_new(struct fs *fs, struct fs_op *op, struct inode *i,
+                                   void (*done)(struct large_wait *w, int err))
 {
-    (void)fh;
-    struct inode *i = inode_find(fs, node);
-    if (i == NULL || i->unlinked) {
+    struct syncing *s = task_new(fs, op, sizeof(*s), release_sync);
+    s->inode = inode_hold(i);
+    s->dot = i->s.dot;
+    s->t.abandonable = true;
+    s->chunks = (struct large_wait){.durability = DURABILITY_QUORUM, .done = done, .arg = s};
+    list_init(&s->chunks.link);
+    return s;
+}
+
+/* No chunk that others have sent is in memory only. */
+static void sync_own(struct fs *fs, struct fs_op *op, struct inode *i)
+{
+    if (i->unlinked) {
         op_end(fs, op, 0);
     } else if (inode_dirty(i) || i->pub != NULL) {
         publish_op(i, DURABILITY_QUORUM, op);
     } else if (on_disk(i)) {
         op_end(fs, op, 0);
     } else {
-        struct syncing *s = task_new(fs, op, sizeof(*s), release_sync);
-        s->inode = inode_hold(i);
-        s->dot = i->s.dot;
-        s->t.abandonable = true;
-        s->chunks =
-            (struct large_wait){.durability = DURABILITY_QUORUM, .done = on_chunks, .arg = s};
-        list_init(&s->chunks.link);
+        struct syncing *s = syncing_new(fs, op, i, on_chunks);
         if (has_chunks_in_memory(i))
             large_store(i->large, &s->chunks);
         else
             task_sync(&s->t, seen_key(i->seen), &s->dot, on_sync);
     }
+}
+
+static bool has_foreign_chunks(const struct inode *i)
+{
+    return i->large != NULL ? !large_all_synced(i->large) : !i->staged && i->s.manifest_len != 0;
+}
+
+static void sync_foreign(struct syncing *s);
+
+static void end_foreign(struct syncing *s)
+{
+    struct fs *fs = s->t.fs;
+    struct fs_op *op = s->t.op;
+    struct inode *i = inode_hold(s->inode);
+    s->t.op = NULL;
+    task_end(&s->t, 0);
+    if (op != NULL)
+        sync_own(fs, op, i);
+    inode_drop(i);
+}
+
+static void on_foreign(struct large_wait *w, int err)
+{
+    struct syncing *s = w->arg;
+    if (err == DYN_ERR_CANCELED && !s->t.fs->closing)
+        sync_foreign(
+            s); /* another version's, or none, or this one's, which have to be read again */
+    else if (err != DYN_OK)
+        task_end(&s->t, fs_errno(err));
+    else
+        end_foreign(s);
+}
+
+static void on_manifest(struct task *t, const struct get_reply *p)
+{
+    struct syncing *s = container_of(t, struct syncing, t);
+    struct inode *i = s->inode;
+    const struct sibling *v = object_find_value(&p->object, &i->s.value_dot);
+    bool got = p->status == DYN_OK && v != NULL && v->value != NULL;
+    if (got && !content_here(i))
+        content_load(i, v->value);
+    if (!has_foreign_chunks(i) || i->large != NULL)
+        sync_foreign(s);
+    else if (task_got_other(t, i->seen) || !dot_equal(&s->dot, &i->s.dot))
+        sync_foreign(s); /* it has another name or version now */
+    else
+        task_end(t, got ? EIO : p->status == DYN_OK ? ESTALE : fs_errno(p->status));
+}
+
+static void sync_foreign(struct syncing *s)
+{
+    struct inode *i = s->inode;
+    s->dot = i->s.dot;
+    if (!has_foreign_chunks(i) || i->unlinked)
+        end_foreign(s);
+    else if (i->large != NULL)
+        large_sync_all(i->large, &s->chunks);
+    else
+        task_get(&s->t, seen_key(i->seen), GET_DOT, &i->s.value_dot, on_manifest);
+}
+
+void fs_fsync(struct fs *fs, struct fs_op *op, uint64_t node, uint64_t fh)
+{
+    (void)fh;
+    struct inode *i = inode_find(fs, node);
+    if (i == NULL)
+        op_end(fs, op, 0);
+    else if (!has_foreign_chunks(i))
+        sync_own(fs, op, i);
+    else
+        sync_foreign(syncing_new(fs, op, i, on_foreign));
 }
 
 /* ---- fsyncdir ---------------------------------------------------------------------------- */

@@ -147,6 +147,30 @@ static void test_e8_a_chunk_that_somebody_has_missed_is_synced_as_well(void **st
     scenario_end(&s);
 }
 
+/* Whoever read the manifest of another's file knows no version of its chunks. */
+static void test_e8_a_chunk_whose_version_nobody_names_is_synced_as_well(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer a = {0};
+    const struct dot any = {0};
+    const char *key = ".dynamount/chunk/0123456789abcdef0123456789abcdef/0";
+    const char *none = ".dynamount/chunk/0123456789abcdef0123456789abcdef/1";
+    for (uint32_t node = 0; node < 3; node += 2) { /* one that has it, one that has missed it */
+        scenario_begin(&s, 3, 3, 2, 2);
+        miss_it(&s, key, &a);
+        assert_int_equal(sync_status(&s, node, key, &any, SOON), DYN_OK);
+        assert_int_equal(disks_with(&s, key, &a.dot), 2);
+        assert_int_equal(sync_status(&s, node, none, &any, 20 * SECOND), DYN_ERR_TIMEOUT);
+        sim_net_heal(s.cluster->net);
+        sim_cluster_run(s.cluster, 5 * SECOND);
+        assert_int_equal(sync_status(&s, node, none, &any, SOON), DYN_ERR_NOT_FOUND);
+        answer_release(&a);
+        a = (struct answer){0};
+        scenario_end(&s);
+    }
+}
+
 static void test_f13_a_stalled_disk_does_not_hold_a_sync_that_others_have_done(void **state)
 {
     (void)state;
@@ -240,6 +264,7 @@ int main(void)
         cmocka_unit_test(test_f13_a_node_that_is_no_replica_has_a_version_synced),
         cmocka_unit_test(test_f13_a_replica_that_is_down_costs_a_sync_nothing),
         cmocka_unit_test(test_e8_a_chunk_that_somebody_has_missed_is_synced_as_well),
+        cmocka_unit_test(test_e8_a_chunk_whose_version_nobody_names_is_synced_as_well),
         cmocka_unit_test(test_f13_a_stalled_disk_does_not_hold_a_sync_that_others_have_done),
         cmocka_unit_test(test_f13_a_stand_in_counts_for_a_sync_as_it_does_for_a_put),
         cmocka_unit_test(test_f13_a_stand_in_does_not_say_that_a_version_is_lost),

@@ -441,7 +441,9 @@ static uint64_t do_sync(void *ctx, const struct sync_request *q, kv_sync_done do
     r->done.sync = done;
     k->syncs++;
     const struct object *o = row_find(k, q->key);
-    if (k->refuse == DYN_OK && (o == NULL || !clock_covers(&o->clock, &q->dot)))
+    if (k->refuse == DYN_OK && dot_is_none(&q->dot))
+        r->sync.status = o != NULL && object_live(o) ? DYN_OK : DYN_ERR_NOT_FOUND;
+    else if (k->refuse == DYN_OK && (o == NULL || !clock_covers(&o->clock, &q->dot)))
         r->sync.status = DYN_ERR_STALE;
     return r->id;
 }

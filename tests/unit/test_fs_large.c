@@ -125,6 +125,101 @@ static void test_f13_fsync_of_a_large_file_syncs_its_chunks(void **state)
     do_close(t->a, node, fh);
 }
 
+/* Whoever has written it: then no version of its chunks is known here. */
+static void test_f13_fsync_syncs_chunks_that_another_mount_has_sent(void **state)
+{
+    struct world *t = *state;
+    make_file(t->a, "big", 40 * MIB, 3);
+    assert_int_equal(do_open(t->b, "big", O_RDONLY), 0);
+    uint64_t node = t->b->node, fh = t->b->fh;
+    t->k.refuse = DYN_ERR_NO_QUORUM;
+    assert_int_equal(do_fsync(t->b, node, fh), ETIMEDOUT);
+    t->k.refuse = DYN_OK;
+    t->k.syncs = 0;
+    struct call sync;
+    t->k.hold = true;
+    call_init(t->b, &sync);
+    fs_fsync(t->b->fs, &sync.op, node, fh);
+    fake_kv_run(&t->k, 1000000, NULL);
+    assert_in_range(t->k.syncs, 1, 16); /* so many at once */
+    fake_kv_let_go(&t->k);
+    assert_int_equal(call_wait(t->b, &sync), 0);
+    assert_int_equal(t->k.syncs, 41);
+    assert_int_equal(do_fsync(t->b, node, fh), 0);
+    assert_int_equal(t->k.syncs, 41);
+    do_close(t->b, node, fh);
+}
+
+static void test_f13_fsync_after_an_edit_syncs_the_chunks_that_it_left(void **state)
+{
+    struct world *t = *state;
+    make_file(t->a, "big", 5 * MIB, 3);
+    t->k.syncs = 0;
+    assert_int_equal(do_open(t->b, "big", O_RDWR), 0);
+    uint64_t node = t->b->node, fh = t->b->fh;
+    assert_int_equal(put_bytes(t->b, node, fh, MIB, MIB, 9), 0);
+    assert_int_equal(do_fsync(t->b, node, fh), 0);
+    assert_int_equal(t->k.syncs, 4); /* the fifth, and the manifest, are put synced */
+    assert_int_equal(do_close(t->b, node, fh), 0);
+    /* Of another's edit only what is new, and the manifest. */
+    assert_int_equal(do_open(t->a, "big", O_RDWR), 0);
+    assert_int_equal(put_bytes(t->a, t->a->node, t->a->fh, 2 * MIB, MIB, 9), 0);
+    assert_int_equal(do_close(t->a, t->a->node, t->a->fh), 0);
+    later(t->b);
+    assert_int_equal(do_open(t->b, "big", O_RDONLY), 0);
+    t->k.syncs = 0;
+    assert_int_equal(do_fsync(t->b, t->b->node, t->b->fh), 0);
+    assert_int_equal(t->k.syncs, 2);
+    do_close(t->b, t->b->node, t->b->fh);
+}
+
+static void test_f13_fsync_syncs_chunks_that_were_copied_by_reference(void **state)
+{
+    struct world *t = *state;
+    struct call c;
+    make_file(t->a, "big", 3 * MIB, 3);
+    assert_int_equal(do_open(t->b, "big", O_RDONLY), 0);
+    uint64_t from = t->b->node, from_fh = t->b->fh;
+    assert_int_equal(do_open(t->b, "copy", O_WRONLY | O_CREAT), 0);
+    uint64_t to = t->b->node, to_fh = t->b->fh;
+    call_init(t->b, &c);
+    fs_copy_range(t->b->fs, &c.op, from, 0, to, to_fh, 0, 3 * MIB);
+    assert_int_equal(call_wait(t->b, &c), 0);
+    t->k.syncs = 0;
+    assert_int_equal(do_fsync(t->b, to, to_fh), 0);
+    assert_int_equal(t->k.syncs, 3);
+    do_close(t->b, to, to_fh);
+    do_close(t->b, from, from_fh);
+}
+
+/* No chunk, no success, though the manifest is there. */
+static void test_f13_fsync_tells_that_a_chunk_is_lost(void **state)
+{
+    struct world *t = *state;
+    make_file(t->a, "big", 5 * MIB, 3);
+    assert_int_equal(do_open(t->b, "big", O_RDONLY), 0);
+    for (size_t i = 0; i < t->k.n; i++)
+        if (slice_has_prefix(buf_slice(&t->k.rows[i].key), slice_str(".dynamount/chunk/")))
+            object_release(&t->k.rows[i].object);
+    assert_int_equal(do_fsync(t->b, t->b->node, t->b->fh), EIO);
+    do_close(t->b, t->b->node, t->b->fh);
+}
+
+static void test_f13_the_filesystem_can_end_while_chunks_are_synced(void **state)
+{
+    struct world *t = *state;
+    struct call c;
+    make_file(t->a, "big", 40 * MIB, 3);
+    assert_int_equal(do_open(t->b, "big", O_RDONLY), 0);
+    t->k.hold = true;
+    call_init(t->b, &c);
+    fs_fsync(t->b->fs, &c.op, t->b->node, t->b->fh);
+    mount_free(t->b);
+    t->b = NULL;
+    assert_true(c.done);
+    assert_int_not_equal(c.op.err, 0);
+}
+
 static void test_f28_unchanged_bytes_move_nothing(void **state)
 {
     struct world *t = *state;
@@ -518,6 +613,11 @@ int main(void)
         T(test_f6_an_edit_moves_one_chunk),
         T(test_f24_what_is_overwritten_whole_is_not_fetched),
         T(test_f13_fsync_of_a_large_file_syncs_its_chunks),
+        T(test_f13_fsync_syncs_chunks_that_another_mount_has_sent),
+        T(test_f13_fsync_after_an_edit_syncs_the_chunks_that_it_left),
+        T(test_f13_fsync_syncs_chunks_that_were_copied_by_reference),
+        T(test_f13_fsync_tells_that_a_chunk_is_lost),
+        T(test_f13_the_filesystem_can_end_while_chunks_are_synced),
         T(test_f28_unchanged_bytes_move_nothing),
         T(test_e23_a_rename_moves_no_bytes_and_adds_a_reference),
         T(test_f25_a_folder_moves_with_a_large_file_and_no_bytes),

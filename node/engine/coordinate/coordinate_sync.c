@@ -9,6 +9,7 @@
  *   READING   --it has not, or there is none--------------------------> GATHERING
  *   GATHERING (R copies) --together they have seen it-----------------> SPREADING
  *   GATHERING --all N answered, and none has; or no quorum------------> ended
+ *   (no dot is asked for: one live copy is enough, as for the read of a chunk)
  *   SPREADING (replication.h) --W have synced it, or cannot be had----> ended
  *   any       --the deadline, or nobody waits any more----------------> ended
  */
@@ -139,7 +140,7 @@ static void on_gathered(void *arg, const struct gather_result *result)
         return;
     }
     move(op, ENDED);
-    if (result->status == DYN_ERR_TIMEOUT && result->primaries >= voters)
+    if (result->status == DYN_ERR_TIMEOUT && !dot_is_none(&op->dot) && result->primaries >= voters)
         answer(op, DYN_ERR_STALE, 0);
     else
         answer(op, result->status, 0);
@@ -148,13 +149,19 @@ static void on_gathered(void *arg, const struct gather_result *result)
 static void gather(struct sync_op *op)
 {
     struct cover at_least = COVER_EMPTY;
-    cover_add_dot(&at_least, &op->dot);
     struct gather_params p = {.key = op->key,
                               .quorum = op->quorum,
                               .values = VALUE_NONE,
+                              .present = dot_is_none(&op->dot),
                               .at_least = &at_least,
                               .done = on_gathered,
                               .arg = op};
+    if (p.present) {
+        p.quorum.r = 1;
+        p.quorum.sloppy = true;
+    } else {
+        cover_add_dot(&at_least, &op->dot);
+    }
     p.quorum.timeout_us = time_left(op);
     move(op, GATHERING);
     op->gather = gather_start(op->e, &p);
@@ -164,7 +171,9 @@ static void on_read(struct replica_read *read, int err)
 {
     struct sync_op *op = read->arg;
     struct object object = OBJECT_EMPTY;
-    bool seen = err == DYN_OK && clock_covers(&read->object.clock, &op->dot);
+    bool seen =
+        err == DYN_OK && (dot_is_none(&op->dot) ? object_live(&read->object)
+                                                : clock_covers(&read->object.clock, &op->dot));
     if (seen)
         object_copy(&object, &read->object);
     replica_read_release(read);
