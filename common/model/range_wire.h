@@ -2,7 +2,8 @@
 /* A partition on its way elsewhere: to a new owner (FRAME_RANGE_LIST, FRAME_RANGE_FETCH), or into
  * an archive and back (FRAME_ARCHIVE, FRAME_RESTORE). First what there is, row by row in the
  * store's order with a hash of each state, then the states that are wanted. So a piece can be asked
- * for again, of the same node or of another, and costs little where both sides agree.
+ * for again, of the same node or of another, and costs little where both sides agree. A new owner
+ * that has nothing yet asks for no rows by name, and gets all of them, in order.
  *
  * States that leave the cluster are sealed: an authenticator of a node over cluster, key and state
  * goes with each. Clients never send objects (E3), for whoever makes up a clock can cover what is
@@ -44,8 +45,8 @@ struct range_request {
     struct history_epoch ring;
     uint64_t fence;
     uint32_t partition;
-    struct slice after;     /* list: the cursor of the piece before; empty: from the start */
-    struct range_row *rows; /* fetch: which; keys borrowed from the input */
+    struct slice after;     /* the cursor of the piece before; empty: from the start */
+    struct range_row *rows; /* fetch: which; keys borrowed from the input; none: in order */
     uint32_t n;
 };
 void range_request_encode(const struct range_request *q, struct buf *out);
@@ -59,8 +60,8 @@ struct range_reply {
     enum range_form form;
     struct range_row *rows; /* keys borrowed from the input, objects owned */
     uint32_t n;
-    bool more;           /* list */
-    struct slice cursor; /* list: where it ended; borrowed */
+    bool more;           /* list, and what comes in order */
+    struct slice cursor; /* where it ended; borrowed */
 };
 int range_reply_decode(struct slice body, struct range_reply *p);
 void range_reply_release(struct range_reply *p);

@@ -11,7 +11,7 @@
 #include "ctl/local.h"
 
 #define BAR 30u
-#define LOOK_MS 500u
+#define LOOK_MS 100u
 
 static const struct args_option plan_options[] = {{NULL, NULL, NULL, 0}};
 static const struct args_option commit_options[] = {

@@ -173,7 +173,7 @@ static void tell_name(struct interest *i, struct slice name, struct blob *state,
 
 /* ---- interests and sessions -------------------------------------------------------------- */
 
-static struct watched *watched_find(struct watchers *w, struct slice dir)
+static struct watched *watched_find(const struct watchers *w, struct slice dir)
 {
     struct watched *d;
     const void *key = dir.len != 0 ? (const void *)dir.data : "";
@@ -509,6 +509,11 @@ void watchers_written(struct watchers *w, const struct replica_write *write)
         entry_written(d, write);
     if ((write->roles & ROLE_OBJECT) && (d = watched_find(w, write->key)) != NULL)
         directory_written(d, write);
+}
+
+bool watchers_watch_dir(const struct watchers *w, struct slice dir)
+{
+    return w->dirs != NULL && watched_find(w, dir) != NULL;
 }
 
 void watchers_look(struct watchers *w)

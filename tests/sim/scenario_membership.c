@@ -188,7 +188,7 @@ static enum sim_fate no_ranges(void *arg, uint32_t from, uint32_t to, uint8_t ty
     (void)from;
     (void)to;
     (void)body;
-    return type == FRAME_RANGE_LIST ? FATE_DROP : FATE_CHANCE;
+    return type == FRAME_RANGE_LIST || type == FRAME_RANGE_FETCH ? FATE_DROP : FATE_CHANCE;
 }
 
 static void test_who_fills_has_no_vote_and_must_be_written_to(void **state)

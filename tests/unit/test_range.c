@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/fragments/entry_place.h"
 #include "engine/replica/rows.h"
 #include "played_cluster.h"
 #include "unit.h"
@@ -230,6 +231,105 @@ static void test_a_row_that_cannot_be_read_is_not_the_last(void **state)
     played_cluster_free(c);
 }
 
+/* A piece of all there is, in order, as a new owner asks for it. */
+static struct range_reply take(struct played_cluster *c, uint32_t p, struct slice after)
+{
+    struct net_events ev = engine_events(c->nodes[0].engine);
+    struct buf body = BUF_EMPTY;
+    struct range_reply r;
+    struct range_request q = about(c, ARCHIVE_FETCH, p).range;
+    q.after = after;
+    range_request_encode(&q, &body);
+    c->client_type = 0;
+    ev.receive_request(ev.ctx, PLAYED_CLIENT, 2, 1, FRAME_RANGE_FETCH, buf_slice(&body));
+    buf_release(&body);
+    for (uint32_t i = 0; i < 1000 && c->client_type == 0; i++)
+        played_run(c, 1000);
+    assert_int_equal(c->client_type, FRAME_RANGE_FETCH + FRAME_REPLY);
+    assert_int_equal(range_reply_decode(buf_slice(&c->client_reply), &r), DYN_OK);
+    return r;
+}
+
+/* Counts the pieces, and what is in them. */
+static uint32_t take_all(struct played_cluster *c, uint32_t p, uint32_t *objects, uint32_t *entries)
+{
+    struct buf after = BUF_EMPTY, last = BUF_EMPTY;
+    uint32_t pieces = 0;
+    for (bool more = true; more; pieces++) {
+        struct range_reply r = take(c, p, buf_slice(&after));
+        assert_int_equal(r.status, DYN_OK);
+        assert_int_equal(r.form, RANGE_STATES);
+        for (uint32_t i = 0; i < r.n; i++) {
+            struct buf row = BUF_EMPTY;
+            struct place at = place_of_row(c->ring, (enum row_kind)r.rows[i].kind, r.rows[i].key);
+            row_of_id(&at, (enum row_kind)r.rows[i].kind, r.rows[i].key, &row);
+            assert_int_equal(at.partition, p);
+            assert_true(last.len == 0 || slice_compare(buf_slice(&last), buf_slice(&row)) < 0);
+            buf_release(&last);
+            last = row;
+            *objects += r.rows[i].kind == RANGE_OBJECT;
+            *entries += r.rows[i].kind == RANGE_ENTRY;
+            assert_true(r.rows[i].kind == RANGE_ENTRY || object_values_loaded(&r.rows[i].object));
+        }
+        more = r.more;
+        assert_true(!more || r.n > 0);
+        buf_clear(&after);
+        buf_put_slice(&after, r.cursor);
+        range_reply_release(&r);
+    }
+    buf_release(&after);
+    buf_release(&last);
+    return pieces;
+}
+
+static void test_pieces_in_order_are_all_there_is(void **state)
+{
+    (void)state;
+    struct played_cluster *c = filled();
+    uint32_t objects = 0, entries = 0, pieces = 0, large = 0;
+    const uint32_t p = ring_partition_of(c->ring, slice_str("k3"));
+    char *value = mem_zalloc(RANGE_BYTES_MAX / 2 + 1);
+    memset(value, 'v', RANGE_BYTES_MAX / 2);
+    for (uint32_t i = 0; large < 5; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "l%u", i);
+        if (ring_partition_of(c->ring, slice_str(key)) != p)
+            continue;
+        assert_int_equal(played_write(c, 0, key, value, 0, slice_of(NULL, 0)), DYN_OK);
+        large++;
+    }
+    free(value);
+    for (uint32_t i = 0; i < ring_q(c->ring); i++) {
+        uint32_t of_this = take_all(c, i, &objects, &entries);
+        if (i == p)
+            assert_in_range(of_this, 3, 5);
+        pieces += of_this;
+    }
+    assert_true(objects >= 8 + large); /* and the root */
+    assert_int_equal(entries, 8 + large);
+    assert_true(pieces > ring_q(c->ring));
+    played_cluster_free(c);
+}
+
+static void test_a_piece_in_order_has_states_whose_bytes_are_bad(void **state)
+{
+    (void)state;
+    struct played_cluster *c = filled();
+    const uint32_t p = ring_partition_of(c->ring, slice_str("k3"));
+    struct buf row = BUF_EMPTY;
+    buf_put_u32_be(&row, p);
+    assert_true(store_memory_spoil(c->nodes[0].store, STORE_VALUE, buf_slice(&row), any_row, NULL));
+    buf_release(&row);
+    uint32_t n = 0;
+    struct range_reply r = take(c, p, slice_of(NULL, 0));
+    assert_int_equal(r.status, DYN_OK);
+    for (uint32_t i = 0; i < r.n; i++)
+        n += r.rows[i].kind == RANGE_OBJECT && !object_values_loaded(&r.rows[i].object);
+    assert_int_equal(n, 1); /* its other copies have the bytes */
+    range_reply_release(&r);
+    played_cluster_free(c);
+}
+
 static void test_fences_come_back(void **state)
 {
     (void)state;
@@ -259,6 +359,8 @@ int main(void)
         cmocka_unit_test(test_what_comes_back_is_believed_by_its_seal),
         cmocka_unit_test(test_a_restore_undoes_nothing),
         cmocka_unit_test(test_a_row_that_cannot_be_read_is_not_the_last),
+        cmocka_unit_test(test_pieces_in_order_are_all_there_is),
+        cmocka_unit_test(test_a_piece_in_order_has_states_whose_bytes_are_bad),
         cmocka_unit_test(test_fences_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

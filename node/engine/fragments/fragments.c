@@ -215,16 +215,28 @@ static bool is_hot(struct fragments *f, const struct place *at)
     return m->position == position && m->count > (uint64_t)e->cfg.fragment_rate * METER_S;
 }
 
-void fragments_note(struct engine *e, const struct place *at, struct slice dir, struct slice name,
-                    uint32_t fragment, uint64_t live_here)
+static void note(struct engine *e, const struct place *at, struct slice dir, struct slice name,
+                 uint32_t fragment, uint64_t live_here, bool changed)
 {
     struct fragments *f = e->fragments;
     bool large = e->cfg.fragment_entries != 0 && live_here > e->cfg.fragment_entries;
     struct split *s = find(f, dir);
     if (s != NULL && fragments_stray(e, dir, name, fragment))
         s->due = true;
-    else if (large || is_hot(f, at))
+    else if (large || (changed && is_hot(f, at)))
         announce(e, dir, at);
+}
+
+void fragments_note(struct engine *e, const struct place *at, struct slice dir, struct slice name,
+                    uint32_t fragment, uint64_t live_here)
+{
+    note(e, at, dir, name, fragment, live_here, true);
+}
+
+void fragments_note_moved(struct engine *e, const struct place *at, struct slice dir,
+                          struct slice name, uint32_t fragment, uint64_t live_here)
+{
+    note(e, at, dir, name, fragment, live_here, false);
 }
 
 /* ---- activation -------------------------------------------------------------------------- */

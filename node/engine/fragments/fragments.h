@@ -48,6 +48,9 @@ void fragments_table_changed(struct engine *e);
  * live there now; else 0. */
 void fragments_note(struct engine *e, const struct place *at, struct slice dir, struct slice name,
                     uint32_t fragment, uint64_t live_here);
+/* The same for one that a move has brought: nobody has changed it, so nothing is hot for it. */
+void fragments_note_moved(struct engine *e, const struct place *at, struct slice dir,
+                          struct slice name, uint32_t fragment, uint64_t live_here);
 /* Another replica is at work on what this node has of dir and should not: it is waited for. */
 void fragments_are_moved(struct engine *e, struct slice dir);
 /* Directories that are about to grow, or of which this node has entries that belong elsewhere. */

@@ -148,6 +148,19 @@ void keylock_release(struct keylock_table *t, struct keylock *lock)
     }
 }
 
+bool keylock_is_held(const struct keylock_table *t, enum lock_class cls, struct slice key)
+{
+    struct keylock_entry *e = NULL;
+    uint8_t small[INLINE_KEY], *name = key.len < INLINE_KEY ? small : mem_alloc(key.len + 1);
+    name[0] = (uint8_t)cls;
+    if (key.len != 0)
+        memcpy(name + 1, key.data, key.len);
+    HASH_FIND(hh, t->entries, name, key.len + 1, e);
+    if (name != small)
+        free(name);
+    return e != NULL;
+}
+
 size_t keylock_count(const struct keylock_table *t)
 {
     return HASH_COUNT(t->entries);

@@ -35,6 +35,8 @@ void keylock_init(struct keylock *lock);
 bool keylock_acquire(struct keylock_table *t, struct keylock *lock, enum lock_class cls,
                      struct slice key, void (*granted)(struct keylock *lock, void *arg), void *arg);
 void keylock_release(struct keylock_table *t, struct keylock *lock); /* fine when not held */
-size_t keylock_count(const struct keylock_table *t);                 /* keys locked now */
+/* By anybody: whoever asks now would have to wait. */
+bool keylock_is_held(const struct keylock_table *t, enum lock_class cls, struct slice key);
+size_t keylock_count(const struct keylock_table *t); /* keys locked now */
 
 #endif

@@ -17,6 +17,7 @@
 
 #define FORMAT 1
 #define SCAN_BYTES (512u << 10)
+#define TAKE_ROWS 128u
 #define FENCES_MAX 65536u
 
 bool range_rows_valid(const struct range_row *rows, uint32_t n)
@@ -79,6 +80,24 @@ void fence_list_release(struct fence_list *l)
 
 /* ---- serving ----------------------------------------------------------------------------- */
 
+struct taken { /* one row of a piece in order */
+    enum row_kind kind;
+    uint8_t *key;
+    size_t key_len;
+    struct object object;
+    struct row_state state;
+    struct place at;
+    uint32_t n_values; /* of which are being read */
+    bool again;        /* one of its values was not there: it has changed meanwhile, or lost it */
+};
+
+struct taken_value {
+    struct giving *g;
+    uint32_t row, sibling;
+    struct buf key;
+    struct store_get get;
+};
+
 struct giving {                   /* one frame being served */
     struct background background; /* first */
     struct engine *e;
@@ -92,7 +111,27 @@ struct giving {                   /* one frame being served */
     struct slice_wait slice;
     bool reading;
     uint32_t rows, next;
+
+    struct taken *taken; /* in order */
+    struct taken_value *values;
+    uint32_t n_taken, cap_taken, n_values, n_reading;
+    uint64_t bytes; /* of the piece, about */
+    struct buf from;
+    bool more;
 };
+
+static void release_taken(struct giving *g)
+{
+    for (uint32_t i = 0; i < g->n_values; i++)
+        buf_release(&g->values[i].key);
+    free(g->values);
+    for (uint32_t i = 0; i < g->n_taken; i++) {
+        object_release(&g->taken[i].object);
+        row_state_release(&g->taken[i].state);
+        free(g->taken[i].key);
+    }
+    free(g->taken);
+}
 
 static void giving_free(struct giving *g)
 {
@@ -101,7 +140,9 @@ static void giving_free(struct giving *g)
     trees_forget(&g->load);
     if (g->reading)
         replica_read_release(&g->read);
+    release_taken(g);
     range_request_release(&g->q.range);
+    buf_release(&g->from);
     buf_release(&g->body);
     buf_release(&g->out);
     buf_release(&g->prefix);
@@ -312,6 +353,199 @@ static void give_next(struct giving *g)
     replica_read_start(&g->read);
 }
 
+/* ---- pieces in order --------------------------------------------------------------------- */
+
+static void take_rows(struct giving *g);
+static void put_taken(struct giving *g);
+
+static bool has_value_here(const struct taken *t, const struct sibling *s)
+{
+    return sibling_live(s) && s->size > 0 && !row_state_lacks(&t->state, &s->value_dot);
+}
+
+static struct range_row named(const struct taken *t)
+{
+    return (struct range_row){.kind = (uint8_t)t->kind, .key = slice_of(t->key, t->key_len)};
+}
+
+static void on_again(struct replica_read *read, int err)
+{
+    struct giving *g = read->arg;
+    const struct range_row row = named(&g->taken[g->next++]);
+    g->reading = false;
+    if (err == DYN_OK)
+        put_state(g, &row, &read->object);
+    replica_read_release(read);
+    if (err != DYN_OK)
+        give(g, err, true);
+    else
+        put_taken(g);
+}
+
+static void read_again(struct giving *g, const struct taken *t)
+{
+    g->read = (struct replica_read){.e = g->e,
+                                    .key = slice_of(t->key, t->key_len),
+                                    .load = LOAD_ALL,
+                                    .done = on_again,
+                                    .arg = g};
+    g->reading = true;
+    replica_read_start(&g->read);
+}
+
+static void put_taken(struct giving *g)
+{
+    while (g->next < g->n_taken) {
+        struct taken *t = &g->taken[g->next];
+        if (t->again) {
+            read_again(g, t);
+            return;
+        }
+        const struct range_row row = named(t);
+        put_state(g, &row, &t->object);
+        g->next++;
+    }
+    give(g, DYN_OK, g->more);
+}
+
+static void value_settled(struct giving *g)
+{
+    if (--g->n_reading == 0)
+        put_taken(g);
+}
+
+static void on_value(struct store_get *req, int err, struct slice value)
+{
+    const struct taken_value *v = req->arg;
+    struct giving *g = v->g;
+    struct taken *t = &g->taken[v->row];
+    struct sibling *s = &t->object.siblings[v->sibling];
+    if (err == DYN_OK && value.len == sibling_value_len(s))
+        s->value = blob_new(value.data, value.len);
+    else
+        t->again = true;
+    value_settled(g);
+}
+
+/* No lock is held over a row and its values: what has changed in between is read once more. */
+static void read_values(struct giving *g)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < g->n_taken; i++)
+        n += g->taken[i].n_values;
+    g->values = mem_zalloc((n + 1) * sizeof(*g->values));
+    g->n_reading = 1; /* this function: reads may end inside */
+    for (uint32_t i = 0; i < g->n_taken; i++) {
+        const struct taken *t = &g->taken[i];
+        for (uint32_t k = 0, left = t->n_values; left > 0; k++) {
+            const struct sibling *s = &t->object.siblings[k];
+            if (!has_value_here(t, s))
+                continue;
+            struct taken_value *v = &g->values[g->n_values++];
+            *v = (struct taken_value){.g = g, .row = i, .sibling = k};
+            row_value(&t->at, slice_of(t->key, t->key_len), &s->value_dot, &v->key);
+            v->get = (struct store_get){
+                .family = STORE_VALUE, .key = buf_slice(&v->key), .done = on_value, .arg = v};
+            left--;
+        }
+    }
+    g->n_reading += g->n_values;
+    for (uint32_t i = 0; i < n; i++)
+        g->e->ports.store.get(g->e->ports.store.ctx, &g->values[i].get);
+    value_settled(g);
+}
+
+/* How many of its values go along, the first ones up to what a frame may hold. */
+static void plan_values(struct giving *g, struct taken *t)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; t->kind == ROW_OBJECT && i < t->object.n; i++) {
+        const struct sibling *s = &t->object.siblings[i];
+        if (!has_value_here(t, s))
+            continue;
+        if (bytes > 0 && bytes + sibling_value_len(s) > g->e->cfg.frame_values_max)
+            break;
+        bytes += sibling_value_len(s);
+        t->n_values++;
+    }
+    g->bytes += bytes;
+}
+
+static bool is_full(const struct giving *g)
+{
+    return g->bytes >= RANGE_BYTES_MAX || g->n_taken == RANGE_ROWS_MAX;
+}
+
+static bool on_take(struct store_scan *req, struct slice key, struct slice value)
+{
+    struct giving *g = req->arg;
+    struct taken t = {.object = OBJECT_EMPTY, .state = ROW_STATE_NONE};
+    struct buf name = BUF_EMPTY;
+    if (is_full(g)) { /* so there is this row, and it is for the next piece */
+        g->more = true;
+        return false;
+    }
+    remember_cursor(g, key);
+    if (row_meta_parse(key, &t.at, &t.kind, &name) != DYN_OK || t.kind == ROW_DIRSTAT ||
+        row_decode(value, &t.state, &t.object) != DYN_OK) {
+        object_release(&t.object);
+        row_state_release(&t.state);
+        buf_release(&name);
+        return true;
+    }
+    t.key_len = name.len;
+    t.key = mem_dup(name.data, name.len);
+    buf_release(&name);
+    g->bytes += key.len + value.len;
+    plan_values(g, &t);
+    if (g->n_taken == g->cap_taken) {
+        g->cap_taken = g->cap_taken == 0 ? TAKE_ROWS : g->cap_taken * 2;
+        g->taken = mem_reallocarray(g->taken, g->cap_taken, sizeof(*g->taken));
+    }
+    g->taken[g->n_taken++] = t;
+    return true;
+}
+
+static void on_taken(struct store_scan *req, int err, bool more)
+{
+    struct giving *g = req->arg;
+    if (err != DYN_OK) {
+        give(g, err, false);
+        return;
+    }
+    if (more && !g->more && !is_full(g)) {
+        take_rows(g);
+        return;
+    }
+    g->more |= more;
+    read_values(g);
+}
+
+/* A few rows at a time: how many make a piece is known when they are there. */
+static void take_rows(struct giving *g)
+{
+    buf_clear(&g->from);
+    buf_put_slice(&g->from, g->cursor.len > 0 ? buf_slice(&g->cursor) : g->q.range.after);
+    g->scan = (struct store_scan){.family = STORE_META,
+                                  .prefix = buf_slice(&g->prefix),
+                                  .from = buf_slice(&g->from),
+                                  .max_rows = TAKE_ROWS,
+                                  .max_bytes = SCAN_BYTES,
+                                  .row = on_take,
+                                  .done = on_taken,
+                                  .arg = g};
+    g->e->ports.store.scan(g->e->ports.store.ctx, &g->scan);
+}
+
+static void give_in_order(struct giving *g)
+{
+    buf_put_u32_be(&g->prefix, g->q.range.partition);
+    if (g->q.range.after.len > 0 && !slice_has_prefix(g->q.range.after, buf_slice(&g->prefix)))
+        give(g, DYN_ERR_INVALID, false);
+    else
+        take_rows(g);
+}
+
 /* ---- roots ------------------------------------------------------------------------------- */
 
 static void give_root(struct giving *g, int status)
@@ -380,7 +614,10 @@ static void serve(struct giving *g)
         give_list(g, STORE_HINT, on_hint);
         return;
     default:
-        give_next(g);
+        if (g->q.range.n == 0 && !for_archive(g))
+            give_in_order(g);
+        else
+            give_next(g);
     }
 }
 

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See transfer.h. For each partition that this node has to fill there is a job:
  *
- *   WAITING --a place is free--> LISTING: a piece of the source's rows, with a hash of each state
- *   LISTING --> COMPARING with this node's own --> FETCHING what differs --> MERGING it by key
+ *   WAITING --a place is free--> LOOKING: is anything of it here?
+ *   LOOKING --next to nothing--> TAKING a piece of the source's states, in order
+ *   TAKING --> MERGING it by key (piece.h)
+ *   MERGING --> TAKING the next piece, or CONFIRMING when there is none (confirm.h)
+ *   LOOKING --a part--> LISTING: a piece of the source's rows, with a hash of each state
+ *   LISTING --> COMPARING with this node's own --> FETCHING what differs --> MERGING
  *   MERGING --something is left of the piece--> FETCHING
- *   MERGING --the piece is done--> LISTING the next, or CONFIRMING when there is none (confirm.h)
+ *   MERGING --the piece is done--> LISTING the next, or CONFIRMING when there is none
  *   CONFIRMING --both trees are equal--> CONFIRMING with the next source
  *   CONFIRMING --enough sources are done--> SYNCING --> FILLED, which becomes an event
  *   any --a source fails--> the next source; when too few are left, WAITING for a while
@@ -13,7 +17,8 @@
  * one that is asked, so N - W + 1 of them are (E13). The first gives nearly everything; the others
  * what their trees show to be missing. Those who own the partition no more come first: what was
  * acknowledged by W, some of them stand-ins, is still on W when all that goes has been handed over.
- * After a failure of either side, what was merged is found equal and is not fetched again. */
+ * After a failure of either side the next source is listed: what was merged is found equal, and is
+ * not fetched again. */
 #include "engine/transfer/transfer.h"
 
 #include <assert.h>
@@ -22,33 +27,30 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "engine/coordinate/delivery.h"
-#include "engine/fragments/entry_place.h"
 #include "engine/transfer/closing.h"
+#include "engine/transfer/compare.h"
 #include "engine/transfer/confirm.h"
+#include "engine/transfer/piece.h"
 #include "engine/transfer/range.h"
 
 #define JOBS_MAX 8u       /* so that one merges while others wait for their pieces */
 #define CALL_US 10000000u /* the source may make pieces wait for its own requests */
 #define AGAIN_US 1000000u
+#define FEW_ROWS 256u /* that came while the partition waited: not worth a comparison */
+#define LOOK_BYTES (1u << 20)
 #define TELL_US 100000u /* partitions that fill within this time are one event */
 
-enum job_state { WAITING, LISTING, COMPARING, FETCHING, MERGING, CONFIRMING, SYNCING, FILLED };
-
-struct item {
-    struct job *job;
-    enum row_kind kind;
-    uint8_t *key;
-    size_t key_len;
-    uint8_t hash[DIGEST_LEN];
-    bool wanted;
-    struct replica_read read;
-    bool reading;
-};
-
-struct merge { /* one state of a piece */
-    struct job *job;
-    struct delivery delivery;
+enum job_state {
+    WAITING,
+    LOOKING,
+    TAKING,
+    LISTING,
+    COMPARING,
+    FETCHING,
+    MERGING,
+    CONFIRMING,
+    SYNCING,
+    FILLED
 };
 
 struct job {
@@ -60,13 +62,16 @@ struct job {
     uint64_t sources[MOVES_N_MAX];
     uint32_t n_sources, at_source, done_sources, need;
     struct buf cursor;
-    bool more;
-    struct item items[RANGE_ROWS_MAX];
-    uint32_t n_items, n_active, fetched_to;
-    int err;
-    struct buf piece; /* what `reply` borrows from */
+    bool more, takes;
+    bool resumed; /* it may have been begun before: what is here is compared */
+    struct store_scan scan;
+    struct buf prefix;
+    uint32_t own_rows;
+    bool looking;
+    struct compare compare;
+    struct buf body; /* what `reply` borrows from */
     struct range_reply reply;
-    struct merge *merges;
+    struct piece piece;
     uint64_t asked_us; /* for the piece */
     struct rpc_call call;
     struct view_wait learn;
@@ -81,6 +86,7 @@ struct job {
 struct transfers {
     struct engine *e;
     struct list jobs;  /* struct job */
+    bool looked;       /* since the start: what is new from now on was not begun before */
     struct timer tell; /* of what is filled and not told */
     struct closings *closings;
 };
@@ -91,24 +97,11 @@ static void on_tell(struct timer *timer, void *arg);
 
 /* ---- jobs -------------------------------------------------------------------------------- */
 
-static void release_items(struct job *j)
-{
-    for (uint32_t i = 0; i < j->n_items; i++) {
-        if (j->items[i].reading)
-            replica_read_release(&j->items[i].read);
-        free(j->items[i].key);
-    }
-    j->n_items = j->fetched_to = 0;
-}
-
 static void release_piece(struct job *j)
 {
-    for (uint32_t i = 0; j->merges != NULL && i < j->reply.n; i++)
-        delivery_release(&j->merges[i].delivery);
-    free(j->merges);
-    j->merges = NULL;
+    piece_release(&j->piece);
     range_reply_release(&j->reply);
-    buf_release(&j->piece);
+    buf_release(&j->body);
 }
 
 static void job_free(struct job *j)
@@ -119,8 +112,9 @@ static void job_free(struct job *j)
     confirm_end(&j->confirm);
     timer_cancel(e->ports.timers, &j->again);
     release_piece(j);
-    release_items(j);
+    compare_release(&j->compare);
     buf_release(&j->cursor);
+    buf_release(&j->prefix);
     list_remove(&j->link);
     free(j);
 }
@@ -137,9 +131,10 @@ static void job_rest(struct job *j)
 {
     struct engine *e = j->t->e;
     release_piece(j);
-    release_items(j);
+    compare_release(&j->compare);
     buf_clear(&j->cursor);
     j->state = WAITING;
+    j->resumed = true;
     j->at_source = j->done_sources = 0;
     timer_set(e->ports.timers, &j->again, engine_now(e) + AGAIN_US);
     start_waiting(j->t);
@@ -148,7 +143,7 @@ static void job_rest(struct job *j)
 static void next_source(struct job *j)
 {
     release_piece(j);
-    release_items(j);
+    compare_release(&j->compare);
     buf_clear(&j->cursor);
     j->at_source++;
     if (j->done_sources >= j->need) {
@@ -157,6 +152,7 @@ static void next_source(struct job *j)
         job_rest(j);
         return;
     } else {
+        j->takes = false;
         j->state = j->done_sources > 0 ? CONFIRMING : LISTING;
     }
     job_step(j);
@@ -195,56 +191,60 @@ static void ask(struct job *j, uint8_t type, struct range_request *q,
     rpc_start(e->rpc, &j->call, j->sources[j->at_source], type, &body, CALL_US);
 }
 
+/* ---- looking ----------------------------------------------------------------------------- */
+
+static bool on_own_row(struct store_scan *req, struct slice key, struct slice value)
+{
+    struct job *j = req->arg;
+    (void)key;
+    (void)value;
+    j->own_rows++;
+    return true;
+}
+
+static void on_own_rows(struct store_scan *req, int err, bool more)
+{
+    struct job *j = req->arg;
+    j->looking = false;
+    if (j->dead) {
+        job_free(j);
+    } else if (err != DYN_OK) {
+        job_rest(j);
+    } else {
+        j->takes = !more && j->own_rows < (j->resumed ? 1 : FEW_ROWS);
+        j->state = j->takes ? TAKING : LISTING;
+        job_step(j);
+    }
+}
+
+static void look(struct job *j)
+{
+    struct store_port *store = &j->t->e->ports.store;
+    buf_clear(&j->prefix);
+    buf_put_u32_be(&j->prefix, j->partition);
+    j->own_rows = 0;
+    j->looking = true;
+    j->scan = (struct store_scan){.family = STORE_META,
+                                  .prefix = buf_slice(&j->prefix),
+                                  .max_rows = FEW_ROWS,
+                                  .max_bytes = LOOK_BYTES,
+                                  .row = on_own_row,
+                                  .done = on_own_rows,
+                                  .arg = j};
+    store->scan(store->ctx, &j->scan);
+}
+
 /* ---- comparing --------------------------------------------------------------------------- */
 
-static void job_compared(struct job *j)
+static void on_compared(struct compare *c)
 {
-    j->state = FETCHING;
-    j->fetched_to = 0;
-    job_step(j);
-}
-
-static void job_idle(struct job *j)
-{
-    if (j->dead)
+    struct job *j = c->arg;
+    if (j->dead) {
         job_free(j);
-    else if (j->state == COMPARING)
-        job_compared(j);
-}
-
-static void on_own(struct replica_read *r, int err)
-{
-    struct item *it = r->arg;
-    struct job *j = it->job;
-    uint8_t hash[DIGEST_LEN];
-    it->reading = false;
-    it->wanted = true;
-    if (err == DYN_OK) {
-        object_hash(&r->object, hash);
-        it->wanted = memcmp(hash, it->hash, DIGEST_LEN) != 0;
+        return;
     }
-    replica_read_release(r);
-    if (--j->n_active == 0)
-        job_idle(j);
-}
-
-static void compare(struct job *j)
-{
-    j->n_active = 1; /* this loop: reads may end inside */
-    for (uint32_t i = 0; i < j->n_items; i++) {
-        struct item *it = &j->items[i];
-        it->read = (struct replica_read){.e = j->t->e,
-                                         .key = slice_of(it->key, it->key_len),
-                                         .load = LOAD_NONE,
-                                         .entry = it->kind == ROW_ENTRY,
-                                         .done = on_own,
-                                         .arg = it};
-        it->reading = true;
-        j->n_active++;
-        replica_read_start(&it->read);
-    }
-    if (--j->n_active == 0)
-        job_idle(j);
+    j->state = FETCHING;
+    job_step(j);
 }
 
 static void on_list(struct rpc_call *call, int err, struct slice body)
@@ -263,92 +263,66 @@ static void on_list(struct rpc_call *call, int err, struct slice body)
         source_failed(j, err);
         return;
     }
-    release_items(j);
-    for (uint32_t i = 0; i < p.n; i++) {
-        struct item *it = &j->items[j->n_items++];
-        *it = (struct item){.job = j,
-                            .kind = (enum row_kind)p.rows[i].kind,
-                            .key = mem_dup(p.rows[i].key.data, p.rows[i].key.len),
-                            .key_len = p.rows[i].key.len};
-        memcpy(it->hash, p.rows[i].hash, DIGEST_LEN);
-    }
     j->more = p.more && p.cursor.len > 0;
     buf_clear(&j->cursor);
     buf_put_slice(&j->cursor, p.cursor);
-    range_reply_release(&p);
     j->state = COMPARING;
-    compare(j);
+    j->compare.e = j->t->e;
+    j->compare.done = on_compared;
+    j->compare.arg = j;
+    compare_start(&j->compare, &p);
+    range_reply_release(&p);
 }
 
 /* ---- fetching and merging ---------------------------------------------------------------- */
 
-static void on_merged(struct delivery *d, int err)
+static void on_merged(struct piece *p, int err)
 {
-    struct merge *m = d->arg;
-    struct job *j = m->job;
-    if (err != DYN_OK)
-        j->err = err;
-    if (--j->n_active > 0)
-        return;
+    struct job *j = p->arg;
     if (j->dead) {
         job_free(j);
         return;
     }
-    err = j->err;
     release_piece(j);
     if (err == DYN_ERR_STOPPED || err == DYN_ERR_NO_SPACE || err == DYN_ERR_IO) {
         job_rest(j); /* this node's own disk */
     } else if (err != DYN_OK) {
         next_source(j);
     } else {
-        j->state = FETCHING;
+        if (!j->takes)
+            j->state = FETCHING;
+        else
+            j->state = j->more ? TAKING : CONFIRMING;
         job_step(j);
     }
-}
-
-static void merge_one(struct job *j, uint32_t i)
-{
-    struct engine *e = j->t->e;
-    const struct range_row *row = &j->reply.rows[i];
-    struct merge *m = &j->merges[i];
-    uint32_t fragment = 0;
-    struct slice key = row->kind == ROW_ENTRY ? entry_id_split(row->key, &fragment) : row->key;
-    m->job = j;
-    m->delivery = (struct delivery){
-        .e = e,
-        .key = key,
-        .fragment = fragment,
-        .object = &row->object,
-        .born_us = j->asked_us,
-        .node = e->cfg.node,
-        .roles = row->kind == ROW_ENTRY ? ROLE_ENTRY : ROLE_OBJECT,
-        .owe_entry =
-            false, /* the source's replicas owe it, and entries move with their partition */
-        .timeout_us = e->cfg.replica_timeout_us,
-        .done = on_merged,
-        .arg = m};
-    for (uint32_t k = 0; k < j->n_sources; k++)
-        m->delivery.holders[m->delivery.n_holders++] = j->sources[k];
-    j->rows++;
-    delivery_start(&m->delivery);
 }
 
 static void merge(struct job *j)
 {
     j->state = MERGING;
-    j->err = DYN_OK;
-    j->merges = mem_zalloc((j->reply.n + 1) * sizeof(*j->merges));
-    j->n_active = j->reply.n;
-    uint32_t n = j->reply.n; /* the last of them may free the piece */
-    for (uint32_t i = 0; i < n; i++) {
-        if (object_is_absent(&j->reply.rows[i].object)) {
-            j->merges[i] =
-                (struct merge){.job = j, .delivery = {.e = j->t->e, .arg = &j->merges[i]}};
-            on_merged(&j->merges[i].delivery, DYN_OK); /* it has gone meanwhile */
-        } else {
-            merge_one(j, i);
-        }
-    }
+    j->rows += j->reply.n;
+    j->piece = (struct piece){.e = j->t->e,
+                              .partition = j->partition,
+                              .reply = &j->reply,
+                              .born_us = j->asked_us,
+                              .n_sources = j->n_sources,
+                              .done = on_merged,
+                              .arg = j};
+    memcpy(j->piece.sources, j->sources, sizeof(j->sources));
+    piece_start(&j->piece);
+}
+
+/* Pieces in order: each must end beyond the one before. */
+static bool get_on(struct job *j)
+{
+    if (!j->takes)
+        return true;
+    j->more = j->reply.more;
+    if (j->more && slice_compare(j->reply.cursor, buf_slice(&j->cursor)) <= 0)
+        return false;
+    buf_clear(&j->cursor);
+    buf_put_slice(&j->cursor, j->reply.cursor);
+    return true;
 }
 
 static void on_piece(struct rpc_call *call, int err, struct slice body)
@@ -356,40 +330,29 @@ static void on_piece(struct rpc_call *call, int err, struct slice body)
     struct job *j = call->arg;
     j->bytes += body.len;
     if (err == DYN_OK) {
-        buf_clear(&j->piece);
-        buf_put_slice(&j->piece, body);
-        err = range_reply_decode(buf_slice(&j->piece), &j->reply);
+        buf_clear(&j->body);
+        buf_put_slice(&j->body, body);
+        err = range_reply_decode(buf_slice(&j->body), &j->reply);
     }
     if (err == DYN_OK)
         err = j->reply.status;
-    if (err == DYN_OK && (j->reply.form != RANGE_STATES || j->reply.n == 0 ||
-                          !range_rows_valid(j->reply.rows, j->reply.n)))
+    if (err == DYN_OK && (j->reply.form != RANGE_STATES || (j->reply.n == 0 && !j->takes) ||
+                          !range_rows_valid(j->reply.rows, j->reply.n) || !get_on(j)))
         err = DYN_ERR_PROTOCOL;
     if (err != DYN_OK) {
         release_piece(j);
         source_failed(j, err);
         return;
     }
-    for (uint32_t i = 0, seen = 0; i < j->n_items && seen < j->reply.n; i++) {
-        struct item *it = &j->items[i];
-        if (it->wanted) {
-            it->wanted = false; /* in the order in which they were asked for */
-            seen++;
-        }
-    }
+    if (!j->takes) /* in the order in which they were asked for */
+        compare_fetched(&j->compare, j->reply.n);
     merge(j);
 }
 
 static void fetch(struct job *j)
 {
-    struct range_row *rows = mem_reallocarray(NULL, j->n_items + 1, sizeof(*rows));
-    struct range_request q = {.rows = rows};
-    for (uint32_t i = 0; i < j->n_items; i++) {
-        const struct item *it = &j->items[i];
-        if (it->wanted)
-            rows[q.n++] = (struct range_row){.kind = (uint8_t)it->kind,
-                                             .key = slice_of(it->key, it->key_len)};
-    }
+    struct range_row *rows = mem_reallocarray(NULL, RANGE_ROWS_MAX, sizeof(*rows));
+    struct range_request q = {.rows = rows, .n = compare_wanted(&j->compare, rows)};
     if (q.n > 0)
         ask(j, FRAME_RANGE_FETCH, &q, on_piece);
     free(rows);
@@ -459,6 +422,12 @@ static void job_step(struct job *j)
     if (e->failed != DYN_OK || e->stopping)
         return;
     switch (j->state) {
+    case LOOKING:
+        look(j);
+        return;
+    case TAKING:
+        ask(j, FRAME_RANGE_FETCH, &q, on_piece); /* of no row by name: in order */
+        return;
     case LISTING:
         ask(j, FRAME_RANGE_LIST, &q, on_list);
         return;
@@ -498,7 +467,7 @@ static void start_waiting(struct transfers *t)
         if (j->dead || j->state != WAITING || timer_is_set(&j->again))
             continue;
         running++;
-        j->state = LISTING;
+        j->state = LOOKING;
         j->started_us = engine_now(t->e);
         job_step(j);
     }
@@ -518,7 +487,8 @@ static struct job *find_job(const struct transfers *t, uint32_t partition)
 
 static bool busy(const struct job *j)
 {
-    return j->syncing || j->n_active > 0 || confirm_busy(&j->confirm);
+    return j->syncing || j->looking || compare_busy(&j->compare) || j->piece.busy ||
+           confirm_busy(&j->confirm);
 }
 
 static void job_end(struct job *j)
@@ -561,6 +531,7 @@ static void job_new(struct transfers *t, const struct move *mv)
     j->t = t;
     j->partition = mv->partition;
     j->fence = mv->since;
+    j->resumed = !t->looked;
     timer_init(&j->again, on_again, j);
     list_init(&j->link);
     find_sources(j, mv);
@@ -598,6 +569,7 @@ void transfers_look(struct transfers *t)
             job_new(t, mv);
         closes |= closings_owns(e, p);
     }
+    t->looked = true;
     start_waiting(t);
     if (closes)
         closings_look(t->closings);
