@@ -133,6 +133,8 @@ static void set_blob_options(rocksdb_options_t *o, const struct rocks_config *co
  * their start in common. A walk over more makes an order of the whole memtable first: objects and
  * entries, which are walked by partition too, stay in order. */
 static const size_t hashed_len[FAMILIES] = {[STORE_VALUE] = SIZE_MAX, [STORE_TREE] = 6};
+/* A list of 4^height rows is found through fast; all of a large directory's are in one. */
+static const int list_height[FAMILIES] = {[STORE_VALUE] = 4, [STORE_TREE] = 12};
 
 static void set_hashed_memtable(rocksdb_options_t *o, int f, char **status)
 {
@@ -142,7 +144,7 @@ static void set_hashed_memtable(rocksdb_options_t *o, int f, char **status)
         rocksdb_get_options_from_string(o, "prefix_extractor=capped:6", o, status);
     else
         return;
-    rocksdb_options_set_hash_skip_list_rep(o, HASH_BUCKETS, 4, 4);
+    rocksdb_options_set_hash_skip_list_rep(o, HASH_BUCKETS, list_height[f], 4);
 }
 
 /* ---- merging (store_merge) on RocksDB's threads ---- */

@@ -417,7 +417,8 @@ static void on_synced(struct store_write *req, int err)
 
 static void job_step(struct job *j)
 {
-    struct engine *e = j->t->e;
+    struct transfers *t = j->t;
+    struct engine *e = t->e;
     struct range_request q = {.after = buf_slice(&j->cursor)};
     if (e->failed != DYN_OK || e->stopping)
         return;
@@ -441,6 +442,7 @@ static void job_step(struct job *j)
         j->sync = (struct store_write){.done = on_synced, .arg = j};
         j->syncing = true;
         e->ports.store.sync(e->ports.store.ctx, &j->sync);
+        start_waiting(t);
         return;
     default:
         assert(false && "no step from here");
@@ -452,12 +454,18 @@ static bool runs(const struct job *j)
     return !j->dead && j->state != WAITING && j->state != FILLED;
 }
 
+/* A sync takes the disk its time and nobody else's: it keeps no other partition from beginning. */
+static bool takes_a_place(const struct job *j)
+{
+    return runs(j) && j->state != SYNCING;
+}
+
 static void start_waiting(struct transfers *t)
 {
     uint32_t running = 0;
     list_for_each_safe(at, next, &t->jobs)
     {
-        running += runs(container_of(at, struct job, link));
+        running += takes_a_place(container_of(at, struct job, link));
     }
     list_for_each_safe(at2, next2, &t->jobs)
     {
