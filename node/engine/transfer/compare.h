@@ -21,8 +21,8 @@ struct compare { /* caller-owned; zeroed at first; must stay put until done */
 /* Rows of RANGE_HASHES; copied. */
 void compare_start(struct compare *c, const struct range_reply *list);
 bool compare_busy(const struct compare *c);
-/* Rows that differ and were not fetched yet, in the order of the list. out: room for RANGE_ROWS_MAX;
- * keys borrowed. */
+/* Rows that differ and were not fetched yet, in the order of the list. out: room for
+ * RANGE_ROWS_MAX; keys borrowed. */
 uint32_t compare_wanted(const struct compare *c, struct range_row *out);
 void compare_fetched(struct compare *c, uint32_t n); /* the first n of them were */
 void compare_release(struct compare *c);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A partition as it is given to its new owner (E10). To one who has nothing of it: the states, in
- * the store's order. To one who has: first what there is, row by row with a hash of each state, then
- * the states that the receiver lacks. So a piece can be asked for again, by the same node after a
- * crash or of another source, and costs little where both sides agree; and all that arrives is
- * merged by key like any other write.
+ * the store's order. To one who has: first what there is, row by row with a hash of each state,
+ * then the states that the receiver lacks. So a piece can be asked for again, by the same node
+ * after a crash or of another source, and costs little where both sides agree; and all that arrives
+ * is merged by key like any other write.
  *
  * The side that serves FRAME_RANGE_LIST, FRAME_RANGE_FETCH, FRAME_RANGE_ROOT, FRAME_FENCED, and
  * FRAME_ARCHIVE, whose pieces are the same but for the seals. Their bodies are in
