@@ -50,6 +50,8 @@ struct store_memory {
     uint64_t capacity;
     struct spoiled *spoiled;
     uint32_t n_spoiled;
+    bool (*garbles)(void *arg, enum store_family f, struct slice key);
+    void *garbles_arg;
     struct store_stats stats;
 };
 
@@ -152,6 +154,14 @@ static void sync_until(struct store_memory *m, uint64_t ticket)
     m->durable = ticket;
 }
 
+static struct slice read_value(const struct store_memory *m, enum store_family f,
+                               const struct store_row *r)
+{
+    if (m->garbles != NULL && m->garbles(m->garbles_arg, f, store_row_key(r)))
+        return slice_str("?");
+    return store_row_value(r);
+}
+
 /* --- requests ------------------------------------------------------------------------------- */
 
 static void finish_scan(struct store_memory *m, struct store_scan *req,
@@ -170,7 +180,7 @@ static void finish_scan(struct store_memory *m, struct store_scan *req,
         next = store_tree_seek(tree, store_row_key(r), true);
         rows++;
         bytes += r->key_len + r->value_len;
-        bool go_on = req->row(req, store_row_key(r), store_row_value(r));
+        bool go_on = req->row(req, store_row_key(r), read_value(m, req->family, r));
         if (!go_on || rows >= req->max_rows || bytes >= req->max_bytes)
             more = next != NULL && slice_has_prefix(store_row_key(next), req->prefix);
         if (!go_on || rows >= req->max_rows || bytes >= req->max_bytes)
@@ -186,7 +196,7 @@ static void finish_get(struct store_memory *m, struct store_get *req, const stru
     else if (row == NULL)
         req->done(req, DYN_ERR_NOT_FOUND, slice_of(NULL, 0));
     else
-        req->done(req, DYN_OK, store_row_value(row));
+        req->done(req, DYN_OK, read_value(m, req->family, row));
 }
 
 static void stop_writing(struct store_memory *m)
@@ -298,6 +308,13 @@ bool store_memory_spoil(struct store_memory *m, enum store_family f, struct slic
     *s = (struct spoiled){f, BUF_EMPTY};
     buf_put_slice(&s->key, store_row_key(r));
     return true;
+}
+
+void store_memory_garble(struct store_memory *m,
+                         bool (*bad)(void *arg, enum store_family f, struct slice key), void *arg)
+{
+    m->garbles = bad;
+    m->garbles_arg = arg;
 }
 
 bool store_memory_holds(const struct store_memory *m, enum store_family f, struct slice key)

@@ -46,6 +46,11 @@ bool store_memory_rot(struct store_memory *m, enum store_family f, struct slice 
  * where `may` agrees. False: nothing went bad. */
 bool store_memory_spoil(struct store_memory *m, enum store_family f, struct slice from,
                         bool (*may)(void *arg, struct slice key), void *arg);
+/* As long as it is set, rows for which `bad` says so are read as bytes that mean nothing, by
+ * themselves and in scans, and are whole again afterwards: a cable, or memory, that is not what it
+ * should be. NULL: none. It must say the same of a row each time. */
+void store_memory_garble(struct store_memory *m,
+                         bool (*bad)(void *arg, enum store_family f, struct slice key), void *arg);
 /* There, synced, and not gone bad. */
 bool store_memory_holds(const struct store_memory *m, enum store_family f, struct slice key);
 

@@ -216,6 +216,45 @@ static void test_a_wrong_leaf_and_a_lost_row_of_the_index_are_mended(void **stat
     played_cluster_free(c);
 }
 
+static bool is_object(void *arg, enum store_family f, struct slice row)
+{
+    return f == STORE_META && slice_equal(row, *(const struct slice *)arg);
+}
+
+/* Its tree still says that it should be here: else whoever takes the partition over from this node
+ * alone would believe to have all of it. */
+static void test_a_row_that_cannot_be_read_stays_in_the_tree(void **state)
+{
+    (void)state;
+    struct played_cluster *c = cluster_that_scrubs(1, 1, 1, 1);
+    struct trees *t = c->nodes[0].engine->trees;
+    struct slice key = slice_str("k");
+    struct place at = place_of(c->ring, key);
+    struct buf object = BUF_EMPTY, leaf = BUF_EMPTY, before = BUF_EMPTY, after = BUF_EMPTY;
+    write_key(c, 0, "k", "x");
+    row_object(&at, key, &object);
+    struct slice bad = buf_slice(&object);
+    trees_sum_row(t, at.partition, tree_leaf_of(trees_slot(t, ROW_OBJECT, key)), &leaf);
+    assert_int_equal(read_row(c, 0, STORE_TREE, buf_slice(&leaf), &before), DYN_OK);
+    store_memory_garble(c->nodes[0].store, is_object, &bad);
+    uint64_t rounds = sum_of(c).scrub_rounds;
+    played_run(c, 5 * MINUTE);
+    assert_true(sum_of(c).scrub_rounds >= rounds + 2);
+    store_memory_garble(c->nodes[0].store, NULL, NULL);
+    played_run(c, 5 * MINUTE);
+    assert_int_equal(sum_of(c).scrub_bad_leaves, 0);
+    assert_int_equal(read_row(c, 0, STORE_TREE, buf_slice(&leaf), &after), DYN_OK);
+    assert_true(slice_equal(buf_slice(&before), buf_slice(&after)));
+    char *values = played_values(c, 0, "k");
+    assert_string_equal(values, "x");
+    free(values);
+    buf_release(&object);
+    buf_release(&leaf);
+    buf_release(&before);
+    buf_release(&after);
+    played_cluster_free(c);
+}
+
 /* Takes a row away behind the engine's back. The tree keeps its hash: a tree that lies. */
 static void lose_row(struct played_cluster *c, uint32_t node, const char *key, bool entry)
 {
@@ -322,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_a_rotten_value_is_fetched_again),
         cmocka_unit_test(test_a_value_that_is_gone_shows_in_the_tree_and_comes_back),
         cmocka_unit_test(test_a_wrong_leaf_and_a_lost_row_of_the_index_are_mended),
+        cmocka_unit_test(test_a_row_that_cannot_be_read_stays_in_the_tree),
         cmocka_unit_test(test_a_lost_row_whose_hash_stayed_comes_back),
         cmocka_unit_test(test_an_entry_that_all_replicas_lost_is_made_again),
         cmocka_unit_test(test_an_entry_without_an_object_goes),

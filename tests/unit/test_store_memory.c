@@ -76,6 +76,54 @@ static void test_a_clean_stop_keeps_all_and_is_known_once(void **state)
     subject_close(&s);
 }
 
+static bool is_a(void *arg, enum store_family f, struct slice key)
+{
+    (void)arg;
+    return f == STORE_META && slice_equal(key, slice_str("a"));
+}
+
+static bool count_garbled(struct store_scan *req, struct slice key, struct slice value)
+{
+    uint32_t *n = req->arg;
+    (void)key;
+    *n += slice_equal(value, slice_str("?"));
+    return true;
+}
+
+static void nothing(struct store_scan *req, int err, bool more)
+{
+    (void)req;
+    assert_int_equal(err, DYN_OK);
+    assert_false(more);
+}
+
+static void test_a_garbled_row_reads_as_other_bytes_until_it_is_mended(void **state)
+{
+    (void)state;
+    OPEN(s, SUBJECT_MEMORY);
+    struct buf value = BUF_EMPTY;
+    struct store_port port = store_memory_port(s.memory);
+    put_synced(&s, "a");
+    put_synced(&s, "b");
+    for (int bad = 1; bad >= 0; bad--) {
+        uint32_t n = 0;
+        store_memory_garble(s.memory, bad ? is_a : NULL, NULL);
+        buf_clear(&value);
+        assert_int_equal(subject_get(&s, STORE_META, slice_str("a"), &value), DYN_OK);
+        assert_true(slice_equal(buf_slice(&value), slice_str(bad ? "?" : "v")));
+        struct store_scan scan = {.family = STORE_META,
+                                  .max_rows = 10,
+                                  .max_bytes = 1000,
+                                  .row = count_garbled,
+                                  .done = nothing,
+                                  .arg = &n};
+        port.scan(port.ctx, &scan);
+        assert_int_equal(n, bad);
+    }
+    buf_release(&value);
+    subject_close(&s);
+}
+
 static void test_a_snapshot_may_be_restored_again_and_elsewhere(void **state)
 {
     (void)state;
@@ -313,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_a_crash_loses_what_was_not_synced_and_nothing_else),
         cmocka_unit_test(test_a_torn_log_keeps_a_prefix_of_whole_batches),
         cmocka_unit_test(test_a_clean_stop_keeps_all_and_is_known_once),
+        cmocka_unit_test(test_a_garbled_row_reads_as_other_bytes_until_it_is_mended),
         cmocka_unit_test(test_a_snapshot_may_be_restored_again_and_elsewhere),
         cmocka_unit_test(test_a_full_disk_refuses_puts_one_by_one_and_takes_deletes),
         cmocka_unit_test(test_a_failed_write_stops_all_writing_but_not_reading),

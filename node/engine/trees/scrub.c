@@ -287,13 +287,12 @@ static bool on_row(struct store_scan *req, struct slice row, struct slice value)
     }
     struct slice key = buf_slice(&r->key);
     bool good = row_decode(value, &r->state, &r->object) == DYN_OK;
-    struct tree_hash hash = {0, 0}; /* a row that cannot be read is missed, and given by others */
-    if (good)
-        hash = trees_hash(s->e->trees, r->kind, key, &r->object, &r->state);
-    tree_audit_row(s->audit, row, r->kind, key, hash);
     if (good) {
+        tree_audit_row(s->audit, row, r->kind, key,
+                       trees_hash(s->e->trees, r->kind, key, &r->object, &r->state));
         s->n++;
     } else {
+        tree_audit_unreadable(s->audit, row, r->kind, key);
         buf_release(&r->key);
         object_release(&r->object);
     }

@@ -24,6 +24,8 @@ struct tree_audit {
     uint32_t n_slice, cap_slice;
     struct buf cursor, next; /* rows before the cursor are in the sum */
     bool touched;
+    uint32_t *unknown; /* leaves that have a row that cannot be read */
+    uint32_t n_unknown, cap_unknown;
     /* finishing */
     bool comparing;
     uint32_t at, wrong, wrong_before; /* before: of earlier scans */
@@ -53,6 +55,7 @@ void tree_audit_free(struct tree_audit *a)
     for (uint32_t i = 0; i < TREE_INNER; i++)
         free(a->sum[i]);
     free(a->slice);
+    free(a->unknown);
     buf_release(&a->cursor);
     buf_release(&a->next);
     buf_release(&a->prefix);
@@ -99,6 +102,28 @@ void tree_audit_row(struct tree_audit *a, struct slice row, enum row_kind kind, 
     buf_put_u8(&a->next, 0);
 }
 
+static bool is_unknown(const struct tree_audit *a, uint32_t leaf)
+{
+    for (uint32_t i = 0; i < a->n_unknown; i++)
+        if (a->unknown[i] == leaf)
+            return true;
+    return false;
+}
+
+void tree_audit_unreadable(struct tree_audit *a, struct slice row, enum row_kind kind,
+                           struct slice key)
+{
+    uint32_t leaf = tree_leaf_of(trees_slot(a->t, kind, key));
+    tree_audit_row(a, row, kind, key, (struct tree_hash){0, 0});
+    if (is_unknown(a, leaf))
+        return;
+    if (a->n_unknown == a->cap_unknown) {
+        a->cap_unknown = a->cap_unknown == 0 ? 16 : a->cap_unknown * 2;
+        a->unknown = mem_reallocarray(a->unknown, a->cap_unknown, sizeof(*a->unknown));
+    }
+    a->unknown[a->n_unknown++] = leaf;
+}
+
 bool tree_audit_slice_end(struct tree_audit *a)
 {
     if (a->touched)
@@ -130,7 +155,7 @@ static void compare_leaf(struct tree_audit *a, uint32_t leaf, struct tree_hash s
 {
     struct tree_hash sum = sum_of(a, leaf);
     tree_hash_add(&stored, &sum);
-    if (tree_hash_none(&stored))
+    if (tree_hash_none(&stored) || is_unknown(a, leaf))
         return;
     trees_mend(a->t, &a->batch, a->partition, leaf, &stored);
     a->wrong++;

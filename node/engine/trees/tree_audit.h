@@ -11,7 +11,7 @@ struct tree_audit;
 /* A walk over all rows of a partition. The caller reads them in order, a slice at a time:
  *
  *   tree_audit_slice()       before the scan of a slice
- *   tree_audit_row()         for each row of it
+ *   tree_audit_row()         for each row of it, or tree_audit_unreadable()
  *   tree_audit_slice_end()   false: rows changed meanwhile; read the slice again
  *   tree_audit_finish()      after the last slice
  *
@@ -21,6 +21,11 @@ void tree_audit_free(struct tree_audit *a); /* also in the middle; NULL is fine 
 void tree_audit_slice(struct tree_audit *a);
 void tree_audit_row(struct tree_audit *a, struct slice row, enum row_kind kind, struct slice key,
                     struct tree_hash hash);
+/* Instead, for a row that cannot be read. What its leaf should be is not known, so the leaf stays
+ * as it is: it still says that the row should be here, and whoever fills from this node without
+ * getting it finds another root (E10). */
+void tree_audit_unreadable(struct tree_audit *a, struct slice row, enum row_kind kind,
+                           struct slice key);
 bool tree_audit_slice_end(struct tree_audit *a);
 struct slice tree_audit_cursor(const struct tree_audit *a); /* from where to read; borrowed */
 /* done(arg, err, leaves that were wrong), which are right now; may run inside. */
