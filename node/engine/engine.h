@@ -47,8 +47,8 @@ enum engine_bug {
     BUG_EARLY_FILL,       /* E13: a new owner votes before it has filled */
     BUG_EARLY_REAP,       /* E15: tombstones go at once, whatever is under way or kept somewhere */
     BUG_UNSYNCED_VOTE,    /* E11: votes for reaping are given from the page cache */
-    BUG_UNCONFIRMED_MOVE, /* E10: a partition counts as filled though the trees differ; a scenario
-                             catches it, for in no seed is a row unreadable */
+    BUG_UNCONFIRMED_MOVE, /* E10: a partition counts as filled though the trees differ, so what
+                             a source could not read is missing */
 };
 
 /* What the engine asks of the program around it. All may be NULL. */

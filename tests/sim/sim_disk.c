@@ -5,7 +5,9 @@
 #include <stdlib.h>
 
 #include "adapter/store_memory.h"
+#include "base/err.h"
 #include "base/mem.h"
+#include "engine/replica/rows.h"
 
 struct sim_disk {
     struct sim_world *world;
@@ -15,6 +17,8 @@ struct sim_disk {
     struct timer timer;
     uint64_t up_to_us;
     bool broken, buffered;
+    uint32_t garbled_permille;
+    uint64_t garbled_salt; /* which of them, this time */
     void (*failed)(void *arg, int err);
     void *arg;
 };
@@ -153,6 +157,34 @@ void sim_disk_rot(struct sim_disk *d, bool (*may)(void *arg, struct slice row), 
         store_memory_spoil(d->memory, STORE_VALUE, slice_of(from, sizeof(from)), may, arg);
     sim_event(d->world, "rot", d->index, rotten, 0, slice_of(NULL, 0));
     sim_log(d->world, "disk  %u: %s", d->index, rotten ? "a value rots" : "no value to rot");
+}
+
+static uint64_t position_word(const struct position *pos)
+{
+    struct reader r = reader_of(slice_of(pos->bytes, sizeof(pos->bytes)));
+    return read_u64(&r);
+}
+
+static bool is_garbled(void *arg, enum store_family f, struct slice row)
+{
+    const struct sim_disk *d = arg;
+    struct sim_random r;
+    struct buf key = BUF_EMPTY;
+    struct place at;
+    enum row_kind kind;
+    bool object = f == STORE_META && row_meta_parse(row, &at, &kind, &key) == DYN_OK &&
+                  kind == ROW_OBJECT && key.len > 0;
+    if (object)
+        sim_random_init(&r, d->garbled_salt, "bad rows", position_word(&at.pos));
+    buf_release(&key);
+    return object && sim_random_chance(&r, d->garbled_permille);
+}
+
+void sim_disk_garble(struct sim_disk *d, uint32_t permille)
+{
+    d->garbled_permille = permille;
+    d->garbled_salt = sim_random_u64(&d->random);
+    store_memory_garble(d->memory, permille > 0 ? is_garbled : NULL, d);
 }
 
 struct store_memory_image *sim_disk_backup(const struct sim_disk *d)

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 
 #define SLOTS 6
+#define BAD_ROWS_PERMILLE 300
 
 struct slot {
     struct sim_faults *faults;
@@ -85,6 +86,9 @@ static void end(struct timer *t, void *arg)
         break;
     case FAULT_FULL_DISK:
         sim_disk_fill(c->nodes[s->node].disk, false);
+        break;
+    case FAULT_BAD_ROWS:
+        sim_disk_garble(c->nodes[s->node].disk, 0);
         break;
     case FAULT_WALL_JUMP:
     case FAULT_CHANGE:
@@ -222,6 +226,9 @@ static void begin(struct sim_faults *f, struct slot *s)
     case FAULT_FULL_DISK:
         sim_disk_fill(node->disk, true);
         break;
+    case FAULT_BAD_ROWS:
+        sim_disk_garble(node->disk, BAD_ROWS_PERMILLE);
+        break;
     case FAULT_LOST:
         lose(f, node);
         break;
@@ -344,6 +351,7 @@ void sim_faults_heal(struct sim_faults *f)
     for (uint32_t i = 0; i < c->cfg.nodes; i++) {
         sim_net_slow(c->net, i, 0);
         sim_disk_fill(c->nodes[i].disk, false);
+        sim_disk_garble(c->nodes[i].disk, 0);
         if (sim_disk_broken(c->nodes[i].disk)) /* a new disk cable, and a new start */
             sim_node_crash(&c->nodes[i], CRASH_KILL);
         sim_disk_pace(c->nodes[i].disk, f->plan.disk_us < 1000 ? f->plan.disk_us : 1000);

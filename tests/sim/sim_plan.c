@@ -28,6 +28,7 @@ const char *const fault_names[FAULT_KINDS] = {
     [FAULT_CHANGE] = "change",
     [FAULT_FULL_DISK] = "full disk",
     [FAULT_LOST] = "loss",
+    [FAULT_BAD_ROWS] = "bad rows",
 };
 
 /* Mostly some, sometimes none, sometimes a lot. */
@@ -179,6 +180,37 @@ static void plan_changes(struct sim_plan *p, uint64_t seed, bool always)
         p->fault_every_us = 2 * SIM_SECOND;
 }
 
+/* One change after the other, while who should give cannot read all that it has. All N have each
+ * write and one copy answers a read, so what a new owner was not given shows at once (E10). There
+ * are no other faults, for each would keep W = N from being met. */
+static void plan_sources(struct sim_plan *p, uint64_t seed)
+{
+    struct sim_random r;
+    sim_random_init(&r, seed, "sources", 0);
+    p->nodes = (uint32_t)sim_random_range(&r, 5, 6);
+    p->members = p->nodes - 1;
+    p->n = p->w = 3;
+    p->r = 1;
+    p->strict_permille = 1000;
+    p->vary_permille = 0;
+    p->files = (uint32_t)sim_random_range(&r, 20, 60);
+    p->ops = 300;
+    p->think_us = sim_random_range(&r, 50, 300) * 1000;
+    p->exchange_us = sim_random_range(&r, 30, 60) * SIM_SECOND; /* which brings all of it home */
+    for (int k = 0; k < OP_KINDS; k++)
+        p->op_weight[k] = 0;
+    p->op_weight[OP_GET] = 60;
+    p->op_weight[OP_BLIND] = 20;
+    p->op_weight[OP_PUT] = 20;
+    for (int k = 0; k < FAULT_KINDS; k++)
+        p->fault_weight[k] = 0;
+    p->fault_weight[FAULT_CHANGE] = 20;
+    p->fault_weight[FAULT_BAD_ROWS] = 20;
+    p->fault_every_us = SIM_SECOND;
+    p->fault_lasts_us = sim_random_range(&r, 4, 15) * SIM_SECOND;
+    p->net.loss_permille = p->net.tail_permille = p->net.reset_permille = 0;
+}
+
 /* In a stream of its own as well: directories of a few files are split already (E26). */
 static void plan_fragments(struct sim_plan *p, uint64_t seed)
 {
@@ -306,6 +338,7 @@ void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning)
         leaning = draw < 200   ? LEANING_TRUNCATION
                   : draw < 280 ? LEANING_LISTING
                   : draw < 380 ? LEANING_REAP
+                  : draw < 420 ? LEANING_SOURCES
                                : LEANING_NONE;
     if (leaning == LEANING_TRUNCATION)
         plan_truncation(p, &r);
@@ -316,6 +349,8 @@ void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning)
     if (leaning == LEANING_REAP)
         plan_deletes(p, &r);
     plan_changes(p, seed, leaning == LEANING_CHANGES);
+    if (leaning == LEANING_SOURCES)
+        plan_sources(p, seed);
     plan_fragments(p, seed);
     if (any)
         plan_buffer(p, seed);

@@ -45,6 +45,7 @@ enum sim_fault {
     FAULT_CHANGE,    /* of membership: a join, a leave, another weight */
     FAULT_FULL_DISK, /* nothing more goes on one node's */
     FAULT_LOST,      /* a member is gone for good, with its disk: replaced or removed */
+    FAULT_BAD_ROWS,  /* some objects cannot be read at one node, for a while */
     FAULT_KINDS
 };
 
@@ -82,15 +83,17 @@ struct sim_plan {
 };
 
 /* A seed may have a leaning of its own: clocks that are cut early, a directory that is listed all
- * the time, files that come and go while their deletes are reaped, or one change of membership
- * after the other. Whoever looks for a planted bug chooses the one in which it shows. */
+ * the time, files that come and go while their deletes are reaped, one change of membership after
+ * the other, or those among nodes that cannot read all they have. Whoever looks for a planted bug
+ * chooses the one in which it shows. */
 enum sim_leaning {
     LEANING_ANY,
     LEANING_NONE,
     LEANING_TRUNCATION,
     LEANING_LISTING,
     LEANING_REAP,
-    LEANING_CHANGES
+    LEANING_CHANGES,
+    LEANING_SOURCES
 };
 void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning);
 extern const char *const op_names[OP_KINDS];

@@ -67,6 +67,8 @@ static enum sim_leaning leaning_for(enum engine_bug bug)
     case BUG_EARLY_FILL:
     case BUG_UNFENCED_MOVE:
         return LEANING_CHANGES;
+    case BUG_UNCONFIRMED_MOVE:
+        return LEANING_SOURCES;
     case BUG_EARLY_REAP:
     case BUG_UNSYNCED_VOTE:
         return LEANING_REAP;
