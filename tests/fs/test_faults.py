@@ -31,9 +31,8 @@ def test_a_node_killed_in_the_middle_of_a_copy_loses_nothing(three_nodes, tmp_pa
     assert copy.wait(120) == 0
     assert shell.run(mnt, f"diff -r --no-dereference {SOURCE} copy") == ""
     three_nodes.nodes[1].restart()
-    wait.until(lambda: b'"hints": 0' in three_nodes.nodes[0].request("GET", "/v1/cluster").body
-               or b'"hints":0' in three_nodes.nodes[0].request("GET", "/v1/cluster").body,
-               60, "hints drained")
+    for node in three_nodes.nodes:
+        wait.until(lambda at=node: at.hints() == 0, 60, f"hints drained at {node.address}")
     assert shell.run(mnt, f"diff -r --no-dereference {SOURCE} copy") == ""
 
 

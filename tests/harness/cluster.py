@@ -8,6 +8,7 @@ at that member's address.
 
 import dataclasses
 import http.client
+import json
 import os
 import pathlib
 import subprocess
@@ -93,6 +94,11 @@ class Node:
             raise ConnectionError(str(error)) from error
         finally:
             connection.close()
+
+    def hints(self):
+        """How many hints it keeps for others."""
+        members = json.loads(self.request("GET", "/v1/cluster").body)["members"]
+        return sum(member["hints"] for member in members)
 
     def stop(self):
         """SIGTERM, and the clean end that must follow."""
