@@ -31,7 +31,7 @@ class Tools(Split):
         return self.json("conflicts", "--r", "3")["conflicts"]
 
     def until_conflict(self):
-        """A conflict that all replicas know: nobody waits for hints, but a read repairs."""
+        """A conflict that all replicas know, by hints and by read repair."""
         wait.until(lambda: len(self.conflicts()) == 1, 30, "the conflict")
         for node in self.cluster.nodes:
             wait.until(lambda at=node: at.request("GET", "/v1/kv/d/f?r=3").status == 300, 30,
@@ -48,6 +48,7 @@ def tools(make_network, make_cluster, tmp_path):
     made.until_content("d/f", BASE)
     made.apart("text=$(sed s/1/left/ d/f); echo \"$text\" > d/f",
                "text=$(sed s/5/right/ d/f); echo \"$text\" > d/f")
+    made.until_no_hints()
     made.until_conflict()
     return made
 

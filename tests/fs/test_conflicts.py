@@ -37,7 +37,12 @@ class Split:
 
     def until_both(self, condition, what):
         for folder in self.both:
-            wait.until(lambda at=folder: condition(at), 30, f"{what} at {folder.name}")
+            try:
+                wait.until(lambda at=folder: condition(at), 30, f"{what} at {folder.name}")
+            except AssertionError as error:
+                there = {str(path.relative_to(folder)): path.read_bytes()[:80]
+                         for path in sorted(folder.rglob("*")) if path.is_file()}
+                raise AssertionError(f"{error}\nthere is {there}") from None
 
     def until_names(self, *expected):
         self.until_both(lambda at: shell.names(at) == sorted(expected), f"{sorted(expected)}")
