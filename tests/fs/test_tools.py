@@ -241,9 +241,14 @@ def test_vim_recovers_what_was_typed_when_it_is_killed(mnt, how):
                 for word in ("-c", command)]
     held = subprocess.Popen(["vim.tiny", "-u", "NONE", "-N", *commands, mnt / "f"],
                             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def swapped():
+        try:
+            return b"three" in (mnt / ".f.swp").read_bytes()
+        except FileNotFoundError:  # also for a moment after it was there: vim tries names first
+            return False
     try:
-        wait.until(lambda: (mnt / ".f.swp").exists() and b"three" in (mnt / ".f.swp").read_bytes(), 30,
-                   "a swap file with the new line")
+        wait.until(swapped, 30, "a swap file with the new line")
     finally:
         held.send_signal(signal.SIGKILL)
         held.wait()

@@ -44,7 +44,7 @@ class Mount:
 
         def there():
             assert self.process.running, f"dynamount ended:\n{self.process.output()[-2000:]}"
-            return self.mounted and self.alive
+            return self.alive and self.mounted  # in this order: a dead mount may go away in between
         wait.until(there, seconds, f"a mount at {self.point}")
 
     def stop(self, seconds=20):
