@@ -61,6 +61,25 @@ def test_two_of_three_killed_is_an_error_in_time(three_nodes, tmp_path):
 
 
 @pytest.mark.limit(120)
+def test_sync_tells_a_script_what_its_shell_kept_to_itself(three_nodes, tmp_path):
+    """dash and bash end `echo x >> f` with 0 also when close has failed."""
+    mnt = three_nodes.mount(tmp_path / "mnt", options=["deadline=3s"]).point
+    shell.run(mnt, "echo before > f; sync f")
+    with open(mnt / "f", "ab", buffering=0) as held:
+        for node in three_nodes.nodes[1:]:
+            node.kill()
+        held.write(b"after\n")
+        done = shell.attempt(mnt, "sync f", 30)
+        assert done.returncode != 0 and "f" in done.stderr
+        with pytest.raises(OSError):
+            held.close()
+    for node in three_nodes.nodes[1:]:
+        node.restart()
+    wait.until(lambda: shell.attempt(mnt, "sync f", 30).returncode == 0, 60, "a sync that works again")
+    assert three_nodes.dynactl("get", "f").stdout == b"before\nafter\n"
+
+
+@pytest.mark.limit(120)
 def test_stores_through_a_mapping_that_cannot_be_published_are_in_pending_and_in_the_log(three_nodes,
                                                                                          tmp_path):
     """They come when every descriptor is closed, so no call can return the error (F7)."""
