@@ -70,7 +70,14 @@ static void check_lost(struct oracle *o, const struct oracle_write *w, const str
     sim_violation(o->world, "lost: %s", text);
 }
 
-static void check_extra(struct oracle *o, uint32_t key, const struct sibling *s)
+/* The attempt that was answered: it cannot be lost, or is not. */
+static bool took_effect(const struct oracle_write *w, const struct object *merged)
+{
+    return oracle_lasts(w) || (w->status == WRITE_ACKED && clock_covers(&merged->clock, &w->dot));
+}
+
+static void check_extra(struct oracle *o, uint32_t key, const struct sibling *s,
+                        const struct object *merged)
 {
     char text[256], dot[DOT_TEXT_MAX];
     struct oracle_key *k = &o->keys[key];
@@ -78,9 +85,10 @@ static void check_extra(struct oracle *o, uint32_t key, const struct sibling *s)
         const struct oracle_write *by = k->writes[i];
         if (!by->final && !oracle_lasts(by))
             continue;
-        /* Of an unanswered write that took effect only what it joined into the clock is certain. */
-        if (!oracle_covers(by, &s->dot) ||
-            (by->status != WRITE_ACKED && !clock_covers(&by->cover.clock, &s->dot)))
+        /* Of a write that took effect by another attempt, at a node that may have known less, only
+         * what it joined into the clock is certain; of one that is about what is there, nothing. */
+        bool joined = !by->current && clock_covers(&by->cover.clock, &s->dot);
+        if (!oracle_covers(by, &s->dot) || !(took_effect(by, merged) || joined))
             continue;
         dot_format(&s->dot, dot);
         oracle_text(o, by, text, sizeof(text));
@@ -102,5 +110,5 @@ void oracle_final(struct oracle *o, uint32_t key, const struct object *merged)
         check_lost(o, k->writes[i], merged);
     for (uint32_t i = 0; i < merged->n; i++)
         if (sibling_live(&merged->siblings[i]) && !o->false_conflicts)
-            check_extra(o, key, &merged->siblings[i]);
+            check_extra(o, key, &merged->siblings[i], merged);
 }

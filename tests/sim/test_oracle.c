@@ -80,6 +80,20 @@ static struct oracle_write *put(struct bench *b, struct dot dot, const char *val
     return w;
 }
 
+/* The same put, which reached a second node too: one that knows nothing of what is there. */
+static void tried_again(struct bench *b, const struct oracle_write *w, struct dot dot)
+{
+    const struct cover none = COVER_EMPTY;
+    struct sibling s = {.dot = dot,
+                        .value_dot = dot,
+                        .type = w->type,
+                        .attrs = {.mode = w->mode},
+                        .origin = w->origin,
+                        .size = w->size};
+    memcpy(s.value_hash, w->hash, DIGEST_LEN);
+    object_write(&b->object, &none, &s, 1);
+}
+
 static void judge(struct bench *b)
 {
     oracle_final(b->oracle, oracle_key(b->oracle, slice_str("k")), &b->object);
@@ -203,6 +217,41 @@ static void test_power_excuses_what_was_acknowledged_from_the_page_cache(void **
     assert_int_equal(end(&b), 1);
 }
 
+/* Its answered attempt went with the power, and what that covered is back; the other stays. */
+static void test_power_excuses_what_only_the_lost_attempt_covered(void **state)
+{
+    (void)state;
+    struct bench b;
+    begin(&b);
+    put(&b, dot_of(1, 1), "one", NULL, DYN_OK, false);
+    struct cover c = cover_now(&b);
+    struct oracle_write *w = put(&b, dot_of(1, 2), "two", &c, DYN_OK, true);
+    w->current = true; /* it asked for what is there: the first node knew, the second did not */
+    tried_again(&b, w, dot_of(2, 1));
+    oracle_power_lost(b.oracle);
+    judge(&b);
+    assert_int_equal(b.world.violations, 0);
+    clock_advance(&b.object.clock, &w->dot, 0); /* what it answered is there after all */
+    judge(&b);
+    cover_release(&c);
+    assert_int_equal(end(&b), 1);
+}
+
+/* Every attempt covers what the request itself names. */
+static void test_power_does_not_excuse_what_each_attempt_covered(void **state)
+{
+    (void)state;
+    struct bench b;
+    begin(&b);
+    put(&b, dot_of(1, 1), "one", NULL, DYN_OK, false);
+    struct cover c = cover_now(&b);
+    tried_again(&b, put(&b, dot_of(1, 2), "two", &c, DYN_OK, true), dot_of(2, 1));
+    oracle_power_lost(b.oracle);
+    judge(&b);
+    cover_release(&c);
+    assert_int_equal(end(&b), 1);
+}
+
 static void test_equal_bytes_may_collapse_but_not_vanish(void **state)
 {
     (void)state;
@@ -240,6 +289,8 @@ int main(void)
         cmocka_unit_test(test_one_dot_for_two_writes_is_found),
         cmocka_unit_test(test_a_strict_read_that_misses_a_write_is_found),
         cmocka_unit_test(test_power_excuses_what_was_acknowledged_from_the_page_cache),
+        cmocka_unit_test(test_power_excuses_what_only_the_lost_attempt_covered),
+        cmocka_unit_test(test_power_does_not_excuse_what_each_attempt_covered),
         cmocka_unit_test(test_equal_bytes_may_collapse_but_not_vanish),
         cmocka_unit_test(test_another_content_under_a_known_dot_is_found),
     };
