@@ -7,6 +7,7 @@
  *   plain:  READ the key again -> exists: as open; else a local inode
  *   O_EXCL: LOCK -> PUT if absent, strict -> READ strict -> alone: handle
  *                                                        -> another lives: WITHDRAW, EEXIST
+ *                                                        -> no answer: WITHDRAW, that error
  */
 #include <assert.h>
 #include <errno.h>
@@ -33,6 +34,7 @@ struct creating {
     int flags;
     struct origin origin; /* O_EXCL: of the put */
     struct cover own;     /* O_EXCL: the version that was put */
+    int lost;             /* O_EXCL: with what it ends when that is withdrawn */
 };
 
 static void release(struct task *t)
@@ -127,31 +129,19 @@ static bool just_read(struct creating *c)
            object_newest(&s->view) == NULL && !s->implicit_dir;
 }
 
-static void withdraw_done(struct task *t, const struct put_reply *p)
+static void withdrawn(struct owed_wait *w, int err)
 {
-    struct creating *c = container_of(t, struct creating, t);
-    if (p->status == DYN_OK)
-        seen_put(c->at.seen, p);
-    task_end(t, EEXIST);
+    struct creating *c = w->arg;
+    (void)err; /* what could not be dropped yet is owed, and holds up nobody here */
+    task_end(&c->t, c->lost);
 }
 
-static void withdraw(struct creating *c)
+static void withdraw(struct creating *c, int err)
 {
-    struct contexts contexts;
-    seen_contexts(c->at.seen, &c->own, &contexts);
-    if (contexts.n == 0) { /* to name nothing would drop all: what was put may have to stay */
-        contexts_release(&contexts);
-        task_end(&c->t, EEXIST);
-        return;
-    }
-    struct put_request q = {.key = seen_key(c->at.seen),
-                            .type = SIBLING_DELETE,
-                            .flags = PUT_DROP_ONLY,
-                            .contexts = contexts.list,
-                            .n_contexts = contexts.n};
-    seen_drop_origin(c->at.seen, &c->own, &q.origin);
-    task_put(&c->t, &q, withdraw_done);
-    contexts_release(&contexts);
+    c->lost = err;
+    owed_add(c->at.seen, &c->own);
+    seen_unlock(&c->lock);
+    owed_pay(c->at.seen, &c->owed, withdrawn, c);
 }
 
 /* The name is this caller's. Somebody else on this mount may have it open already, by a plain
@@ -185,9 +175,12 @@ static void won(struct creating *c)
 static void on_check(struct task *t, const struct get_reply *p)
 {
     struct creating *c = container_of(t, struct creating, t);
-    if (p->status == DYN_OK)
-        seen_got(c->at.seen, p);
-    bool alone = p->status == DYN_OK;
+    if (p->status != DYN_OK) { /* whether there is another is not known */
+        withdraw(c, fs_errno(p->status));
+        return;
+    }
+    seen_got(c->at.seen, p);
+    bool alone = true;
     for (uint32_t i = 0; i < p->object.n; i++) {
         const struct sibling *s = &p->object.siblings[i];
         if (!sibling_live(s) || cover_has(&c->own, &s->dot))
@@ -200,7 +193,7 @@ static void on_check(struct task *t, const struct get_reply *p)
     if (alone)
         won(c);
     else
-        withdraw(c);
+        withdraw(c, EEXIST);
 }
 
 static void on_exclusive(struct task *t, const struct put_reply *p)

@@ -203,7 +203,9 @@ static uint64_t do_get(void *ctx, const struct get_request *q, kv_get_done done,
         k->lag -= k->lag > 0;
         o = find_in(k->frozen, k->n_frozen, q->key);
     }
-    if (k->refuse != DYN_OK)
+    if (k->refuse_gets != DYN_OK)
+        r->get.status = k->refuse_gets;
+    if (r->get.status != DYN_OK)
         return r->id;
     r->get.dir_mtime_ns = dir_mtime(k, q->key);
     r->get.implicit_dir = (o == NULL || !object_live(o)) && has_live_below(k, q->key);

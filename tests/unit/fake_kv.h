@@ -30,6 +30,7 @@ struct fake_kv {
     bool hold;             /* replies wait for fake_kv_let_go */
     int refuse;            /* every request answers this instead of being done; DYN_OK: none */
     int refuse_puts;       /* as above, puts only */
+    int refuse_gets;       /* as above, gets only */
     uint32_t lose;         /* so many puts are done and answered DYN_ERR_TIMEOUT */
     uint32_t lag;          /* so many gets see what was there at fake_kv_freeze */
     uint64_t lag_until_us; /* as all gets do until then, ... */

@@ -198,6 +198,21 @@ static void test_f14_o_excl_withdraws_when_another_was_as_quick(void **state)
     assert_true(fake_kv_holds(&t->k, "lock", "theirs"));
 }
 
+/* Nobody else has made it: only that could not be found out. */
+static void test_f14_o_excl_without_an_answer_to_its_check_says_so(void **state)
+{
+    struct world *t = *state;
+    struct call c;
+    call_init(t->a, &c);
+    fs_create(t->a->fs, &c.op, FS_ROOT, slice_str("lock"), 0644, O_WRONLY | O_CREAT | O_EXCL);
+    assert_int_equal(fake_kv_live(&t->k, "lock"), 1);
+    t->k.refuse_gets = DYN_ERR_NO_QUORUM;
+    assert_int_equal(call_wait(t->a, &c), ETIMEDOUT);
+    assert_int_equal(fake_kv_live(&t->k, "lock"), 0); /* it holds up nobody */
+    t->k.refuse_gets = DYN_OK;
+    assert_int_equal(do_open(t->a, "lock", O_WRONLY | O_CREAT | O_EXCL), 0);
+}
+
 /* A slow coordinator, a second one was asked, and both have minted: no other has made the file. */
 static void test_f14_o_excl_wins_against_its_own_twin(void **state)
 {
@@ -553,6 +568,7 @@ int main(void)
         T(test_rename_onto_an_open_file_detaches_it),
         T(test_f14_o_excl_is_strict_and_published_at_once),
         T(test_f14_o_excl_withdraws_when_another_was_as_quick),
+        T(test_f14_o_excl_without_an_answer_to_its_check_says_so),
         T(test_f14_o_excl_wins_against_its_own_twin),
         T(test_f14_equal_files_of_o_excl_do_not_collapse_into_one),
         T(test_f14_o_excl_fails_on_what_is_there_or_without_a_quorum),
