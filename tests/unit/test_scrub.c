@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "engine/replica/replica.h"
 #include "engine/trees/tree.h"
+#include "engine/trees/tree_audit.h"
 #include "played_cluster.h"
 #include "unit.h"
 
@@ -216,6 +217,30 @@ static void test_a_wrong_leaf_and_a_lost_row_of_the_index_are_mended(void **stat
     played_cluster_free(c);
 }
 
+static void on_audited(void *arg, int err, uint32_t wrong)
+{
+    assert_int_equal(err, DYN_OK);
+    *(int64_t *)arg = wrong;
+}
+
+/* The walk looks at the values and entries of the last rows before it compares. */
+static void test_a_row_that_comes_after_the_last_slice_is_followed(void **state)
+{
+    (void)state;
+    struct played_cluster *c = played_cluster_new(1, 1, 1, 1);
+    uint32_t partition = place_of(c->ring, slice_str("k")).partition;
+    played_run(c, MINUTE); /* its trees are made */
+    struct tree_audit *a = tree_audit_new(c->nodes[0].engine->trees, partition);
+    int64_t wrong = -1;
+    tree_audit_slice(a);
+    assert_true(tree_audit_slice_end(a, false)); /* there is nothing yet */
+    write_key(c, 0, "k", "x");
+    tree_audit_finish(a, on_audited, &wrong);
+    played_run(c, MINUTE / 60);
+    assert_int_equal(wrong, 0);
+    played_cluster_free(c);
+}
+
 static bool is_object(void *arg, enum store_family f, struct slice row)
 {
     return f == STORE_META && slice_equal(row, *(const struct slice *)arg);
@@ -361,6 +386,7 @@ int main(void)
         cmocka_unit_test(test_a_rotten_value_is_fetched_again),
         cmocka_unit_test(test_a_value_that_is_gone_shows_in_the_tree_and_comes_back),
         cmocka_unit_test(test_a_wrong_leaf_and_a_lost_row_of_the_index_are_mended),
+        cmocka_unit_test(test_a_row_that_comes_after_the_last_slice_is_followed),
         cmocka_unit_test(test_a_row_that_cannot_be_read_stays_in_the_tree),
         cmocka_unit_test(test_a_lost_row_whose_hash_stayed_comes_back),
         cmocka_unit_test(test_an_entry_that_all_replicas_lost_is_made_again),

@@ -197,7 +197,8 @@ static void on_index(struct store_get *req, int err, struct slice value)
     struct engine *e = s->e;
     (void)value;
     bool counts =
-        s->rows[s->at].state.prepared.boot == 0; /* or is in no tree, about to be reaped */
+        s->rows[s->at].state.prepared.boot == 0 && /* or is in no tree, about to be reaped, ... */
+        !tree_audit_touched(s->audit); /* ... perhaps since it was read: the next round tells */
     if (err == DYN_ERR_NOT_FOUND && counts && e->failed == DYN_OK) {
         struct store_batch b = STORE_BATCH_EMPTY;
         store_batch_put(&b, STORE_TREE, buf_slice(&s->row), slice_of("", 0));
@@ -308,7 +309,7 @@ static void on_scanned(struct store_scan *req, int err, bool more)
         tree_audit_free(s->audit);
         s->audit = NULL;
         s->stage = IDLE;
-    } else if (!tree_audit_slice_end(s->audit)) {
+    } else if (!tree_audit_slice_end(s->audit, s->more)) {
         rows_release(s);
         s->stage = SCAN;
     } else {

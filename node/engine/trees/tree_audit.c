@@ -5,6 +5,7 @@
  * exactly the difference, which goes into the leaf as one more merge; no write has to wait. */
 #include "engine/trees/tree_audit.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -22,12 +23,12 @@ struct tree_audit {
         struct tree_hash hash;
     } * slice; /* what this slice adds */
     uint32_t n_slice, cap_slice;
-    struct buf cursor, next; /* rows before the cursor are in the sum */
+    struct buf cursor, next; /* rows before the cursor are in the sum; ... */
+    bool whole;              /* ... all are, those behind it, too, if any come now */
     bool touched;
     uint32_t *unknown; /* leaves that have a row that cannot be read */
     uint32_t n_unknown, cap_unknown;
     /* finishing */
-    bool comparing;
     uint32_t at, wrong, wrong_before; /* before: of earlier scans */
     struct buf prefix, from;
     struct store_scan scan;
@@ -124,7 +125,7 @@ void tree_audit_unreadable(struct tree_audit *a, struct slice row, enum row_kind
     a->unknown[a->n_unknown++] = leaf;
 }
 
-bool tree_audit_slice_end(struct tree_audit *a)
+bool tree_audit_slice_end(struct tree_audit *a, bool more)
 {
     if (a->touched)
         return false;
@@ -133,7 +134,13 @@ bool tree_audit_slice_end(struct tree_audit *a)
     a->n_slice = 0;
     buf_clear(&a->cursor);
     buf_put_slice(&a->cursor, buf_slice(&a->next));
+    a->whole = !more;
     return true;
+}
+
+bool tree_audit_touched(const struct tree_audit *a)
+{
+    return a->touched;
 }
 
 struct slice tree_audit_cursor(const struct tree_audit *a)
@@ -144,7 +151,7 @@ struct slice tree_audit_cursor(const struct tree_audit *a)
 void tree_audit_change(struct tree_audit *a, struct slice row, uint32_t leaf,
                        const struct tree_hash *delta)
 {
-    if (a->comparing || slice_compare(row, buf_slice(&a->cursor)) < 0)
+    if (a->whole || slice_compare(row, buf_slice(&a->cursor)) < 0)
         add(a, leaf, delta);
     a->touched = true;
 }
@@ -259,7 +266,7 @@ void tree_audit_finish(struct tree_audit *a, void (*done)(void *arg, int err, ui
 {
     a->done = done;
     a->arg = arg;
-    a->comparing = true;
+    assert(a->whole);
     trees_sum_prefix(a->t, a->partition, &a->prefix);
     next_leaves(a);
 }

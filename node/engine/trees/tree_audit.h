@@ -12,7 +12,8 @@ struct tree_audit;
  *
  *   tree_audit_slice()       before the scan of a slice
  *   tree_audit_row()         for each row of it, or tree_audit_unreadable()
- *   tree_audit_slice_end()   false: rows changed meanwhile; read the slice again
+ *   tree_audit_slice_end()   false: rows changed meanwhile; read the slice again. more: this slice
+ *                            has not come to the partition's end
  *   tree_audit_finish()      after the last slice
  *
  * Rows that change behind the walk are followed. One audit at a time. */
@@ -26,7 +27,9 @@ void tree_audit_row(struct tree_audit *a, struct slice row, enum row_kind kind, 
  * getting it finds another root (E10). */
 void tree_audit_unreadable(struct tree_audit *a, struct slice row, enum row_kind kind,
                            struct slice key);
-bool tree_audit_slice_end(struct tree_audit *a);
+bool tree_audit_slice_end(struct tree_audit *a, bool more);
+/* Has anything changed in the partition since the last slice was read? */
+bool tree_audit_touched(const struct tree_audit *a);
 struct slice tree_audit_cursor(const struct tree_audit *a); /* from where to read; borrowed */
 /* done(arg, err, leaves that were wrong), which are right now; may run inside. */
 void tree_audit_finish(struct tree_audit *a, void (*done)(void *arg, int err, uint32_t wrong),
