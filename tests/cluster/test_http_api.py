@@ -212,6 +212,6 @@ def test_cluster_ring_and_metrics_tell_what_happens(three_nodes):
     a.request("PUT", "/v1/kv/k2", b"one")
 
     def one_is_down():
-        members = json.loads(a.request("GET", "/v1/cluster").body)["members"]
+        members = a.members()
         return [member["up"] for member in members].count(False) == 1
     wait.until(one_is_down, 10, "the killed node seen as down")

@@ -222,7 +222,7 @@ def test_a_plan_is_known_to_every_node_and_http_does_the_same(make_cluster):
     assert done.status == 200, done.body
 
     def weighed():
-        members = json.loads(a.request("GET", "/v1/cluster").body)["members"]
+        members = a.members()
         return [m["weight"] for m in members if m["node"] == node] == [50]
 
     wait.until(weighed, 10, "the change being known everywhere")

@@ -95,10 +95,13 @@ class Node:
         finally:
             connection.close()
 
+    def members(self):
+        """What it knows of each member of its cluster."""
+        return json.loads(self.request("GET", "/v1/cluster").body)["members"]
+
     def hints(self):
         """How many hints it keeps for others."""
-        members = json.loads(self.request("GET", "/v1/cluster").body)["members"]
-        return sum(member["hints"] for member in members)
+        return sum(member["hints"] for member in self.members())
 
     def stop(self):
         """SIGTERM, and the clean end that must follow."""
@@ -145,11 +148,15 @@ class Cluster:
                 node.configure(**settings)
 
     def start(self):
-        """Starts all nodes at once and waits for each."""
+        """Starts all nodes at once and waits for each, and until none takes another for dead that did
+        not listen yet when it asked."""
         for node in self.nodes:
             node.launch()
         for node in self.nodes:
             wait.until(node.serves, 20, f"{node.folder.name} serving")
+        for node in self.nodes:
+            wait.until(lambda at=node: all(member["up"] for member in at.members()), 20,
+                       f"{node.folder.name} reaching the others")
 
     def add(self, member=None, **settings):
         """A further node, started, and not a member of the cluster yet. In a network: at its MEMBER
