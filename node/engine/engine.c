@@ -219,6 +219,7 @@ void engine_ring_changed(struct engine *e)
     gossip_hurry(e->gossip);
     watchers_look(e->watchers);
     transfers_look(e->transfers);
+    fragments_ring_changed(e);
     if (e->cfg.host.changed != NULL)
         e->cfg.host.changed(e->cfg.host.ctx);
 }

@@ -316,6 +316,89 @@ static void test_who_has_missed_the_end_of_a_split_moves_nothing_back(void **sta
     scenario_end(&s);
 }
 
+/* ---- owners that change ------------------------------------------------------------------ */
+
+enum { DIRS = 4, FILES = 16, AWAY = 5 };
+
+static void got_row(struct store_get *get, int err, struct slice value)
+{
+    (void)value;
+    *(int *)get->arg = err;
+}
+
+/* How many of the entries that belong elsewhere a node has on its disk in fragment 0. */
+static uint32_t strays(const struct scenario *s, uint32_t node, const char *dir)
+{
+    struct ring *ring = sim_cluster_ring(s->cluster);
+    struct store_port store = sim_disk_port(s->cluster->nodes[node].disk);
+    struct place at = place_of_fragment(ring, slice_str(dir), 0);
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < FILES; i++) {
+        char key[32];
+        struct buf row = BUF_EMPTY;
+        int err = 1;
+        snprintf(key, sizeof(key), "%s/f%04u", dir, i);
+        row_of_id(&at, ROW_ENTRY, slice_str(key), &row);
+        struct store_get get = {
+            .family = STORE_META, .key = buf_slice(&row), .done = got_row, .arg = &err};
+        store.get(store.ctx, &get);
+        assert_int_not_equal(err, 1);
+        found += err == DYN_OK && engine_fragment(s->cluster->nodes[0].engine, slice_str(key)) != 0;
+        buf_release(&row);
+    }
+    return found;
+}
+
+static bool owns_first_fragment(const struct scenario *s, uint32_t node, const char *dir)
+{
+    uint32_t owner[1];
+    struct place at = place_of_fragment(sim_cluster_ring(s->cluster), slice_str(dir), 0);
+    sim_cluster_owners(s->cluster, at.partition, 1, owner);
+    return owner[0] == node;
+}
+
+/* A node leaves, and keeps its copies for a day. Meanwhile directories are split. When it comes
+ * back it has entries in fragment 0 that have been moved from there; nobody else does. */
+static void test_entries_of_before_a_split_are_moved_from_who_comes_back(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct engine_config engine = small_fragments(6);
+    char dirs[DIRS][16], address[32];
+    uint32_t left[DIRS], back = 0;
+    scenario_begin_with(&s, 6, 1, 1, 1, &engine);
+    for (uint32_t i = 0, n = 0; n < DIRS; i++) {
+        snprintf(dirs[n], sizeof(dirs[n]), "d%u", i);
+        if (!owns_first_fragment(&s, AWAY, dirs[n]))
+            continue;
+        create_some(&s, dirs[n++], 0, 6);
+    }
+    scenario_settle(&s);
+    struct member_event leave = {.type = MEMBER_LEAVE, .node = s.cluster->nodes[AWAY].id};
+    scenario_change(&s, 0, &leave);
+    for (uint32_t i = 0; i < DIRS; i++) {
+        create_some(&s, dirs[i], 6, FILES);
+        grow_to(&s, dirs[i], 1);
+    }
+    sim_cluster_run(s.cluster, 60 * (uint64_t)SIM_SECOND);
+    for (uint32_t i = 0; i < DIRS; i++) {
+        left[i] = strays(&s, AWAY, dirs[i]);
+        for (uint32_t node = 0; node < AWAY; node++)
+            assert_true(!owns_first_fragment(&s, node, dirs[i]) || strays(&s, node, dirs[i]) == 0);
+    }
+    struct member_event join = sim_join_of(s.cluster, AWAY, 0, address);
+    scenario_change(&s, 0, &join);
+    sim_cluster_run(s.cluster, 60 * (uint64_t)SIM_SECOND);
+    for (uint32_t i = 0; i < DIRS; i++) {
+        back += left[i] > 0 && owns_first_fragment(&s, AWAY, dirs[i]);
+        for (uint32_t node = 0; node < 6; node++)
+            assert_true(!owns_first_fragment(&s, node, dirs[i]) || strays(&s, node, dirs[i]) == 0);
+        assert_int_equal(listed(&s, i % 6, dirs[i], 100), FILES);
+    }
+    assert_true(back > 0);
+    scenario_end(&s);
+}
+
 /* ---- what lives can be reached ----------------------------------------------------------- */
 
 static void delete_all(struct scenario *s, const char *dir, uint32_t n)
@@ -454,6 +537,7 @@ int main(void)
         cmocka_unit_test(test_a_listing_misses_nothing_that_moves_meanwhile),
         cmocka_unit_test(test_a_coordinator_that_does_not_know_of_a_split_hides_nothing),
         cmocka_unit_test(test_who_has_missed_the_end_of_a_split_moves_nothing_back),
+        cmocka_unit_test(test_entries_of_before_a_split_are_moved_from_who_comes_back),
         cmocka_unit_test(test_a_directory_that_is_emptied_while_it_is_split_stays_removed),
         cmocka_unit_test(test_a_file_created_in_a_fragment_of_a_removed_directory_stays_in_reach),
         cmocka_unit_test(test_a_create_after_the_removal_of_its_directory_makes_it_again),

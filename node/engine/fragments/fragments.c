@@ -57,6 +57,7 @@ struct fragments {
     struct buf passing; /* its directory */
     struct meter meters[METERS];
     uint64_t metered_us, announced_us;
+    bool *owned; /* by partition: it was this node's when the ring was looked at last */
 };
 
 /* ---- what is known ----------------------------------------------------------------------- */
@@ -139,6 +140,31 @@ void fragments_table_changed(struct engine *e)
         return;
     settings_keeper_growths(e->settings, take_growth, e->fragments);
     watchers_look(e->watchers);
+}
+
+/* One of its fragments is among these partitions. */
+static bool lies_in(const struct engine *e, const struct split *s, const bool *partitions)
+{
+    for (uint32_t i = 0; i < fragments_listed(e, dir_of(s)); i++)
+        if (partitions[place_of_fragment(e->ring, dir_of(s), i).partition])
+            return true;
+    return false;
+}
+
+void fragments_ring_changed(struct engine *e)
+{
+    struct fragments *f = e->fragments;
+    uint32_t q = ring_q(e->ring);
+    bool *gained = mem_zalloc(q * sizeof(*gained)), any = false;
+    for (uint32_t p = 0; p < q; p++) {
+        bool owns = engine_owns(e, p);
+        gained[p] = owns && !f->owned[p];
+        any |= gained[p];
+        f->owned[p] = owns;
+    }
+    for (uint32_t i = 0; any && i < f->n; i++)
+        f->splits[i].due |= lies_in(e, &f->splits[i], gained);
+    free(gained);
 }
 
 void fragments_learn(struct engine *e, struct slice dir, uint8_t growth)
@@ -391,6 +417,7 @@ struct fragments *fragments_new(struct engine *e)
 {
     struct fragments *f = mem_new(struct fragments);
     f->e = e;
+    f->owned = mem_zalloc(ring_q(e->ring) * sizeof(*f->owned));
     timer_init(&f->timer, on_timer, f);
     return f;
 }
@@ -404,6 +431,7 @@ void fragments_free(struct fragments *f)
     for (uint32_t i = 0; i < f->n; i++)
         free(f->splits[i].dir);
     free(f->splits);
+    free(f->owned);
     buf_release(&f->passing);
     free(f);
 }

@@ -44,6 +44,9 @@ bool fragments_stray(const struct engine *e, struct slice dir, struct slice name
 void fragments_learn(struct engine *e, struct slice dir, uint8_t growth);
 /* The table of settings is another one. */
 void fragments_table_changed(struct engine *e);
+/* Other nodes own partitions now. What this node has of one that comes back to it, from before, may
+ * have been moved since: nobody else knows that it is here. */
+void fragments_ring_changed(struct engine *e);
 /* This node has stored an entry that lies at `at`. live_here: of a created or deleted one, how many
  * live there now; else 0. */
 void fragments_note(struct engine *e, const struct place *at, struct slice dir, struct slice name,
