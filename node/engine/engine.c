@@ -220,6 +220,8 @@ void engine_ring_changed(struct engine *e)
     watchers_look(e->watchers);
     transfers_look(e->transfers);
     fragments_ring_changed(e);
+    exchanges_look(e->exchanges);
+    catchup_look(e->catchup);
     if (e->cfg.host.changed != NULL)
         e->cfg.host.changed(e->cfg.host.ctx);
 }
@@ -292,6 +294,7 @@ static void start_ended(struct engine *e, int err)
         kept_keeper_start(e->kept);
         commit_start(e->commit);
         transfers_look(e->transfers);
+        catchup_look(e->catchup);
     }
     e->ready(e->ready_arg, err);
 }

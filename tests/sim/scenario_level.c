@@ -134,6 +134,26 @@ static void test_a_disk_that_was_full_is_brought_level(void **state)
     scenario_end(&s);
 }
 
+/* The first node of a cluster starts with nobody to compare with; others come later. */
+static void test_who_was_alone_at_its_start_compares_with_those_who_join(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct engine_config engine;
+    struct engine_stats first, second;
+    char address[32];
+    engine_config_defaults(&engine);
+    scenario_begin_members(&s, 2, 1, 2, 1, 1, &engine);
+    struct member_event join = sim_join_of(s.cluster, 1, 0, address);
+    scenario_change(&s, 0, &join);
+    sim_cluster_run(s.cluster, COMPARED);
+    engine_stats(s.cluster->nodes[0].engine, &first);
+    engine_stats(s.cluster->nodes[1].engine, &second);
+    assert_true(second.exchanges > 0);
+    assert_true(first.exchanges > 0);
+    scenario_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +161,7 @@ int main(void)
         cmocka_unit_test(test_e19_an_empty_disk_is_filled_without_reads),
         cmocka_unit_test(test_e17_a_put_whose_coordinator_died_before_its_hint_reaches_all),
         cmocka_unit_test(test_a_disk_that_was_full_is_brought_level),
+        cmocka_unit_test(test_who_was_alone_at_its_start_compares_with_those_who_join),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

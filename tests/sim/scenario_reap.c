@@ -396,6 +396,27 @@ static void test_a_dead_node_stops_reaping_until_it_is_removed(void **state)
     scenario_end(&s);
 }
 
+/* It may lack what it has acknowledged, and nobody has that: what is left is all there is. */
+static void test_the_only_member_reaps_after_a_loss_of_power(void **state)
+{
+    (void)state;
+    struct scenario s;
+    const struct engine_config engine = quick(BUG_NONE);
+    scenario_begin_with(&s, 1, 1, 1, 1, &engine);
+    s.opt.durability = DURABILITY_QUORUM;
+    put(&s, 0, "f", "one");
+    delete_at_all(&s, 0, "f");
+    s.opt.durability = DURABILITY_BUFFERED;
+    put(&s, 0, "tail", "one");
+    sim_node_crash(&s.cluster->nodes[0], CRASH_TAIL);
+    sim_node_start(&s.cluster->nodes[0]);
+    sim_cluster_run(s.cluster, SIM_SECOND / 10);
+    assert_int_equal(holders(&s, "f"), 1);
+    assert_int_equal(holders(&s, "tail"), 0);
+    assert_true(await_holders(&s, "f", 0, REAPED_US));
+    scenario_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +432,7 @@ int main(void)
         cmocka_unit_test(test_a_node_that_restarts_waits_anew),
         cmocka_unit_test(test_a_vote_stands_on_the_disk),
         cmocka_unit_test(test_a_dead_node_stops_reaping_until_it_is_removed),
+        cmocka_unit_test(test_the_only_member_reaps_after_a_loss_of_power),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

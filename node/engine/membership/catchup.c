@@ -14,7 +14,8 @@
  * Enough: an acknowledged write is on W of the N owners, of whom this node may be one, so N - W + 1
  * of the others must have been compared with, or all of them when they are fewer. A partition votes
  * again as soon as that is so; peers that are down or gone keep it waiting, and a change of
- * membership that drops them ends that. Whoever has nobody to ask, as the only owner, votes. */
+ * membership that drops them ends that. Whoever has nobody to ask, as the only owner, votes; and
+ * the only member has caught up: what it has lost nobody has. */
 #include "engine/membership/catchup.h"
 
 #include <assert.h>
@@ -161,6 +162,7 @@ void catchup_begin(struct catchup *c)
     c->state = CATCHING_UP;
     note(c, true);
     exchanges_hasten_all(c->e->exchanges);
+    catchup_look(c);
 }
 
 void catchup_confirmed(struct catchup *c)
@@ -268,14 +270,27 @@ static bool lacks(const struct catchup *c, uint64_t peer)
     return false;
 }
 
+static void caught_up(struct catchup *c)
+{
+    c->state = CURRENT;
+    forget_peers(c);
+    note(c, false);
+}
+
 bool catchup_session_ended(struct catchup *c, uint64_t peer)
 {
     if (c->state != CATCHING_UP)
         return false;
     if (catchup_voteless(c) > 0)
         return lacks(c, peer);
-    c->state = CURRENT;
-    forget_peers(c);
-    note(c, false);
+    caught_up(c);
     return false;
+}
+
+void catchup_look(struct catchup *c)
+{
+    const struct ring *ring = c->e->ring;
+    bool alone = ring_member_count(ring) == 1 && ring_member_at(ring, 0)->node == c->e->cfg.node;
+    if (c->state == CATCHING_UP && alone && catchup_voteless(c) == 0)
+        caught_up(c);
 }

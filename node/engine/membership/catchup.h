@@ -28,5 +28,7 @@ uint32_t catchup_voteless(const struct catchup *c); /* partitions owned here wit
 void catchup_level(struct catchup *c, uint64_t peer, uint32_t partition);
 /* A session with a peer is over: true when another one is needed soon. */
 bool catchup_session_ended(struct catchup *c, uint64_t peer);
+/* The ring is another one, or the node begins to serve: there may be nobody to exchange with. */
+void catchup_look(struct catchup *c);
 
 #endif

@@ -387,6 +387,16 @@ void exchanges_hasten(struct exchanges *x, uint64_t node)
     arm(x);
 }
 
+void exchanges_look(struct exchanges *x)
+{
+    const struct engine *e = x->e;
+    bool wanted = e->cfg.exchange_us != 0 || catchup_under_way(e->catchup);
+    if (x->n_peers > 0 || !wanted) /* their turns come, and with them a look at who else there is */
+        return;
+    review_peers(x);
+    arm(x);
+}
+
 void exchanges_hasten_all(struct exchanges *x)
 {
     review_peers(x);

@@ -10,6 +10,8 @@
 struct exchanges *exchanges_new(struct engine *e);
 void exchanges_free(struct exchanges *x);
 void exchanges_start(struct exchanges *x);
+/* The ring is another one: whoever was alone has somebody to compare with. */
+void exchanges_look(struct exchanges *x);
 /* The peer may have missed something: it is next. */
 void exchanges_hasten(struct exchanges *x, uint64_t node);
 /* This node may have lost something: all of them are next, at once (catchup.h). */
