@@ -203,8 +203,7 @@ static uint64_t do_get(void *ctx, const struct get_request *q, kv_get_done done,
         k->lag -= k->lag > 0;
         o = find_in(k->frozen, k->n_frozen, q->key);
     }
-    if (k->refuse_gets != DYN_OK)
-        r->get.status = k->refuse_gets;
+    r->get.status = k->refuse_gets != DYN_OK ? k->refuse_gets : r->get.status;
     if (r->get.status != DYN_OK)
         return r->id;
     r->get.dir_mtime_ns = dir_mtime(k, q->key);
