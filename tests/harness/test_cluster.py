@@ -29,8 +29,10 @@ if conf["status"] == "early":
 signal.signal(signal.SIGTERM, lambda *_: os._exit(int(conf["status"])))
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200 if self.path == "/healthz" else 404)
+        body = {"/healthz": b"", "/v1/cluster": b'{"members": []}'}.get(self.path)
+        self.send_response(200 if body is not None else 404)
         self.end_headers()
+        self.wfile.write(body or b"")
 host, port = conf["listen"].split(":")
 http.server.HTTPServer((host, int(port)), Answer).serve_forever()
 """
