@@ -362,6 +362,31 @@ static void test_where_a_majority_is_left_nothing_is_forced(void **state)
     scenario_end(&s);
 }
 
+/* One that has left hears of a change and cannot write it down. Nobody tells it again, for by what
+ * it has heard it knows as much as they do. */
+static void test_a_change_that_a_full_disk_refused_is_known_when_there_is_room(void **state)
+{
+    (void)state;
+    struct scenario s;
+    begin(&s, 4, 4);
+    const struct member_event leave = {.type = MEMBER_LEAVE, .node = s.cluster->nodes[3].id};
+    scenario_change(&s, 0, &leave);
+    sim_disk_fill(s.cluster->nodes[3].disk, true);
+    const struct member_event weight = {
+        .type = MEMBER_WEIGHT, .node = s.cluster->nodes[1].id, .weight = 101};
+    assert_true(sim_cluster_change(s.cluster, 0, &weight, NULL, NULL));
+    sim_cluster_run(s.cluster, 10 * (uint64_t)SIM_SECOND);
+    const struct history_epoch *known = ring_epoch(engine_ring(s.cluster->nodes[0].engine));
+    const struct history_epoch *behind = ring_epoch(engine_ring(s.cluster->nodes[3].engine));
+    assert_true(known->length > behind->length);
+    assert_int_equal(ring_moving(engine_ring(s.cluster->nodes[0].engine)), 0); /* none follows */
+    sim_disk_fill(s.cluster->nodes[3].disk, false);
+    for (uint32_t i = 0; i < 60 && !sim_cluster_agrees(s.cluster); i++)
+        sim_cluster_run(s.cluster, SIM_SECOND);
+    assert_true(sim_cluster_agrees(s.cluster));
+    scenario_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -374,6 +399,7 @@ int main(void)
         cmocka_unit_test(test_a_hint_for_a_node_that_was_replaced_goes_to_its_heir),
         cmocka_unit_test(test_one_of_two_is_lost_for_good),
         cmocka_unit_test(test_where_a_majority_is_left_nothing_is_forced),
+        cmocka_unit_test(test_a_change_that_a_full_disk_refused_is_known_when_there_is_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

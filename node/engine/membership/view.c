@@ -3,8 +3,11 @@
  *
  *   IDLE --something new is taken--> WRITING --synced--> IDLE, and the ring is another one
  *                                    WRITING --more was taken meanwhile--> WRITING
+ *                                    WRITING --refused, on a full disk--> REFUSED
+ *   REFUSED --a second later, or something new is taken--> WRITING
  *
- * A failed write leaves things as they were: what was taken is tried again with the next. */
+ * A refused write leaves things as they were. It is tried again, for others will not tell of it
+ * again: by the digests of gossip this node knows what they know. */
 #include "engine/membership/view.h"
 
 #include <assert.h>
@@ -19,6 +22,7 @@
 
 #define HISTORY_ROW "history"
 #define LEARN_TIMEOUT_US 2000000u
+#define AGAIN_US 1000000u /* a write that was refused */
 
 struct view {
     struct engine *e;
@@ -30,7 +34,7 @@ struct view {
     struct list waits;   /* struct view_wait */
     struct list lessons; /* struct lesson */
     struct list askers;  /* struct asker */
-    struct timer later;
+    struct timer later, again;
 };
 
 struct asker { /* whose exchange is answered once what it told us is in use */
@@ -46,6 +50,7 @@ struct lesson { /* one exchange under way */
 };
 
 static void on_later(struct timer *t, void *arg);
+static void on_again(struct timer *t, void *arg);
 static void write_taken(struct view *v);
 
 struct view *view_new(struct engine *e)
@@ -57,6 +62,7 @@ struct view *view_new(struct engine *e)
     list_init(&v->lessons);
     list_init(&v->askers);
     timer_init(&v->later, on_later, v);
+    timer_init(&v->again, on_again, v);
     return v;
 }
 
@@ -81,6 +87,7 @@ void view_free(struct view *v)
     while (!list_empty(&v->waits))
         view_wait_cancel(container_of(list_first(&v->waits), struct view_wait, link));
     timer_cancel(v->e->ports.timers, &v->later);
+    timer_cancel(v->e->ports.timers, &v->again);
     ring_unref(v->next);
     free(v);
 }
@@ -187,6 +194,8 @@ static void on_written(struct store_write *req, int err)
     v->next = NULL;
     if (err != DYN_OK) {
         ring_unref(ring);
+        if (v->loaded == NULL) /* else the start fails */
+            timer_set(v->e->ports.timers, &v->again, engine_now(v->e) + AGAIN_US);
         loaded(v, err);
         wake(v);
         return;
@@ -213,6 +222,14 @@ static void write_taken(struct view *v)
     buf_release(&row);
     if (err != DYN_OK)
         on_written(&v->write, err);
+}
+
+static void on_again(struct timer *t, void *arg)
+{
+    struct view *v = arg;
+    (void)t;
+    if (!v->e->stopping && v->e->failed == DYN_OK && !nothing_new(v))
+        write_taken(v);
 }
 
 int view_grow(struct view *v, const struct history *other)
