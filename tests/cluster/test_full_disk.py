@@ -27,6 +27,7 @@ def small_disks(make_cluster):
                 data.mkdir(mode=0o700)
                 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", data], check=True)
                 mounts.callback(subprocess.run, ["umount", "-l", data], check=True)
+            mounts.callback(cluster.close)  # before its disks go
             cluster.start()
             return cluster
         yield make

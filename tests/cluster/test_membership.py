@@ -40,6 +40,8 @@ class Load:
                 self.refused += 1
 
     def stop(self):
+        """Ends it, once there is enough to judge by, and returns what was acknowledged last: turns by key."""
+        wait.until(lambda: len(self.acknowledged) > 50 or not self.thread.is_alive(), 60, "a load")
         self.halt.set()
         self.thread.join()
         return self.acknowledged
