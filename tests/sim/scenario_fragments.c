@@ -24,7 +24,7 @@ static uint32_t depth_at(const struct scenario *s, uint32_t node, const char *di
 static void create(struct scenario *s, uint32_t node, const char *dir, uint32_t i)
 {
     struct answer put = {0};
-    char key[32];
+    char key[80];
     snprintf(key, sizeof(key), "%s/f%04u", dir, i);
     scenario_put(s, node, key, "x", NULL, 0, &put);
     assert_int_equal(put.status, DYN_OK);
