@@ -40,7 +40,7 @@ struct archive_foot {
     uint64_t rows, value_bytes; /* a state in several rows counts for each */
     uint64_t begun_ms;          /* wall clock */
     uint32_t copies, owners;    /* how many of those who vote on it were read */
-    uint32_t lacking;           /* values that no copy had */
+    uint32_t lacking;           /* values, and states of keys, that no copy could give */
     uint64_t a, b;              /* the root of all copies before they were read; zeros: not one */
     bool level;                 /* they were one, and nobody kept hints */
     uint8_t digest[DIGEST_LEN]; /* of the whole file; set by whoever writes or reads it */

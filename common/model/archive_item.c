@@ -33,7 +33,7 @@ uint64_t save_value_bytes(const struct object *o)
     return bytes;
 }
 
-static bool known(const uint8_t hash[DIGEST_LEN])
+bool save_hash_known(const uint8_t hash[DIGEST_LEN])
 {
     static const uint8_t zeros[DIGEST_LEN] = {0};
     return memcmp(hash, zeros, DIGEST_LEN) != 0;
@@ -42,11 +42,11 @@ static bool known(const uint8_t hash[DIGEST_LEN])
 void save_item_state(struct save_item *it, const uint8_t hash[DIGEST_LEN], uint64_t node)
 {
     bool have = false;
-    for (uint32_t i = 0; i < it->n_rows && known(hash); i++) {
+    for (uint32_t i = 0; i < it->n_rows && save_hash_known(hash); i++) {
         if (memcmp(it->rows[i].hash, hash, DIGEST_LEN) == 0)
             have = it->rows[i].wanted = true;
     }
-    for (uint32_t i = 0; i < it->n_wants && !have && known(hash); i++)
+    for (uint32_t i = 0; i < it->n_wants && !have && save_hash_known(hash); i++)
         have = memcmp(it->wants[i].hash, hash, DIGEST_LEN) == 0;
     if (have)
         return;

@@ -11,7 +11,8 @@
  *   any      --a node fails, or knows other owners--> PAUSED --> ROOTS, without those that are down
  *
  * A node that fails in the middle has given a part of its keys, which is worth nothing: so all is
- * done again, a few times. A file is there when it is whole. */
+ * done again, a few times. A file is there when it is whole. A copy that its node cannot read is
+ * counted as lacking, unless those that can be read are enough by themselves. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -113,18 +114,29 @@ void save_job_archive_failed(struct save_job *j, const char *name, int err)
     over(j, err);
 }
 
+static bool is_unreadable(const struct save_job *j, uint64_t node)
+{
+    for (uint32_t i = 0; i < j->n_unreadable; i++)
+        if (j->unreadable[i] == node)
+            return true;
+    return false;
+}
+
 /* Not so; from the start, a little later. */
 void save_job_again(struct save_job *j, int err, uint64_t node)
 {
+    int status = err == DYN_ERR_CORRUPT ? DYN_ERR_IO : err; /* corrupt are files of the archive */
     if (++j->attempt >= ATTEMPTS || j->s->err != DYN_OK) {
         char *what =
             node == 0 ? mem_printf("partition %" PRIu32, j->partition)
                       : mem_printf("partition %" PRIu32 " at node %016" PRIx64, j->partition, node);
-        save_failed(j->s, err, mem_printf("%s: %s", what, dyn_err_message(err)));
+        save_failed(j->s, status, mem_printf("%s: %s", what, dyn_err_message(err)));
         free(what);
-        over(j, err);
+        over(j, status);
         return;
     }
+    if (err == DYN_ERR_CORRUPT && j->n_unreadable < SAVE_SOURCES_MAX && !is_unreadable(j, node))
+        j->unreadable[j->n_unreadable++] = node; /* without it, if that can be done */
     clear(j);
     j->state = JOB_PAUSED;
     if (err == DYN_ERR_REFUSED)
@@ -171,7 +183,9 @@ int save_open_reply(struct slice body, enum range_form form, int err, struct buf
     buf_clear(keep);
     buf_put_slice(keep, body);
     err = range_reply_decode(buf_slice(keep), reply);
-    if (err == DYN_OK && reply->status != DYN_OK)
+    if (err == DYN_ERR_CORRUPT)
+        err = DYN_ERR_PROTOCOL; /* on its way */
+    else if (err == DYN_OK && reply->status != DYN_OK)
         err = reply->status;
     else if (err == DYN_OK && reply->form != form)
         err = DYN_ERR_PROTOCOL;
@@ -258,8 +272,9 @@ static void compare(struct save_job *j)
             keep_file(j, run, &foot);
             return;
         }
-        if (err == DYN_OK && foot.lacking == 0) /* else all of it, in the hope of better */
+        if (err == DYN_OK)
             err = open_base(j, name);
+        j->poor = err == DYN_OK && foot.lacking > 0;
         if (err != DYN_OK) {
             save_job_archive_failed(j, name, err);
             return;
@@ -312,7 +327,7 @@ static bool choose_sources(struct save_job *j)
     voters = ring_preference_list(ring, j->partition, n, nodes, voters);
     j->owners = voters;
     for (uint32_t i = 0; i < voters; i++)
-        if (client_node_up(j->s->cfg.client, nodes[i]))
+        if (client_node_up(j->s->cfg.client, nodes[i]) && !is_unreadable(j, nodes[i]))
             j->sources[j->n_sources++] = (struct save_source){.node = nodes[i]};
     j->least = voters + 1 > w ? voters + 1 - w : 1;
     return j->n_sources >= j->least;
@@ -322,10 +337,14 @@ static void begin(struct save_job *j)
 {
     j->state = JOB_ROOTS;
     j->err = DYN_OK;
+    j->poor = false;
     j->rows = j->kept = 0;
     j->lacking = j->stale = j->at_standin = 0;
     if (!choose_sources(j)) {
-        save_job_again(j, DYN_ERR_NO_QUORUM, 0);
+        if (j->n_unreadable > 0)
+            save_job_again(j, DYN_ERR_IO, j->unreadable[0]);
+        else
+            save_job_again(j, DYN_ERR_NO_QUORUM, 0);
         return;
     }
     uint32_t n = j->n_sources;
@@ -341,6 +360,7 @@ void save_job_start(struct save_job *j, enum archive_kind kind, uint32_t partiti
     j->kind = kind;
     j->partition = partition;
     j->attempt = 0;
+    j->n_unreadable = 0;
     begin(j);
 }
 
@@ -509,6 +529,8 @@ static bool take_base(struct save_job *j, struct save_item *it)
 {
     while (j->at_base && slice_equal(j->base_row.key, buf_slice(&it->key))) {
         save_item_add(it, &j->base_row);
+        if (j->poor && !(j->base_row.prefix == 0 && object_values_loaded(&j->base_row.object)))
+            memset(it->rows[it->n_rows - 1].hash, 0, DIGEST_LEN); /* perhaps there is more of it */
         j->batch_bytes += j->base_row.raw.len;
         object_release(&j->base_row.object);
         j->at_base = false;

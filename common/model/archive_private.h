@@ -30,6 +30,7 @@ struct save_want { /* a state to be fetched */
     uint8_t hash[DIGEST_LEN];
     uint64_t node;
     bool done;
+    bool unread; /* the node cannot read it */
 };
 
 struct save_item { /* one key */
@@ -41,12 +42,13 @@ struct save_item { /* one key */
     uint32_t n_rows, n_base; /* the first n_base of an earlier file */
 };
 void save_item_release(struct save_item *it);
-/* Some copy has this state. */
+/* Some copy has this state; a hash of zeros: one that is not known yet. */
 void save_item_state(struct save_item *it, const uint8_t hash[DIGEST_LEN], uint64_t node);
 void save_item_add(struct save_item *it, const struct range_row *row);
 /* All rows of a state whose values are loaded, as many as they need (archive_file.h). */
 void save_item_add_split(struct save_item *it, const struct range_row *row);
 struct save_want *save_item_next(struct save_item *it); /* NULL: all is here */
+bool save_hash_known(const uint8_t hash[DIGEST_LEN]);
 /* Positions, then keys: the order of a partition's rows in a store. */
 int save_order(const struct position *a, struct slice key_a, const struct position *b,
                struct slice key_b);
@@ -90,6 +92,8 @@ struct save_job {
     struct timer timer;
     struct save_source sources[SAVE_SOURCES_MAX];
     uint32_t n_sources, owners, least;
+    uint64_t unreadable[SAVE_SOURCES_MAX]; /* nodes whose disks do not give the partition */
+    uint32_t n_unreadable;
     struct save_hinted *hinted;
     uint32_t n_hinted, at_hinted, at_standin;
     struct buf cursor; /* of the list of hints at hand */
@@ -97,6 +101,7 @@ struct save_job {
     char base_name[ARCHIVE_NAME_MAX];
     struct archive_reader base;
     bool has_base, base_ended, at_base;
+    bool poor;                 /* something is missing in the base */
     struct range_row base_row; /* the next one, if at_base */
     struct position base_position;
     struct archive_writer writer;

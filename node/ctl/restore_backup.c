@@ -81,6 +81,17 @@ static int failed(const struct restore *r, const struct archive_dir *d, const ch
     }
 }
 
+/* What the run that wrote the backup could not read. */
+static int lacking(int status, const struct archive_foot *sum)
+{
+    if (status == CTL_OK && sum->lacking > 0)
+        return ctl_fail(CTL_ERROR,
+                        "the backup was not whole when it was written: %" PRIu32
+                        " values or versions could not be read",
+                        sum->lacking);
+    return status;
+}
+
 static int report(struct ctl *c, const struct restore *r, const char *dir, bool check)
 {
     const struct archive_manifest *m = archive_load_manifest(r->load);
@@ -105,17 +116,19 @@ static int report(struct ctl *c, const struct restore *r, const char *dir, bool 
         json_print(j, true, &text);
         buf_put_u8(&text, '\n');
         json_free(j);
-        return ctl_print(&text);
+        return lacking(ctl_print(&text), &sum);
     }
     buf_printf(&text, "%s: of cluster %s, begun ", dir, cluster);
     ctl_put_time(m->begun_ms * 1000000, &text);
     buf_printf(&text, ", %" PRIu64 " states, ", sum.rows);
     admin_put_bytes(sum.value_bytes, &text);
-    if (check)
+    if (check && sum.lacking == 0)
         buf_put_str(&text, " of values: whole\n");
+    else if (check)
+        buf_put_str(&text, " of values: as it was written\n");
     else
         buf_printf(&text, " of values; %" PRIu64 " states brought back\n", p.rows);
-    return ctl_print(&text);
+    return lacking(ctl_print(&text), &sum);
 }
 
 /* The cluster's secret, where one is given or lies in its folder. CTL_OK also without. */

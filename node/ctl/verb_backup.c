@@ -32,6 +32,8 @@ static const char backup_help[] =
     "Run it again, and only what has changed is fetched. A run that breaks off leaves the backup\n"
     "before it whole, and the next one goes on from where it stopped. Of each partition N - W + 1\n"
     "copies must answer; with fewer nothing of it can be vouched for, and the run ends with 5.\n"
+    "Where a node cannot read what it has, others do; are they too few, all else is written, what\n"
+    "is missing is counted, and the run ends with 1.\n"
     "\n"
     "DIR holds two files for each partition and 'manifest.json', which names them with their "
     "digests\n"
@@ -136,7 +138,9 @@ static int report(struct ctl *c, const struct backup *b, const char *dir)
     }
     int status = ctl_print(&text);
     if (sum.lacking > 0)
-        return ctl_fail(CTL_ERROR, "%" PRIu32 " values are missing: no copy of them could be read",
+        return ctl_fail(CTL_ERROR,
+                        "the backup is not whole: %" PRIu32 " values or versions are missing, as "
+                        "too few copies of them could be read",
                         sum.lacking);
     return status;
 }

@@ -150,6 +150,18 @@ def test_damage_is_named_and_nothing_is_restored(three_nodes, make_cluster, tmp_
     assert done.returncode == 4 and b"no whole backup" in done.stderr
 
 
+def test_a_backup_that_lacks_something_is_not_called_whole(three_nodes, tmp_path):
+    folder = tmp_path / "backup"
+    put(three_nodes, "one", b"1")
+    backup(three_nodes, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][0]["lacking"] = 2  # as a run writes that could not read two keys
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    done = restore(three_nodes, folder, "--check", check=False)
+    assert done.returncode == 1 and b"whole" not in done.stdout
+    assert b"not whole" in done.stderr and b"2 values or versions" in done.stderr
+
+
 def test_nodes_that_are_down(three_nodes, tmp_path):
     folder = tmp_path / "backup"
     for i in range(50):

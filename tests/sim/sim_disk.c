@@ -187,6 +187,11 @@ void sim_disk_garble(struct sim_disk *d, uint32_t permille)
     store_memory_garble(d->memory, permille > 0 ? is_garbled : NULL, d);
 }
 
+void sim_disk_fail_reads(struct sim_disk *d, bool fail)
+{
+    store_memory_fail_reads(d->memory, fail ? DYN_ERR_CORRUPT : DYN_OK);
+}
+
 struct store_memory_image *sim_disk_backup(const struct sim_disk *d)
 {
     return store_memory_snapshot(d->memory);

@@ -41,6 +41,8 @@ void sim_disk_fill(struct sim_disk *d, bool full); /* no more than what is there
 void sim_disk_rot(struct sim_disk *d, bool (*may)(void *arg, struct slice row), void *arg);
 /* For a while some rows of objects cannot be read, `permille` of them; 0: all can again. */
 void sim_disk_garble(struct sim_disk *d, uint32_t permille);
+/* It gives nothing any more, as one whose blocks are bad. */
+void sim_disk_fail_reads(struct sim_disk *d, bool fail);
 bool sim_disk_holds_value(const struct sim_disk *d, struct slice row); /* whole, and synced */
 /* What is synced now, to be put back later; and putting it back, or nothing at all, on a node that
  * is down: a restored backup, a new disk. */

@@ -191,16 +191,20 @@ static int check_range(const struct giving *g)
 
 /* ---- lists ------------------------------------------------------------------------------- */
 
-/* What the row is about, and the hash of its state; false for rows that are no state. */
-static bool parse_row(struct slice row, struct slice value, struct buf *name, enum row_kind *kind,
-                      uint8_t hash[DIGEST_LEN])
+static const uint8_t UNKNOWN[DIGEST_LEN] = {0}; /* the hash of a state that is to be fetched */
+
+/* What the row is about; false for rows that are no state. */
+static bool parse_row(struct slice row, struct buf *name, enum row_kind *kind)
+{
+    struct place at;
+    return row_meta_parse(row, &at, kind, name) == DYN_OK && *kind != ROW_DIRSTAT;
+}
+
+static bool hash_row(struct slice value, uint8_t hash[DIGEST_LEN])
 {
     struct object o = OBJECT_EMPTY;
     struct epoch mark;
-    struct place at;
-    buf_clear(name);
-    bool good = row_meta_parse(row, &at, kind, name) == DYN_OK && *kind != ROW_DIRSTAT &&
-                object_row_decode(value, &mark, &o) == DYN_OK;
+    bool good = object_row_decode(value, &mark, &o) == DYN_OK;
     if (good)
         object_hash(&o, hash);
     object_release(&o);
@@ -230,9 +234,14 @@ static bool on_row(struct store_scan *req, struct slice key, struct slice value)
     enum row_kind kind;
     uint8_t hash[DIGEST_LEN];
     remember_cursor(g, key);
-    /* An archive needs no entries: whoever brings an object back brings its entry too. */
-    if (parse_row(key, value, &name, &kind, hash) && (kind == ROW_OBJECT || !for_archive(g)))
-        list_row(g, kind, buf_slice(&name), hash);
+    /* An archive needs no entries: whoever brings an object back brings its entry too. What cannot
+     * be read is listed for it: that there is something is known. */
+    if (parse_row(key, &name, &kind) && (kind == ROW_OBJECT || !for_archive(g))) {
+        if (hash_row(value, hash))
+            list_row(g, kind, buf_slice(&name), hash);
+        else if (for_archive(g))
+            list_row(g, kind, buf_slice(&name), UNKNOWN);
+    }
     buf_release(&name);
     return g->rows < RANGE_ROWS_MAX;
 }
@@ -240,7 +249,6 @@ static bool on_row(struct store_scan *req, struct slice key, struct slice value)
 /* A hint of the partition: the state lies where any other does. */
 static bool on_hint(struct store_scan *req, struct slice key, struct slice value)
 {
-    static const uint8_t unknown[DIGEST_LEN] = {0};
     struct giving *g = req->arg;
     uint32_t partition;
     enum row_kind kind;
@@ -248,7 +256,7 @@ static bool on_hint(struct store_scan *req, struct slice key, struct slice value
     (void)value;
     remember_cursor(g, key);
     if (row_hint_parse(key, &partition, &kind, &about) == DYN_OK && kind == ROW_OBJECT)
-        list_row(g, kind, about, unknown);
+        list_row(g, kind, about, UNKNOWN);
     return g->rows < RANGE_ROWS_MAX;
 }
 
