@@ -60,6 +60,7 @@ struct engine {
     struct exchanges *exchanges;
     struct catchup *catchup;
     struct scrub *scrub;
+    struct bad_rows *bad_rows;
     struct kept_keeper *kept;
     struct watchers *watchers;
 
