@@ -387,6 +387,29 @@ static void test_a_change_that_a_full_disk_refused_is_known_when_there_is_room(v
     scenario_end(&s);
 }
 
+/* Of the simulation itself: what nobody who is up knows of still counts. */
+static void test_no_second_member_is_lost_while_all_who_know_of_the_first_are_down(void **state)
+{
+    (void)state;
+    struct scenario s;
+    char address[32];
+    begin(&s, 5, 4);
+    const struct member_event join = sim_join_of(s.cluster, 4, 0, address);
+    scenario_change(&s, 0, &join);
+    assert_true(sim_cluster_may_lose(s.cluster, &s.cluster->nodes[4]));
+    sim_node_lose(&s.cluster->nodes[4]);
+    for (uint32_t i = 0; i < 4; i++)
+        sim_node_crash(&s.cluster->nodes[i], CRASH_KILL);
+    assert_false(sim_cluster_may_lose(s.cluster, &s.cluster->nodes[3]));
+    for (uint32_t i = 0; i < 4; i++)
+        sim_node_start(&s.cluster->nodes[i]);
+    sim_cluster_run(s.cluster, 5 * (uint64_t)SIM_SECOND);
+    const struct member_event remove = {.type = MEMBER_REMOVE, .node = s.cluster->nodes[4].id};
+    scenario_change(&s, 0, &remove);
+    assert_true(sim_cluster_may_lose(s.cluster, &s.cluster->nodes[3]));
+    scenario_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -400,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_one_of_two_is_lost_for_good),
         cmocka_unit_test(test_where_a_majority_is_left_nothing_is_forced),
         cmocka_unit_test(test_a_change_that_a_full_disk_refused_is_known_when_there_is_room),
+        cmocka_unit_test(test_no_second_member_is_lost_while_all_who_know_of_the_first_are_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

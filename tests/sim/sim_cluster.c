@@ -86,6 +86,7 @@ struct sim_cluster *sim_cluster_new(struct sim_world *w, const struct sim_cluste
         sim_disk_buffer(node->disk, cfg->object_buffer);
     }
     c->ring = make_ring(c);
+    c->known = ring_ref(c->ring);
     return c;
 }
 
@@ -100,6 +101,7 @@ void sim_cluster_free(struct sim_cluster *c)
     }
     sim_net_free(c->net);
     ring_unref(c->ring);
+    ring_unref(c->known);
     free(c);
 }
 
@@ -154,6 +156,10 @@ static void node_down(struct sim_node *node, bool refused)
     struct engine_stats s;
     engine_stats(node->engine, &s);
     c->reaped += s.reaped;
+    if (ring_epoch(engine_ring(node->engine))->length > ring_epoch(c->known)->length) {
+        ring_unref(c->known);
+        c->known = ring_ref(engine_ring(node->engine));
+    }
     engine_free(node->engine);
     node->engine = NULL;
     timers_release(&node->timers);
@@ -360,13 +366,26 @@ uint32_t sim_cluster_lost(const struct sim_cluster *c)
     return lost;
 }
 
-const struct sim_node *sim_cluster_wound(const struct sim_cluster *c)
+static const struct sim_node *wound_in(const struct sim_cluster *c, const struct ring *ring)
 {
-    const struct ring *ring = sim_cluster_ring(c);
     for (uint32_t i = 0; i < c->cfg.nodes; i++)
         if (c->nodes[i].lost && ring_contact(ring, c->nodes[i].id) != NULL)
             return &c->nodes[i];
     return NULL;
+}
+
+const struct sim_node *sim_cluster_wound(const struct sim_cluster *c)
+{
+    return wound_in(c, sim_cluster_ring(c));
+}
+
+bool sim_cluster_may_lose(const struct sim_cluster *c, const struct sim_node *node)
+{
+    const struct ring *ring = sim_cluster_ring(c);
+    if (ring_epoch(c->known)->length > ring_epoch(ring)->length)
+        ring = c->known;
+    return wound_in(c, ring) == NULL && ring_moving(ring) == 0 && sim_cluster_agrees(c) &&
+           ring_member_find(ring, node->id) != NULL && ring_member_count(ring) > ring_n(ring);
 }
 
 bool sim_cluster_mend(struct sim_cluster *c, uint32_t node, void (*done)(void *arg, int err),

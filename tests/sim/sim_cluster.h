@@ -49,7 +49,8 @@ struct sim_cluster {
     struct sim_world *world;
     struct sim_net *net;
     struct sim_cluster_config cfg;
-    struct ring *ring;
+    struct ring *ring;  /* at first */
+    struct ring *known; /* by whoever is down or was, and knew most */
     struct sim_node nodes[SIM_NODES_MAX];
     /* Told before a node's memory goes, so that callers stop waiting for it. */
     void (*gone)(void *arg, struct sim_node *node);
@@ -90,6 +91,9 @@ void sim_node_lose(struct sim_node *node);
 uint32_t sim_cluster_lost(const struct sim_cluster *c); /* how many are */
 /* A lost node that is a member still, as far as anybody knows; NULL: there is none. */
 const struct sim_node *sim_cluster_wound(const struct sim_cluster *c);
+/* May one more member be lost, so that the cluster bears it? Not while another is to be replaced,
+ * or partitions move, as far as anybody knows who is up or down. */
+bool sim_cluster_may_lose(const struct sim_cluster *c, const struct sim_node *node);
 /* Has this node propose that somebody takes the place of the wound, or that it is removed. */
 bool sim_cluster_mend(struct sim_cluster *c, uint32_t node, void (*done)(void *arg, int err),
                       void *arg);

@@ -131,12 +131,8 @@ static void change(struct sim_faults *f, const struct slot *s)
 /* One at a time: of W copies one is left, and fills another. */
 static void lose(struct sim_faults *f, struct sim_node *node)
 {
-    struct sim_cluster *c = f->cluster;
-    const struct ring *ring = sim_cluster_ring(c);
-    if (sim_cluster_wound(c) != NULL || ring_moving(ring) != 0 || !sim_cluster_agrees(c) ||
-        ring_member_find(ring, node->id) == NULL || ring_member_count(ring) <= ring_n(ring))
-        return;
-    sim_node_lose(node);
+    if (sim_cluster_may_lose(f->cluster, node))
+        sim_node_lose(node);
 }
 
 /* Which endpoints are on the far side: at least one node, not all. */
