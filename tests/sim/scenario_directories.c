@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Scenarios on directories: what lives can be reached from the root (E16), an entry is not lost
  * with its coordinator (E17), a merged page is cut where all replicas have spoken (E21). */
+#include "engine/replica/rows.h"
 #include "scenario.h"
 
 static bool lists(const struct answer *a, const char *names)
@@ -199,6 +200,79 @@ static void test_pages_of_unequal_replicas_skip_nothing_and_revive_nothing(void 
     scenario_end(&s);
 }
 
+/* The row of a directory goes from the one disk that has it; who has owned it before still owes it
+ * to what lies under it. */
+static void lose_directory(struct scenario *s, uint32_t owner, uint32_t before, const char *dir)
+{
+    struct store_port has = sim_disk_port(s->cluster->nodes[owner].disk);
+    struct store_port owes = sim_disk_port(s->cluster->nodes[before].disk);
+    struct place at = place_of(sim_cluster_ring(s->cluster), slice_str(dir));
+    struct store_batch b = STORE_BATCH_EMPTY;
+    struct buf row = BUF_EMPTY, value = BUF_EMPTY;
+    const struct debt debt = {.since_ms = 1};
+    row_object(&at, slice_str(dir), &row);
+    store_batch_delete(&b, STORE_META, buf_slice(&row));
+    assert_int_equal(has.write(has.ctx, &b, STORE_BUFFERED, NULL), DYN_OK);
+    store_batch_release(&b);
+    b = STORE_BATCH_EMPTY;
+    buf_clear(&row);
+    row_debt(DEBT_DIR, at.partition, slice_str(dir), &row);
+    debt_encode(&debt, &value);
+    store_batch_put(&b, STORE_HINT, buf_slice(&row), buf_slice(&value));
+    assert_int_equal(owes.write(owes.ctx, &b, STORE_BUFFERED, NULL), DYN_OK);
+    store_batch_release(&b);
+    buf_release(&row);
+    buf_release(&value);
+}
+
+/* A partition goes away from who owes a directory in it, and comes to one that had the entry all
+ * the while, so that it notices nothing. */
+static void test_e16_who_owes_a_directory_settles_it_also_when_others_own_it(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer a = {0};
+    uint32_t owner[1];
+    scenario_begin(&s, 3, 1, 1, 1);
+    scenario_put(&s, 0, "d/f", "leaf", NULL, 0, &a);
+    assert_int_equal(a.status, DYN_OK);
+    scenario_settle(&s);
+    sim_cluster_replicas(s.cluster, slice_str("d"), 1, owner);
+    lose_directory(&s, owner[0], (owner[0] + 1) % 3, "d");
+    scenario_get(&s, 0, "d", &a);
+    assert_int_equal(answer_live(&a), 0);
+    assert_true(a.implicit_dir);
+    sim_cluster_run(s.cluster, 10 * (uint64_t)SIM_SECOND);
+    scenario_get(&s, 0, "d", &a);
+    assert_int_equal(answer_live(&a), 1);
+    answer_release(&a);
+    scenario_end(&s);
+}
+
+/* Nothing lives under it any more: then it is owed no more, and nothing brings it back. */
+static void test_e16_a_directory_that_is_empty_with_its_owners_is_owed_no_more(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer a = {0};
+    uint64_t hints = 0, owed = 0;
+    uint32_t owner[1];
+    scenario_begin(&s, 3, 1, 1, 1);
+    scenario_put(&s, 0, "d/f", "leaf", NULL, 0, &a);
+    scenario_put(&s, 0, "d/f", NULL, NULL, PUT_CURRENT, &a);
+    assert_int_equal(a.status, DYN_OK);
+    scenario_settle(&s);
+    sim_cluster_replicas(s.cluster, slice_str("d"), 1, owner);
+    lose_directory(&s, owner[0], (owner[0] + 1) % 3, "d");
+    sim_cluster_run(s.cluster, 10 * (uint64_t)SIM_SECOND);
+    scenario_get(&s, 0, "d", &a);
+    assert_int_equal(answer_live(&a), 0);
+    sim_cluster_debts(s.cluster, &hints, &owed);
+    assert_int_equal(owed, 0);
+    answer_release(&a);
+    scenario_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +281,8 @@ int main(void)
         cmocka_unit_test(test_an_entry_survives_the_death_of_its_coordinator),
         cmocka_unit_test(test_what_an_equal_version_absorbed_elsewhere_stays_listed),
         cmocka_unit_test(test_pages_of_unequal_replicas_skip_nothing_and_revive_nothing),
+        cmocka_unit_test(test_e16_who_owes_a_directory_settles_it_also_when_others_own_it),
+        cmocka_unit_test(test_e16_a_directory_that_is_empty_with_its_owners_is_owed_no_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

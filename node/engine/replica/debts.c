@@ -4,8 +4,9 @@
  * here:
  *
  *   an entry      read the object at R, never one replica's copy (E18) -> spread the entry, W of
- * them -> the row goes a directory   does something live lie under it, and is it dead? -> put it,
- * which also spreads its own entry, and so on up to the root -> the row goes
+ *                 them -> the row goes
+ *   a directory   does something live lie under it, and is it dead? -> put it, which also spreads
+ *                 its own entry, and so on up to the root -> the row goes
  *
  * A row goes only if it still states what was settled. */
 #include "engine/replica/debts.h"
@@ -34,6 +35,7 @@ struct settlement {
     uint8_t state[DIGEST_LEN];
     bool reading;
     struct replica_read read;
+    struct buf after; /* where a listing goes on */
 };
 
 struct debt_sweeper {
@@ -163,6 +165,7 @@ static void item_end(struct settlement *it)
 {
     struct debt_sweeper *s = it->s;
     object_release(&it->object);
+    buf_release(&it->after);
     free(it->row);
     it->row = NULL;
     if (--s->n_active == 0)
@@ -314,11 +317,39 @@ static void on_dir_read(struct replica_read *r, int err)
     }
 }
 
+static void list_owed(struct settlement *it);
+
+static void on_listed(void *arg, const struct list_reply *reply)
+{
+    struct settlement *it = arg;
+    struct engine *e = it->s->e;
+    if (reply->status != DYN_OK) {
+        item_end(it);
+    } else if (reply->n > 0) {
+        request_put_implicit_dir(e, owed_dir(it->key), on_dir_put, it);
+    } else if (reply->more) {
+        buf_clear(&it->after);
+        buf_put_slice(&it->after, reply->cursor);
+        list_owed(it);
+    } else {
+        remove_debt(e, DEBT_DIR, it->key, it->state);
+        item_end(it);
+    }
+}
+
+/* Others own it now. They owe it themselves when the entry comes to them; but one that had it
+ * before, as a stand-in or before it owned this, does not notice. So they are asked. */
+static void list_owed(struct settlement *it)
+{
+    struct kv_port kv = request_kv(it->s->e);
+    const struct list_request q = {.dir = owed_dir(it->key), .after = buf_slice(&it->after)};
+    kv.list(kv.ctx, &q, on_listed, it);
+}
+
 static void settle_dir(struct settlement *it)
 {
-    if (!owns(it)) { /* those who own it now have the entry, and owe the directory themselves */
-        remove_debt(it->s->e, DEBT_DIR, it->key, it->state);
-        item_end(it);
+    if (!owns(it)) {
+        list_owed(it);
         return;
     }
     uint32_t fragment;
@@ -455,6 +486,7 @@ void debts_free(struct debt_sweeper *s)
         if (s->items[i].reading)
             replica_read_release(&s->items[i].read);
         object_release(&s->items[i].object);
+        buf_release(&s->items[i].after);
         free(s->items[i].row);
     }
     buf_release(&s->cursor);
