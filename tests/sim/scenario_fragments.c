@@ -167,6 +167,28 @@ static void test_what_lies_before_a_split_is_listed_while_it_is_moved(void **sta
     scenario_end(&s);
 }
 
+/* All replicas of the directory must have the announcement on their disks. */
+static void test_no_directory_grows_while_a_replica_has_no_room_to_note_it(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct engine_config engine = small_fragments(6);
+    uint32_t home[3];
+    scenario_begin_with(&s, 6, 3, 2, 2, &engine);
+    sim_cluster_replicas(s.cluster, slice_str("d"), 3, home);
+    sim_disk_fill(s.cluster->nodes[home[2]].disk, true);
+    for (uint32_t i = 0; i < 20; i++)
+        create(&s, home[0], "d", i);
+    sim_cluster_run(s.cluster, 30 * (uint64_t)SIM_SECOND);
+    assert_int_equal(fragments_listed(s.cluster->nodes[home[0]].engine, slice_str("d")), 2);
+    assert_int_equal(depth_at(&s, home[0], "d"), 0);
+    sim_disk_fill(s.cluster->nodes[home[2]].disk, false);
+    grow_to(&s, "d", 1);
+    scenario_settle(&s);
+    assert_int_equal(listed(&s, home[1], "d", 100), 20);
+    scenario_end(&s);
+}
+
 static uint32_t who_is_not_home(struct scenario *s, const char *dir)
 {
     uint32_t nodes[SIM_NODES_MAX];
@@ -534,6 +556,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_directory_that_is_hot_is_split_however_small_it_is),
         cmocka_unit_test(test_what_lies_before_a_split_is_listed_while_it_is_moved),
+        cmocka_unit_test(test_no_directory_grows_while_a_replica_has_no_room_to_note_it),
         cmocka_unit_test(test_a_listing_misses_nothing_that_moves_meanwhile),
         cmocka_unit_test(test_a_coordinator_that_does_not_know_of_a_split_hides_nothing),
         cmocka_unit_test(test_who_has_missed_the_end_of_a_split_moves_nothing_back),

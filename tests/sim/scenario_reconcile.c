@@ -57,6 +57,33 @@ static void test_all_nodes_know_a_setting_and_who_was_away_learns_it(void **stat
     scenario_end(&s);
 }
 
+/* Neither has been written when the other begins. */
+static void test_two_settings_made_at_once_are_both_on_disk(void **state)
+{
+    (void)state;
+    struct scenario s;
+    uint32_t r = 0, reconcile = 0;
+    scenario_begin(&s, 1, 1, 1, 1);
+    sim_disk_pace(s.cluster->nodes[0].disk, SIM_SECOND / 100);
+    const struct settings_request first = {
+        .dir = slice_str("d"), .changes = {{SETTING_R, 1}}, .n = 1};
+    const struct settings_request second = {
+        .dir = slice_str("d"), .changes = {{SETTING_RECONCILE, RECONCILE_LWW}}, .n = 1};
+    settings_change(s.cluster->nodes[0].engine, &first, told, &r);
+    settings_change(s.cluster->nodes[0].engine, &second, told, &reconcile);
+    sim_cluster_run(s.cluster, SIM_SECOND);
+    assert_int_equal(r, 1);
+    assert_int_equal(reconcile, 1);
+    sim_node_crash(&s.cluster->nodes[0], CRASH_POWER);
+    sim_node_start(&s.cluster->nodes[0]);
+    sim_cluster_run(s.cluster, SIM_SECOND);
+    struct rules rules = {0};
+    settings_keeper_rules(s.cluster->nodes[0].engine->settings, slice_str("d/key"), &rules);
+    assert_int_equal(rules.value[SETTING_R], 1);
+    assert_int_equal(rules.value[SETTING_RECONCILE], RECONCILE_LWW);
+    scenario_end(&s);
+}
+
 /* Both sides of a split set the same; the later clock wins on all. */
 static void test_a_setting_made_on_both_sides_of_a_split_ends_the_same_everywhere(void **state)
 {
@@ -258,6 +285,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_nodes_know_a_setting_and_who_was_away_learns_it),
+        cmocka_unit_test(test_two_settings_made_at_once_are_both_on_disk),
         cmocka_unit_test(test_a_setting_made_on_both_sides_of_a_split_ends_the_same_everywhere),
         cmocka_unit_test(test_lww_shows_the_newest_alone_on_every_node),
         cmocka_unit_test(test_the_cart_loses_no_addition_that_was_acknowledged),

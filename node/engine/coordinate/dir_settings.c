@@ -4,7 +4,9 @@
  *   APPLIED to a copy -> WRITING (synced) -> joined into the table -> TELLING every other member
  *     -> answered when all have confirmed, or been silent for a replica timeout
  *
- * What a peer brings is joined, written, and then confirmed. */
+ * What a peer brings is joined, written, and then confirmed. What a full disk has refused is in use
+ * and not confirmed: it is written again when it is next brought. A change that finds, when it is
+ * on disk, that another came meanwhile is written again, together with that. */
 #include "engine/coordinate/dir_settings.h"
 
 #include <stdlib.h>
@@ -20,7 +22,8 @@
 struct settings_keeper {
     struct engine *e;
     struct settings table;
-    uint8_t digest[DIGEST_LEN];
+    uint8_t digest[DIGEST_LEN]; /* of the table */
+    uint8_t saved[DIGEST_LEN];  /* of the one that is on disk, as far as is known */
     struct store_get get;
     void (*loaded)(void *arg, int err);
     void *loaded_arg;
@@ -82,6 +85,7 @@ static void on_loaded(struct store_get *req, int err, struct slice value)
         err = DYN_OK;
     }
     table_changed(k);
+    memcpy(k->saved, k->digest, DIGEST_LEN);
     k->loaded(k->loaded_arg, err);
 }
 
@@ -176,7 +180,7 @@ struct hearing {                  /* a peer's table on its way to our disk */
     struct background background; /* first */
     struct engine *e;
     uint64_t origin, rid;
-    uint8_t theirs[DIGEST_LEN];
+    uint8_t theirs[DIGEST_LEN], wrote[DIGEST_LEN];
     struct store_write write;
 };
 
@@ -203,10 +207,12 @@ static void refuse(struct engine *e, uint64_t origin, uint64_t rid)
 static void on_heard(struct store_write *req, int err)
 {
     struct hearing *h = req->arg;
-    if (err == DYN_OK)
+    if (err == DYN_OK) {
+        memcpy(h->e->settings->saved, h->wrote, DIGEST_LEN);
         confirm(h->e, h->origin, h->rid, h->theirs);
-    else
+    } else {
         refuse(h->e, h->origin, h->rid);
+    }
     hearing_abandon(&h->background);
 }
 
@@ -217,21 +223,24 @@ void settings_serve_sync(struct engine *e, uint64_t origin, uint64_t rid, struct
         refuse(e, origin, rid);
         return;
     }
-    if (!m.has_table || !settings_join(&e->settings->table, &m.table)) {
+    struct settings_keeper *k = e->settings;
+    if (m.has_table && settings_join(&k->table, &m.table))
+        table_changed(k);
+    if (!m.has_table || digest_equal(k->saved, k->digest)) {
         confirm(e, origin, rid, m.digest);
         settings_release(&m.table);
         return;
     }
-    table_changed(e->settings);
     struct hearing *h = mem_new(struct hearing);
     h->e = e;
     h->origin = origin;
     h->rid = rid;
     memcpy(h->theirs, m.digest, DIGEST_LEN);
+    memcpy(h->wrote, k->digest, DIGEST_LEN);
     settings_release(&m.table);
     background_add(e, &h->background, hearing_abandon);
     h->write = (struct store_write){.done = on_heard, .arg = h};
-    int err = write_table(e, &e->settings->table, &h->write);
+    int err = write_table(e, &k->table, &h->write);
     if (err != DYN_OK)
         on_heard(&h->write, err);
 }
@@ -331,13 +340,22 @@ static void tell_all(struct change *c)
 static void on_changed(struct store_write *req, int err)
 {
     struct change *c = req->arg;
+    struct settings_keeper *k = c->e->settings;
     if (err != DYN_OK) {
         change_ends(c, err);
         return;
     }
-    settings_join(&c->e->settings->table, &c->table); /* others may have come meanwhile */
-    table_changed(c->e->settings);
-    tell_all(c);
+    settings_digest(&c->table, k->saved);
+    settings_join(&k->table, &c->table);
+    table_changed(k);
+    if (digest_equal(k->saved, k->digest)) {
+        tell_all(c);
+        return;
+    }
+    settings_join(&c->table, &k->table); /* others came meanwhile: what was written lacks them */
+    err = write_table(c->e, &c->table, &c->write);
+    if (err != DYN_OK)
+        change_ends(c, err);
 }
 
 static int apply(struct change *c, const struct settings_request *q)
