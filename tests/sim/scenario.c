@@ -77,6 +77,12 @@ void scenario_begin_members(struct scenario *s, uint32_t nodes, uint32_t members
     begin(s, 42, nodes, members, n, r, w, engine);
 }
 
+void scenario_begin_seed(struct scenario *s, uint64_t seed, uint32_t nodes, uint32_t n, uint32_t r,
+                         uint32_t w, const struct engine_config *engine)
+{
+    begin(s, seed, nodes, 0, n, r, w, engine);
+}
+
 void scenario_begin_other(struct scenario *s, uint32_t nodes, uint32_t n, uint32_t r, uint32_t w)
 {
     struct engine_config engine;

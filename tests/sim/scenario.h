@@ -33,6 +33,9 @@ void scenario_begin(struct scenario *s, uint32_t nodes, uint32_t n, uint32_t r, 
 /* The same with settings of the engine's own; they begin as engine_config_defaults. */
 void scenario_begin_with(struct scenario *s, uint32_t nodes, uint32_t n, uint32_t r, uint32_t w,
                          const struct engine_config *engine);
+/* The same from another seed, for what is decided over several. */
+void scenario_begin_seed(struct scenario *s, uint64_t seed, uint32_t nodes, uint32_t n, uint32_t r,
+                         uint32_t w, const struct engine_config *engine);
 /* Another cluster than that of the other scenarios: other nodes, another id. */
 void scenario_begin_other(struct scenario *s, uint32_t nodes, uint32_t n, uint32_t r, uint32_t w);
 void scenario_end(struct scenario *s); /* fails the test when there was a violation */

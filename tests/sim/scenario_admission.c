@@ -4,6 +4,7 @@
 #include "base/histogram.h"
 #include "scenario.h"
 
+#define SEEDS 5
 #define KEYS 600u
 #define DISK_US 4000u /* a request takes up to this */
 
@@ -36,7 +37,7 @@ static void miss_writes(struct scenario *s)
     answer_release(&a);
 }
 
-static void play(uint64_t target_us, struct outcome *out)
+static void play_one(uint64_t seed, uint64_t target_us, struct outcome *out)
 {
     struct scenario s;
     struct engine_config engine;
@@ -46,7 +47,7 @@ static void play(uint64_t target_us, struct outcome *out)
     engine_config_defaults(&engine);
     engine.background_target_us = target_us;
     engine.exchange_us = 0; /* would bring over the same, beside the hints */
-    scenario_begin_with(&s, 3, 3, 2, 2, &engine);
+    scenario_begin_seed(&s, seed, 3, 3, 2, 2, &engine);
     miss_writes(&s);
     for (uint32_t i = 0; i < 3; i++)
         sim_disk_pace(s.cluster->nodes[i].disk, DISK_US);
@@ -67,6 +68,20 @@ static void play(uint64_t target_us, struct outcome *out)
                             .drained_us = s.world.now_us - began};
     answer_release(&a);
     scenario_end(&s);
+}
+
+/* The mean over some seeds: the slowest reads of a single run are a matter of luck. */
+static void play(uint64_t target_us, struct outcome *out)
+{
+    *out = (struct outcome){0};
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct outcome one;
+        play_one(seed, target_us, &one);
+        out->p99_us += one.p99_us / SEEDS;
+        out->p50_us += one.p50_us / SEEDS;
+        out->reads += one.reads / SEEDS;
+        out->drained_us += one.drained_us / SEEDS;
+    }
 }
 
 static void tell(const char *what, const struct outcome *o)

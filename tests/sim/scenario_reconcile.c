@@ -84,6 +84,29 @@ static void test_two_settings_made_at_once_are_both_on_disk(void **state)
     scenario_end(&s);
 }
 
+/* Whichever others are down: it asks one that is up. */
+static void test_who_was_away_asks_those_that_are_up(void **state)
+{
+    (void)state;
+    struct engine_config engine;
+    engine_config_defaults(&engine);
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct scenario s;
+        scenario_begin_seed(&s, seed, 4, 3, 2, 2, &engine);
+        scenario_isolate(&s, 3, true);
+        sim_cluster_run(s.cluster, 3 * (uint64_t)SIM_SECOND);
+        assert_int_equal(set(&s, 0, "d", SETTING_R, 1), 3);
+        for (uint32_t i = 1; i < 3; i++)
+            sim_node_crash(&s.cluster->nodes[i], CRASH_KILL);
+        sim_cluster_run(s.cluster, 3 * (uint64_t)SIM_SECOND);
+        sim_net_heal(s.cluster->net);
+        assert_int_equal(rule(&s, 3, "d/key", SETTING_R), 2);
+        sim_cluster_run(s.cluster, 12 * (uint64_t)SIM_SECOND); /* one comparison */
+        assert_int_equal(rule(&s, 3, "d/key", SETTING_R), 1);
+        scenario_end(&s);
+    }
+}
+
 /* Both sides of a split set the same; the later clock wins on all. */
 static void test_a_setting_made_on_both_sides_of_a_split_ends_the_same_everywhere(void **state)
 {
@@ -286,6 +309,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_nodes_know_a_setting_and_who_was_away_learns_it),
         cmocka_unit_test(test_two_settings_made_at_once_are_both_on_disk),
+        cmocka_unit_test(test_who_was_away_asks_those_that_are_up),
         cmocka_unit_test(test_a_setting_made_on_both_sides_of_a_split_ends_the_same_everywhere),
         cmocka_unit_test(test_lww_shows_the_newest_alone_on_every_node),
         cmocka_unit_test(test_the_cart_loses_no_addition_that_was_acknowledged),

@@ -150,20 +150,30 @@ static void on_compared(struct rpc_call *call, int err, struct slice body)
     settings_release(&reply.table);
 }
 
+/* Some other member that is thought up; 0: there is none. */
+static uint64_t some_other(struct engine *e)
+{
+    uint64_t up[TOLD_MAX], from = random_u64(&e->ports.random);
+    uint32_t n = ring_member_count(e->ring), n_up = 0;
+    for (uint32_t i = 0; i < n && n_up < TOLD_MAX; i++) {
+        uint64_t node = ring_member_at(e->ring, (uint32_t)((from + i) % n))->node;
+        if (node != e->cfg.node && detector_up(e->detector, node))
+            up[n_up++] = node;
+    }
+    return n_up == 0 ? 0 : up[from / n % n_up];
+}
+
 static void on_compare(struct timer *t, void *arg)
 {
     struct settings_keeper *k = arg;
     struct engine *e = k->e;
-    uint32_t n = ring_member_count(e->ring);
     uint64_t jitter = random_u64(&e->ports.random) % (COMPARE_US / 4);
-    uint32_t some = (uint32_t)(random_u64(&e->ports.random) % n);
-    const struct ring_member *m = ring_member_at(e->ring, some);
-    if (m->node != e->cfg.node && detector_up(e->detector, m->node) && !rpc_active(&k->call) &&
-        !e->stopping) {
+    uint64_t node = some_other(e);
+    if (node != 0 && !rpc_active(&k->call) && !e->stopping) {
         struct buf body = BUF_EMPTY;
         put_sync(k, false, &body);
         k->call = (struct rpc_call){.done = on_compared, .arg = k};
-        rpc_start(e->rpc, &k->call, m->node, FRAME_SETTINGS_SYNC, &body, e->cfg.replica_timeout_us);
+        rpc_start(e->rpc, &k->call, node, FRAME_SETTINGS_SYNC, &body, e->cfg.replica_timeout_us);
     }
     timer_set(e->ports.timers, t, engine_now(e) + COMPARE_US - COMPARE_US / 8 + jitter);
 }
