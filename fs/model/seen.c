@@ -329,7 +329,7 @@ static void settle(struct seen *s)
 
 bool seen_remembers(const struct seen *s)
 {
-    return s->learnt_us != 0 && fs_now_us(s->fs) - s->learnt_us < SEEN_MEMORY_US;
+    return s->learnt_us != 0 && fs_now_us(s->fs) - s->believed_us < SEEN_MEMORY_US;
 }
 
 /* A listing leaves extended attributes out; those that are known stay. */
@@ -353,14 +353,24 @@ static void mark_xattrs(struct seen *s, const struct object *answer)
     }
 }
 
+/* It has seen nothing that is not in the view, and not all of that: an absent object, too. */
+static bool only_lags(const struct seen *s, const struct object *answer)
+{
+    return seen_remembers(s) && clock_dominates(&s->view.clock, &answer->clock) &&
+           !clock_dominates(&answer->clock, &s->view.clock);
+}
+
 /* The answer leads: what a get brings is more than what a listing told. */
 static void learn(struct seen *s, const struct object *answer)
 {
     uint64_t now = fs_now_us(s->fs);
     struct object o = OBJECT_EMPTY;
+    bool lags = only_lags(s, answer);
     object_copy(&o, answer);
     if (seen_remembers(s))
         object_join(&o, &s->view);
+    if (!lags)
+        s->believed_us = now; /* else one that is asked about all the time is never forgotten */
     for (uint32_t i = 0; i < o.n; i++) {
         blob_unref(o.siblings[i].value);
         o.siblings[i].value = NULL;

@@ -39,6 +39,7 @@ struct seen {
     bool implicit_dir;    /* E16 */
     int64_t dir_mtime_ns; /* of the last get or listing */
     uint64_t learnt_us;   /* 0: nothing learnt */
+    uint64_t believed_us; /* when the last answer came that did not just lag behind the view */
     uint64_t asked_us;    /* when the newest answer in it was asked for, 0: not known */
     uint64_t touched_us;  /* of a directory: when something in it was first used (told.h) */
     struct told *told;    /* of a directory that this mount is told of */

@@ -184,6 +184,42 @@ static void test_what_another_mount_removed_is_asked_for_once_and_not_listed(voi
     assert_int_equal(t->k.gets, 0);
 }
 
+/* It was deleted, and that forgotten, in less time than it should: an answer that knows nothing of
+ * it takes nothing back, however often it is asked for (E22), and does not keep it either. */
+static void
+test_what_answers_know_nothing_of_is_remembered_for_ten_minutes_and_no_more(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "f", "bytes", false);
+    assert_int_not_equal(do_lookup(t->a, "f"), 0);
+    fake_kv_delete(&t->k, "f");
+    fake_kv_reap(&t->k, "f");
+    for (uint32_t minutes = 1; minutes < 20; minutes++) {
+        t->k.now_us += 60ull * SECOND;
+        bool there = do_lookup(t->a, "f") != 0;
+        assert_true(there == (minutes < 10));
+    }
+    assert_int_equal(sh_echo(t->a, "new", "f"), 0);
+    assert_string_equal(sh_cat(t->b, "f"), "new");
+}
+
+/* What answers do know of is remembered from the last of them on. */
+static void test_what_is_seen_again_is_remembered_anew(void **state)
+{
+    struct world *t = *state;
+    fake_kv_write(&t->k, "f", "bytes", false);
+    for (uint32_t minutes = 0; minutes < 30; minutes += 5) {
+        assert_int_not_equal(do_lookup(t->a, "f"), 0);
+        t->k.now_us += 5 * 60ull * SECOND;
+    }
+    fake_kv_delete(&t->k, "f");
+    fake_kv_reap(&t->k, "f");
+    t->k.now_us += 4 * 60ull * SECOND;
+    assert_int_not_equal(do_lookup(t->a, "f"), 0);
+    t->k.now_us += 60ull * SECOND;
+    assert_int_equal(do_lookup(t->a, "f"), 0);
+}
+
 #define CLAIM(t) cmocka_unit_test_setup_teardown(t, world_set_up, world_tear_down)
 
 int main(void)
@@ -201,6 +237,8 @@ int main(void)
         CLAIM(test_a_listing_that_lags_shows_what_this_mount_has_made),
         CLAIM(test_what_another_mount_removed_is_asked_for_once_and_not_listed),
         CLAIM(test_bytes_that_were_replaced_are_not_waited_for),
+        CLAIM(test_what_answers_know_nothing_of_is_remembered_for_ten_minutes_and_no_more),
+        CLAIM(test_what_is_seen_again_is_remembered_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
