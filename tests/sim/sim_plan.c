@@ -211,6 +211,33 @@ static void plan_sources(struct sim_plan *p, uint64_t seed)
     p->net.loss_permille = p->net.tail_permille = p->net.reset_permille = 0;
 }
 
+/* One change after the other, under many writes, while one owner misses them and another is slow:
+ * what is stored by owners of before is missed by those who read the owners of now (E10). */
+static void plan_fences(struct sim_plan *p, uint64_t seed)
+{
+    struct sim_random r;
+    sim_random_init(&r, seed, "fences", 0);
+    p->files = (uint32_t)sim_random_range(&r, 20, 60);
+    p->ops = 400;
+    p->users = 5;
+    p->think_us = sim_random_range(&r, 5, 60) * 1000;
+    p->exchange_us = 60 * SIM_SECOND;
+    for (int k = 0; k < OP_KINDS; k++)
+        p->op_weight[k] = 0;
+    p->op_weight[OP_GET] = 50;
+    p->op_weight[OP_BLIND] = 25;
+    p->op_weight[OP_PUT] = 25;
+    for (int k = 0; k < FAULT_KINDS; k++)
+        p->fault_weight[k] = 0;
+    p->fault_weight[FAULT_CHANGE] = 40;
+    p->fault_weight[FAULT_SLOW_NODE] = 40;
+    p->deaf_permille = (uint32_t)sim_random_range(&r, 300, 800);
+    p->replica_timeout_us = 3 * SIM_SECOND;
+    p->net.loss_permille = p->net.reset_permille = 0;
+    p->fault_every_us = SIM_SECOND / 2;
+    p->fault_lasts_us = sim_random_range(&r, 1, 6) * SIM_SECOND;
+}
+
 /* In a stream of its own as well: directories of a few files are split already (E26). */
 static void plan_fragments(struct sim_plan *p, uint64_t seed)
 {
@@ -348,9 +375,11 @@ void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning)
         plan_reaping(p, seed, leaning == LEANING_REAP);
     if (leaning == LEANING_REAP)
         plan_deletes(p, &r);
-    plan_changes(p, seed, leaning == LEANING_CHANGES);
+    plan_changes(p, seed, leaning == LEANING_CHANGES || leaning == LEANING_FENCES);
     if (leaning == LEANING_SOURCES)
         plan_sources(p, seed);
+    if (leaning == LEANING_FENCES)
+        plan_fences(p, seed);
     plan_fragments(p, seed);
     if (any)
         plan_buffer(p, seed);

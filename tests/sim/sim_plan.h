@@ -93,7 +93,8 @@ enum sim_leaning {
     LEANING_LISTING,
     LEANING_REAP,
     LEANING_CHANGES,
-    LEANING_SOURCES
+    LEANING_SOURCES,
+    LEANING_FENCES
 };
 void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning);
 extern const char *const op_names[OP_KINDS];

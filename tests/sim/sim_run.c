@@ -65,8 +65,9 @@ static enum sim_leaning leaning_for(enum engine_bug bug)
     case BUG_PAGE_CUT:
         return LEANING_LISTING;
     case BUG_EARLY_FILL:
-    case BUG_UNFENCED_MOVE:
         return LEANING_CHANGES;
+    case BUG_UNFENCED_MOVE:
+        return LEANING_FENCES;
     case BUG_UNCONFIRMED_MOVE:
         return LEANING_SOURCES;
     case BUG_EARLY_REAP:
