@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Scenarios on directories: what lives can be reached from the root (E16), an entry is not lost
  * with its coordinator (E17), a merged page is cut where all replicas have spoken (E21). */
+#include "engine/coordinate/dir_settings.h"
 #include "engine/replica/rows.h"
 #include "scenario.h"
 
@@ -200,22 +201,14 @@ static void test_pages_of_unequal_replicas_skip_nothing_and_revive_nothing(void 
     scenario_end(&s);
 }
 
-/* The row of a directory goes from the one disk that has it; who has owned it before still owes it
- * to what lies under it. */
-static void lose_directory(struct scenario *s, uint32_t owner, uint32_t before, const char *dir)
+/* A node owes a directory to what lies under it. */
+static void owe(struct scenario *s, uint32_t node, const char *dir)
 {
-    struct store_port has = sim_disk_port(s->cluster->nodes[owner].disk);
-    struct store_port owes = sim_disk_port(s->cluster->nodes[before].disk);
+    struct store_port owes = sim_disk_port(s->cluster->nodes[node].disk);
     struct place at = place_of(sim_cluster_ring(s->cluster), slice_str(dir));
     struct store_batch b = STORE_BATCH_EMPTY;
     struct buf row = BUF_EMPTY, value = BUF_EMPTY;
     const struct debt debt = {.since_ms = 1};
-    row_object(&at, slice_str(dir), &row);
-    store_batch_delete(&b, STORE_META, buf_slice(&row));
-    assert_int_equal(has.write(has.ctx, &b, STORE_BUFFERED, NULL), DYN_OK);
-    store_batch_release(&b);
-    b = STORE_BATCH_EMPTY;
-    buf_clear(&row);
     row_debt(DEBT_DIR, at.partition, slice_str(dir), &row);
     debt_encode(&debt, &value);
     store_batch_put(&b, STORE_HINT, buf_slice(&row), buf_slice(&value));
@@ -223,6 +216,21 @@ static void lose_directory(struct scenario *s, uint32_t owner, uint32_t before, 
     store_batch_release(&b);
     buf_release(&row);
     buf_release(&value);
+}
+
+/* Its row goes from the one disk that has it; who has owned it before still owes it. */
+static void lose_directory(struct scenario *s, uint32_t owner, uint32_t before, const char *dir)
+{
+    struct store_port has = sim_disk_port(s->cluster->nodes[owner].disk);
+    struct place at = place_of(sim_cluster_ring(s->cluster), slice_str(dir));
+    struct store_batch b = STORE_BATCH_EMPTY;
+    struct buf row = BUF_EMPTY;
+    row_object(&at, slice_str(dir), &row);
+    store_batch_delete(&b, STORE_META, buf_slice(&row));
+    assert_int_equal(has.write(has.ctx, &b, STORE_BUFFERED, NULL), DYN_OK);
+    store_batch_release(&b);
+    buf_release(&row);
+    owe(s, before, dir);
 }
 
 /* A partition goes away from who owes a directory in it, and comes to one that had the entry all
@@ -273,6 +281,33 @@ static void test_e16_a_directory_that_is_empty_with_its_owners_is_owed_no_more(v
     scenario_end(&s);
 }
 
+/* By a wall clock that is an hour behind, what this node passes on comes too late. */
+static void test_e16_a_directory_that_lives_is_owed_no_more_by_any_clock(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer a = {0};
+    uint64_t hints = 0, owed = 0;
+    uint32_t owner[1];
+    scenario_begin(&s, 3, 1, 1, 1);
+    scenario_put(&s, 0, "d/f", "leaf", NULL, 0, &a);
+    assert_int_equal(a.status, DYN_OK);
+    scenario_settle(&s);
+    sim_cluster_replicas(s.cluster, slice_str("d"), 1, owner);
+    uint32_t before = (owner[0] + 1) % 3;
+    const struct settings_request strict = {
+        .dir = slice_str("d"), .changes = {{SETTING_SLOPPY, SLOPPY_NO}}, .n = 1};
+    settings_change(s.cluster->nodes[before].engine, &strict, NULL, NULL);
+    sim_cluster_run(s.cluster, SIM_SECOND);
+    s.cluster->nodes[before].wall_offset_ns = -3600 * (int64_t)1000000000;
+    owe(&s, before, "d");
+    sim_cluster_run(s.cluster, 10 * (uint64_t)SIM_SECOND);
+    sim_cluster_debts(s.cluster, &hints, &owed);
+    assert_int_equal(owed, 0);
+    answer_release(&a);
+    scenario_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +318,7 @@ int main(void)
         cmocka_unit_test(test_pages_of_unequal_replicas_skip_nothing_and_revive_nothing),
         cmocka_unit_test(test_e16_who_owes_a_directory_settles_it_also_when_others_own_it),
         cmocka_unit_test(test_e16_a_directory_that_is_empty_with_its_owners_is_owed_no_more),
+        cmocka_unit_test(test_e16_a_directory_that_lives_is_owed_no_more_by_any_clock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -317,6 +317,20 @@ static void on_dir_read(struct replica_read *r, int err)
     }
 }
 
+static void on_owed_read(void *arg, const struct get_reply *reply)
+{
+    struct settlement *it = arg;
+    struct engine *e = it->s->e;
+    if (reply->status != DYN_OK) {
+        item_end(it);
+    } else if (object_is_dir(&reply->object)) { /* which a put could only confirm */
+        remove_debt(e, DEBT_DIR, it->key, it->state);
+        item_end(it);
+    } else {
+        request_put_implicit_dir(e, owed_dir(it->key), on_dir_put, it);
+    }
+}
+
 static void list_owed(struct settlement *it);
 
 static void on_listed(void *arg, const struct list_reply *reply)
@@ -326,7 +340,8 @@ static void on_listed(void *arg, const struct list_reply *reply)
     if (reply->status != DYN_OK) {
         item_end(it);
     } else if (reply->n > 0) {
-        request_put_implicit_dir(e, owed_dir(it->key), on_dir_put, it);
+        struct kv_port kv = request_kv(e);
+        kv.get(kv.ctx, &(struct get_request){.key = owed_dir(it->key)}, on_owed_read, it);
     } else if (reply->more) {
         buf_clear(&it->after);
         buf_put_slice(&it->after, reply->cursor);
