@@ -60,7 +60,6 @@ struct engine {
     struct exchanges *exchanges;
     struct catchup *catchup;
     struct scrub *scrub;
-    struct bad_rows *bad_rows;
     struct kept_keeper *kept;
     struct watchers *watchers;
 

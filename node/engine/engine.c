@@ -31,7 +31,6 @@
 #include "engine/transfer/restore.h"
 #include "engine/transfer/retire.h"
 #include "engine/transfer/transfer.h"
-#include "engine/trees/bad_rows.h"
 #include "engine/trees/exchange.h"
 #include "engine/trees/scrub.h"
 #include "engine/trees/tree.h"
@@ -264,7 +263,6 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->slices = slices_new(e);
     e->exchanges = exchanges_new(e);
     e->scrub = scrub_new(e);
-    e->bad_rows = bad_rows_new(e);
     e->catchup = catchup_new(e);
     e->watchers = watchers_new(e);
     list_init(&e->requests);
@@ -450,7 +448,6 @@ void engine_free(struct engine *e)
     e->fragments = NULL;
     watchers_free(e->watchers);
     scrub_free(e->scrub);
-    bad_rows_free(e->bad_rows);
     catchup_free(e->catchup);
     kept_keeper_free(e->kept);
     exchanges_free(e->exchanges);

@@ -37,7 +37,6 @@ struct replica_write { /* caller-owned; must stay put until done */
                                       borrowed; may be NULL */
     enum store_sync sync;
     bool heal;              /* values that the row lacks count as missing */
-    bool mend;              /* a row that cannot be read counts as absent: for bad_rows.h alone */
     const struct dot *lost; /* value dots found missing or rotten: lacking from now on (E19) */
     uint32_t n_lost;
     /* The entry becomes `incoming`, nothing joined, if it is in exactly this state (E18). */

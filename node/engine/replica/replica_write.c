@@ -26,7 +26,6 @@
 #include "engine/fragments/fragments.h"
 #include "engine/membership/view.h"
 #include "engine/replica/hints.h"
-#include "engine/trees/bad_rows.h"
 #include "engine/watchers.h"
 
 enum stage {
@@ -85,14 +84,6 @@ static void on_object(struct store_get *req, int err, struct slice value)
         err = row_decode(value, &w->state, &w->stored);
     else if (err == DYN_ERR_NOT_FOUND)
         err = DYN_OK;
-    if (err == DYN_ERR_CORRUPT && w->mend) {
-        object_release(&w->stored);
-        w->stored = OBJECT_EMPTY;
-        err = DYN_OK;
-    } else if (err == DYN_ERR_CORRUPT) {
-        bad_rows_note(w->e->bad_rows,
-                      w->key); /* what it has seen is not known: nothing is merged */
-    }
     if (err != DYN_OK) {
         finish(w, err);
         return;

@@ -14,7 +14,6 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/fragments/entry_place.h"
-#include "engine/trees/leaf_mend.h"
 #include "engine/trees/tree_audit.h"
 #include "engine/trees/tree_private.h"
 
@@ -208,9 +207,6 @@ void trees_handed(struct trees *t, bool taken)
         if (taken && c->row.len > 0 && t->audit != NULL)
             tree_audit_change(t->audit, buf_slice(&c->row), c->leaf, &c->delta);
         buf_release(&c->row);
-        if (taken && t->mending != NULL && t->mending->partition == c->partition &&
-            t->mending->leaf == c->leaf)
-            t->mending->touched = true;
         if (!taken || tree == NULL)
             continue;
         tree_hash_add(&tree->root, &c->delta);
