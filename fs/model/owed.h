@@ -5,6 +5,7 @@
  * from the moment the new name is stored, and dropped as soon as the cluster lets them. Elsewhere
  * the old name stands as a copy until then. What is owed is listed in .dynamount/pending, and
  * unmounting waits for it. A version that a put was to replace and did not find is owed as well.
+ * So is what O_EXCL has made and could not keep, when it cannot be withdrawn at once (F14).
  *
  *   OWED -> LOCK -> [TOKENS] -> DROP -> told, gone
  *    ^---- told that it failed ---/     a refused context goes back to TOKENS, once
