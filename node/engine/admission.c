@@ -22,6 +22,7 @@ struct admission {
     struct timers *timers;
     struct histogram recent, before; /* of the foreground */
     uint64_t rotated_us, adjusted_us;
+    uint64_t second_us, this_second, last_second; /* how many of the foreground */
     uint64_t rate, used; /* slices a second; granted since the last adjustment */
     uint64_t credit;     /* in millionths of a slice */
     uint64_t credited_us;
@@ -90,11 +91,23 @@ static void rotate(struct admission *a, uint64_t now)
     a->rotated_us = now;
 }
 
+static void begin_second(struct admission *a, uint64_t now)
+{
+    if (now - a->second_us < SECOND_US)
+        return;
+    a->last_second = now - a->second_us < 2 * SECOND_US ? a->this_second : 0;
+    a->this_second = 0;
+    a->second_us = now;
+}
+
 void admission_foreground(struct admission *a, uint64_t took_us)
 {
     if (a->cfg.target_us == 0)
         return;
-    rotate(a, now_us(a));
+    uint64_t now = now_us(a);
+    rotate(a, now);
+    begin_second(a, now);
+    a->this_second++;
     histogram_add(&a->recent, took_us);
 }
 
@@ -104,6 +117,12 @@ static uint64_t foreground_p99(const struct admission *a)
     struct histogram both = a->recent;
     histogram_join(&both, &a->before);
     return both.count < SAMPLES_MIN ? 0 : histogram_quantile(&both, 9900);
+}
+
+bool admission_idle(struct admission *a)
+{
+    begin_second(a, now_us(a));
+    return a->last_second + a->this_second < SAMPLES_MIN;
 }
 
 /* ---- the rate ---------------------------------------------------------------------------- */

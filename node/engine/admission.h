@@ -30,6 +30,10 @@ void admission_free(struct admission *a); /* who still waits is forgotten */
 /* A request of a client, or of another node for one, has been answered in this time. */
 void admission_foreground(struct admission *a, uint64_t took_us);
 
+/* Next to nothing has been asked of this node in the last second or two; always so without a
+ * target. */
+bool admission_idle(struct admission *a);
+
 struct admission_wait { /* caller-owned, zeroed at first */
     struct list link;
     enum work kind;

@@ -30,6 +30,7 @@ struct gossip;
 struct transfers;
 struct view;
 struct slices;
+struct pace;
 struct exchanges;
 struct catchup;
 struct scrub;
@@ -57,6 +58,7 @@ struct engine {
     uint32_t n_settling;
     struct trees *trees;
     struct slices *slices;
+    struct pace *pace; /* of moves */
     struct exchanges *exchanges;
     struct catchup *catchup;
     struct scrub *scrub;

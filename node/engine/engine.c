@@ -19,6 +19,7 @@
 #include "engine/membership/gossip.h"
 #include "engine/membership/peer_time.h"
 #include "engine/membership/view.h"
+#include "engine/pace.h"
 #include "engine/peer_frames.h"
 #include "engine/peer_wire.h"
 #include "engine/reap/reap.h"
@@ -261,6 +262,7 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     list_init(&e->settling);
     e->trees = trees_new(e);
     e->slices = slices_new(e);
+    e->pace = pace_new(e);
     e->exchanges = exchanges_new(e);
     e->scrub = scrub_new(e);
     e->catchup = catchup_new(e);
@@ -454,6 +456,7 @@ void engine_free(struct engine *e)
     reaper_free(e->reaper);
     retirement_free(e->retirement);
     slices_free(e->slices);
+    pace_free(e->pace);
     trees_free(e->trees);
     peer_times_free(e->times);
     collector_free(e->collector);

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "engine/membership/commit.h"
 #include "engine/membership/gossip.h"
+#include "engine/transfer/fence_list.h"
 #include "engine/transfer/range.h"
 #include "fuzz.h"
 #include "model/plan.h"

@@ -211,6 +211,32 @@ static void test_who_is_forgotten_is_not_called(void **state)
     end(&b);
 }
 
+static void test_a_node_is_idle_when_next_to_nothing_is_asked_of_it(void **state)
+{
+    (void)state;
+    struct bench b;
+    begin(&b, 50 * MS);
+    assert_true(admission_idle(b.a));
+    for (uint32_t i = 0; i < 20; i++)
+        admission_foreground(b.a, MS);
+    assert_false(admission_idle(b.a));
+    b.now_us += S;
+    assert_false(admission_idle(b.a)); /* a second ago */
+    b.now_us += S;
+    assert_true(admission_idle(b.a));
+    for (uint32_t i = 0; i < 100; i++) { /* five a second */
+        admission_foreground(b.a, MS);
+        b.now_us += S / 5;
+        assert_true(admission_idle(b.a));
+    }
+    end(&b);
+    begin(&b, 0); /* no control */
+    for (uint32_t i = 0; i < 100; i++)
+        admission_foreground(b.a, MS);
+    assert_true(admission_idle(b.a));
+    end(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -222,6 +248,7 @@ int main(void)
         cmocka_unit_test(test_kinds_take_turns_and_none_starves),
         cmocka_unit_test(test_without_a_target_everything_is_granted),
         cmocka_unit_test(test_who_is_forgotten_is_not_called),
+        cmocka_unit_test(test_a_node_is_idle_when_next_to_nothing_is_asked_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "engine/fragments/entry_place.h"
 #include "engine/replica/rows.h"
+#include "engine/transfer/fence_list.h"
 #include "played_cluster.h"
 #include "unit.h"
 

@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "engine/membership/view.h"
 #include "engine/peer_wire.h"
-#include "engine/transfer/range.h"
+#include "engine/transfer/fence_list.h"
 
 #define CALL_US 5000000u
 #define AGAIN_US 1000000u

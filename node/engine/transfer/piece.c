@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See piece.h.
  *
- *   ADOPT a slice: what this node has nothing of --> MERGE the others, each by itself
- *   --> the next slice, or done */
+ *   WAIT for the pace --> ADOPT a slice: what this node has nothing of
+ *   --> MERGE the others, each by itself --> the next slice, or done */
 #include "engine/transfer/piece.h"
 
 #include <stdlib.h>
@@ -28,6 +28,7 @@ static void release_slice(struct piece *p)
 static void slice_done(struct piece *p)
 {
     int err = p->err;
+    pace_done(p->e->pace, &p->pace);
     release_slice(p);
     p->at += p->n;
     p->n = 0;
@@ -111,8 +112,9 @@ static uint64_t values_len(const struct object *o)
     return len;
 }
 
-static void next_slice(struct piece *p)
+static void on_pace(struct pace_wait *w)
 {
+    struct piece *p = container_of(w, struct piece, pace);
     uint64_t bytes = 0;
     for (p->n = 0; p->at + p->n < p->reply->n && p->n < ADOPT_ROWS_MAX && bytes < SLICE_BYTES;
          p->n++) {
@@ -133,6 +135,11 @@ static void next_slice(struct piece *p)
         adoption_start(&p->adoption);
 }
 
+static void next_slice(struct piece *p)
+{
+    pace_ask(p->e->pace, &p->pace, on_pace);
+}
+
 void piece_start(struct piece *p)
 {
     p->at = p->n = 0;
@@ -149,6 +156,8 @@ void piece_start(struct piece *p)
 
 void piece_release(struct piece *p)
 {
+    if (p->busy) /* the engine is taken down */
+        pace_done(p->e->pace, &p->pace);
     release_slice(p);
     p->n = 0;
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The states of a piece of a partition, merged by key into what this node has (E10): a slice of
- * them at a time, and the next in a later turn of the loop, so that requests come in between. What
- * is not here yet is stored together (replica_adopt.h), the rest row by row like any write. */
+ * them at a time, and the next in a later turn of the loop, at the pace that requests leave to
+ * moves (pace.h). What is not here yet is stored together (replica_adopt.h), the rest row by row
+ * like any write. */
 #ifndef DYN_ENGINE_PIECE_H
 #define DYN_ENGINE_PIECE_H
 
 #include "engine/coordinate/delivery.h"
+#include "engine/pace.h"
 #include "engine/replica/replica_adopt.h"
 #include "model/range_wire.h"
 
@@ -26,6 +28,7 @@ struct piece { /* caller-owned; must stay put until done */
     void (*done)(struct piece *p, int err); /* perhaps inside piece_start; err: the first one */
     void *arg;
 
+    struct pace_wait pace;
     uint32_t at, n; /* the slice: rows at .. at + n */
     struct adoption adoption;
     struct adopt_row rows[ADOPT_ROWS_MAX];

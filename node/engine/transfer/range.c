@@ -11,14 +11,14 @@
 #include "engine/fragments/entry_place.h"
 #include "engine/membership/catchup.h"
 #include "engine/membership/view.h"
+#include "engine/pace.h"
 #include "engine/peer_wire.h"
 #include "engine/slices.h"
+#include "engine/transfer/fence_list.h"
 #include "engine/trees/tree.h"
 
-#define FORMAT 1
 #define SCAN_BYTES (512u << 10)
 #define TAKE_ROWS 128u
-#define FENCES_MAX 65536u
 
 bool range_rows_valid(const struct range_row *rows, uint32_t n)
 {
@@ -26,56 +26,6 @@ bool range_rows_valid(const struct range_row *rows, uint32_t n)
         if (!row_id_valid((enum row_kind)rows[i].kind, rows[i].key))
             return false;
     return true;
-}
-
-/* ---- bodies ------------------------------------------------------------------------------ */
-
-static struct reader open_body(struct slice body)
-{
-    struct reader r = reader_of(body);
-    if (read_u8(&r) != FORMAT)
-        reader_fail(&r);
-    return r;
-}
-
-void fence_list_encode(const struct fence_list *l, struct buf *out)
-{
-    buf_put_u8(out, FORMAT);
-    buf_put_varint(out, l->n);
-    for (uint32_t i = 0; i < l->n; i++) {
-        buf_put_u32(out, l->partitions[i]);
-        buf_put_u64(out, l->fences[i]);
-    }
-}
-
-int fence_list_decode(struct slice body, struct fence_list *l)
-{
-    struct reader r = open_body(body);
-    struct fence_list got = {.n = 0};
-    uint64_t n = read_varint(&r);
-    if (n > FENCES_MAX || n * 12 > reader_left(&r))
-        reader_fail(&r);
-    if (reader_ok(&r) && n > 0) {
-        got.partitions = mem_reallocarray(NULL, n, sizeof(*got.partitions));
-        got.fences = mem_reallocarray(NULL, n, sizeof(*got.fences));
-    }
-    for (; reader_ok(&r) && got.n < n; got.n++) {
-        got.partitions[got.n] = read_u32(&r);
-        got.fences[got.n] = read_u64(&r);
-    }
-    if (!reader_ok(&r)) {
-        fence_list_release(&got);
-        return DYN_ERR_PROTOCOL;
-    }
-    *l = got;
-    return DYN_OK;
-}
-
-void fence_list_release(struct fence_list *l)
-{
-    free(l->partitions);
-    free(l->fences);
-    *l = (struct fence_list){0};
 }
 
 /* ---- serving ----------------------------------------------------------------------------- */
@@ -109,6 +59,7 @@ struct giving {                   /* one frame being served */
     struct replica_read read;
     struct tree_load load;
     struct slice_wait slice;
+    struct pace_wait pace;
     bool reading;
     uint32_t rows, next;
 
@@ -137,6 +88,7 @@ static void giving_free(struct giving *g)
 {
     background_end(g->e, &g->background);
     slices_forget(g->e->slices, &g->slice);
+    pace_done(g->e->pace, &g->pace);
     trees_forget(&g->load);
     if (g->reading)
         replica_read_release(&g->read);
@@ -663,6 +615,22 @@ static void wait_for_slice(struct giving *g)
     slices_ask(g->e->slices, &g->slice); /* behind the requests of users */
 }
 
+/* It may have waited: the ring is another, or this node's own copy counts no more. */
+static void on_pace(struct pace_wait *w)
+{
+    struct giving *g = container_of(w, struct giving, pace);
+    refuse_or(g, check_range(g), serve);
+}
+
+/* A root costs nothing, and closes a move. */
+static void serve_paced(struct giving *g)
+{
+    if (g->q.op == ARCHIVE_ROOT)
+        serve(g);
+    else
+        pace_ask(g->e->pace, &g->pace, on_pace);
+}
+
 void range_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, struct slice body)
 {
     if (type == FRAME_FENCED) {
@@ -679,7 +647,7 @@ void range_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, 
         err = DYN_ERR_PROTOCOL;
     if (err == DYN_OK)
         err = check_range(g);
-    refuse_or(g, err, serve);
+    refuse_or(g, err, serve_paced);
 }
 
 void range_archive_frame(struct engine *e, uint64_t origin, uint64_t rid, struct slice body)

@@ -17,16 +17,6 @@
 /* Every rule on keys, and on ids of entries, that came from elsewhere. */
 bool range_rows_valid(const struct range_row *rows, uint32_t n);
 
-/* "Do you agree about who holds these?" */
-struct fence_list {
-    uint32_t *partitions;
-    uint64_t *fences;
-    uint32_t n;
-};
-void fence_list_encode(const struct fence_list *l, struct buf *out);
-int fence_list_decode(struct slice body, struct fence_list *l);
-void fence_list_release(struct fence_list *l);
-
 /* Frames from peers. */
 void range_frame(struct engine *e, uint64_t origin, uint64_t rid, uint8_t type, struct slice body);
 
