@@ -215,6 +215,21 @@ void object_cover_stream(const struct object *o, const struct origin *origin, st
     }
 }
 
+void object_cover_dots(const struct object *o, const struct cover *from, struct cover *dots)
+{
+    for (uint32_t i = 0; i < o->n; i++)
+        if (cover_has(from, &o->siblings[i].dot))
+            cover_add_dot(dots, &o->siblings[i].dot);
+}
+
+uint32_t object_live_outside(const struct object *o, const struct cover *cover)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < o->n; i++)
+        n += sibling_live(&o->siblings[i]) && !cover_has(cover, &o->siblings[i].dot);
+    return n;
+}
+
 void object_project(const struct object *o, struct object *entry)
 {
     struct object copy = OBJECT_EMPTY;

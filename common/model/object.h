@@ -146,6 +146,10 @@ void cover_add_dot(struct cover *c, const struct dot *d);
 /* Adds what the same author wrote before it in the same stream. The version that a drop names may
  * have given way to its twin, which another coordinator has minted for the same write. */
 void object_cover_stream(const struct object *o, const struct origin *origin, struct cover *dots);
+/* Adds the dots of what is in the object and covered: an operation on them joins nothing into the
+ * clock (E6). */
+void object_cover_dots(const struct object *o, const struct cover *from, struct cover *dots);
+uint32_t object_live_outside(const struct object *o, const struct cover *cover);
 bool cover_has(const struct cover *c, const struct dot *d); /* in the clock or among the dots */
 /* True when the object has seen all that the cover names: only then may a put be applied to it
  * alone (E6). */

@@ -20,12 +20,14 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/coordinate/delivery.h"
+#include "engine/coordinate/late_copy.h"
 #include "engine/fragments/fragments.h"
 #include "engine/replica/hints.h"
 #include "model/key.h"
 #include "model/manifest.h"
 
 #define NEED_READ 1          /* from mint(): this node must read R first */
+#define NEED_KEPT 2          /* from mint(): what is kept of the key is to be looked at */
 #define SIBLINGS_LIMIT 1000u /* E24 */
 #define MOVED_MAX 3u         /* how often the key may get other owners under way */
 #define SIBLINGS_WARNING 100u
@@ -46,6 +48,7 @@ struct put_op {
     struct clock cut;      /* by truncation (E4) */
     struct delivery merge; /* of what was gathered, into this node's own copy */
     struct gather *gather;
+    struct late_copy late;
     bool merging;
     bool in_flight;  /* write is at work, minting */
     bool write_held; /* write has results to release */
@@ -66,6 +69,7 @@ struct put_op {
 };
 
 static void mint_start(struct put_op *op);
+static void look_for_late_copy(struct put_op *op);
 
 static void op_free(struct put_op *op)
 {
@@ -77,6 +81,7 @@ static void op_free(struct put_op *op)
         delivery_release(&op->merge);
     if (op->in_flight || op->write_held)
         replica_write_release(&op->write);
+    late_copy_release(&op->late);
     cover_release(&op->cover);
     object_release(&op->gathered);
     clock_release(&op->cut);
@@ -95,7 +100,7 @@ static void abandon(struct background *b)
 static void op_free_when_idle(struct put_op *op)
 {
     if (op->r == NULL && !op->merging && !op->in_flight && !op->spreading && !op->parent_pending &&
-        !op->heads_pending)
+        !op->heads_pending && !op->late.reading)
         op_free(op);
 }
 
@@ -235,10 +240,10 @@ static void minted_unspread(struct put_op *op, int err)
 static void on_minted(struct replica_write *w, int err)
 {
     struct put_op *op = w->arg;
-    if (err == NEED_READ) {
+    if (err == NEED_READ || err == NEED_KEPT) {
         op->in_flight = false;
         replica_write_release(w);
-        read_first(op);
+        (err == NEED_READ ? read_first : look_for_late_copy)(op);
         return;
     }
     if (err == DYN_ERR_REFUSED && op->r != NULL && op->moved++ < MOVED_MAX) {
@@ -257,17 +262,6 @@ static void on_minted(struct replica_write *w, int err)
 
 /* ---- minting ----------------------------------------------------------------------------- */
 
-static const struct sibling *find_repeat(const struct object *o, const struct origin *origin)
-{
-    for (uint32_t i = 0; origin->writer != 0 && i < o->n; i++) {
-        const struct sibling *s = &o->siblings[i];
-        if (s->origin.writer == origin->writer && s->origin.stream == origin->stream &&
-            s->origin.seq >= origin->seq)
-            return s;
-    }
-    return NULL;
-}
-
 static int nothing_to_do(struct put_op *op, int status)
 {
     op->unchanged = true;
@@ -280,23 +274,6 @@ static int already_done(struct put_op *op)
 {
     op->repeat = true;
     return DYN_OK;
-}
-
-/* Explicit dots of what is here and covered: so that the operation joins nothing into the clock
- * (E6). */
-static void cover_to_dots(const struct cover *from, const struct object *o, struct cover *dots)
-{
-    for (uint32_t i = 0; i < o->n; i++)
-        if (cover_has(from, &o->siblings[i].dot))
-            cover_add_dot(dots, &o->siblings[i].dot);
-}
-
-static uint32_t live_outside(const struct object *o, const struct cover *cover)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < o->n; i++)
-        n += sibling_live(&o->siblings[i]) && !cover_has(cover, &o->siblings[i].dot);
-    return n;
 }
 
 static int next_dot(struct put_op *op, const struct object *o, const struct cover *cover,
@@ -435,12 +412,12 @@ static int add_sibling(struct put_op *op, struct object *o, struct epoch *mark,
 static int drop(struct put_op *op, struct object *o, struct epoch *mark, const struct cover *cover)
 {
     struct cover dots = COVER_EMPTY;
-    cover_to_dots(cover, o, &dots);
+    object_cover_dots(o, cover, &dots);
     object_cover_stream(o, &op->r->q.put.origin, &dots);
     int err = DYN_OK;
     if (dots.n == 0)
         err = cover_within(cover, o) ? already_done(op) : DYN_ERR_NO_QUORUM;
-    else if (live_outside(o, &dots) > 0)
+    else if (object_live_outside(o, &dots) > 0)
         object_write(o, &dots, NULL, engine_wall_ms(op->e));
     else
         err = add_sibling(op, o, mark, &dots);
@@ -462,11 +439,11 @@ static int write_covered(struct put_op *op, struct object *o, struct epoch *mark
 }
 
 /* Answered with the dot that it had. What it names and its first attempt did not find goes now. */
-static int repeat(struct put_op *op, struct object *o, const struct sibling *before)
+static int repeat(struct put_op *op, struct object *o, const struct dot *before)
 {
     struct cover dots = COVER_EMPTY;
-    op->dot = before->dot;
-    cover_to_dots(&op->cover, o, &dots);
+    op->dot = *before;
+    object_cover_dots(o, &op->cover, &dots);
     if (dots.n > 0 && !cover_has(&dots, &op->dot))
         object_write(o, &dots, NULL, engine_wall_ms(op->e));
     cover_release(&dots);
@@ -488,11 +465,13 @@ static int mint(struct replica_write *w, struct object *o, struct epoch *mark)
     if (op->r == NULL)
         return DYN_ERR_CANCELED; /* answered at its deadline: it must not take effect any more */
     const struct put_request *q = &op->r->q.put;
-    const struct sibling *before = find_repeat(o, &q->origin);
+    const struct sibling *before = origin_find(o, &q->origin);
     if (before != NULL)
-        return repeat(op, o, before);
+        return repeat(op, o, &before->dot);
     if ((q->flags & PUT_IF_ABSENT) && object_live(o))
         return DYN_ERR_EXISTS;
+    if (!dot_is_none(&op->late.dot)) /* it has been here, and has been replaced since */
+        return repeat(op, o, &op->late.dot);
     if ((q->flags & PUT_IMPLICIT) && object_is_dir(o))
         return already_done(op);
     struct cover cover = COVER_EMPTY;
@@ -507,7 +486,11 @@ static int mint(struct replica_write *w, struct object *o, struct epoch *mark)
         cover_add_dot(&cover, &op->cover.dots[i]);
     if (q->flags & (PUT_IMPLICIT | PUT_IF_ABSENT))
         cover_deletes(o, &cover);
-    int err = write_covered(op, o, mark, &cover);
+    /* What the rules cover beyond what the author has named does not tell a late copy from a write
+     * of now; where the author says "whatever is there", nothing does. */
+    bool look = !takes_current && !(q->flags & PUT_DROP_ONLY) &&
+                late_copy_possible(&op->late, w, &q->origin, &op->cover);
+    int err = look ? NEED_KEPT : write_covered(op, o, mark, &cover);
     cover_release(&cover);
     return err;
 }
@@ -546,6 +529,22 @@ static void mint_start(struct put_op *op)
         .arg = op};
     op->in_flight = true;
     replica_write_start(&op->write);
+}
+
+static void on_looked(struct late_copy *l)
+{
+    struct put_op *op = l->arg;
+    if (op->r == NULL)
+        op_free_when_idle(op);
+    else
+        mint_start(op);
+}
+
+static void look_for_late_copy(struct put_op *op)
+{
+    op->late = (struct late_copy){
+        .e = op->e, .key = op->key, .origin = op->r->q.put.origin, .done = on_looked, .arg = op};
+    late_copy_look(&op->late);
 }
 
 /* ---- reading first ----------------------------------------------------------------------- */
@@ -601,8 +600,6 @@ static void on_gathered(void *arg, const struct gather_result *result)
     delivery_start(&op->merge);
 }
 
-/* What the client was shown lies on some replica: a read that stopped at R others would let the
- * write drop less than it names (E6). */
 /* A write is never refused because what it names cannot be found: the search has its bounds, and
  * the rest of the time is for writing. */
 static uint64_t search_time(const struct put_op *op)
@@ -613,6 +610,8 @@ static uint64_t search_time(const struct put_op *op)
     return all / 2 < patience ? all / 2 : patience;
 }
 
+/* What the client was shown lies on some replica: a read that stopped at R others would let the
+ * write drop less than it names (E6). */
 static void read_first(struct put_op *op)
 {
     struct cover at_least = COVER_EMPTY;
