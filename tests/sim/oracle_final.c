@@ -53,10 +53,27 @@ static bool twin_may_be_covered(const struct oracle *o, const struct oracle_writ
     return false;
 }
 
+/* Or a directory that the cluster had made by itself, for what lies under it (E16): no write stands
+ * for that, but who removes a directory has seen it. */
+static bool made_directory_may_be_covered(const struct oracle *o, const struct oracle_write *w)
+{
+    const struct oracle_key *k = &o->keys[w->key];
+    for (uint32_t i = 0; w->type == SIBLING_DIR && i < k->n_seen; i++) {
+        const struct oracle_seen *seen = &k->seen[i];
+        if (seen->type != SIBLING_DIR || seen->mode != w->mode || dot_equal(&seen->dot, &w->dot))
+            continue;
+        for (uint32_t j = 0; j < k->n; j++)
+            if (k->writes[j]->status != WRITE_REFUSED &&
+                oracle_may_remove(k->writes[j], &seen->dot))
+                return true;
+    }
+    return false;
+}
+
 bool oracle_may_be_gone(const struct oracle *o, const struct oracle_write *w)
 {
     return oracle_may_be_covered(o, w) || twin_may_be_covered(o, w) ||
-           other_dot_may_be_covered(o, w);
+           other_dot_may_be_covered(o, w) || made_directory_may_be_covered(o, w);
 }
 
 static void check_lost(struct oracle *o, const struct oracle_write *w, const struct object *merged)

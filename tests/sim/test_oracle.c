@@ -267,6 +267,47 @@ static void test_equal_bytes_may_collapse_but_not_vanish(void **state)
     assert_int_equal(end(&b), 2); /* both are lost */
 }
 
+/* The cluster makes "k" for "k/s"; a user's mkdir collapses into it; whoever had seen only the
+ * first removes it, and so both. */
+static void test_a_directory_goes_with_its_equal_that_the_cluster_made(void **state)
+{
+    (void)state;
+    for (int removed = 0; removed < 2; removed++) {
+        const struct cover none = COVER_EMPTY;
+        struct sibling made = {.dot = dot_of(1, 1),
+                               .value_dot = dot_of(1, 1),
+                               .type = SIBLING_DIR,
+                               .attrs = {.mode = 0755},
+                               .origin = {99, 99, 1},
+                               .time_ns = 9};
+        const struct put_request under = {
+            .opt = options(), .key = slice_str("k/s"), .type = SIBLING_DIR, .origin = {2, 1, 1}};
+        const struct put_request mkdir = {.opt = options(),
+                                          .key = slice_str("k"),
+                                          .type = SIBLING_DIR,
+                                          .attrs = {.mode = 0755},
+                                          .origin = {2, 2, 1}};
+        struct bench b;
+        begin(&b);
+        oracle_put(b.oracle, &under, &none);
+        object_write(&b.object, &none, &made, 1);
+        got(&b);
+        struct cover c = cover_now(&b);
+        struct oracle_write *w = oracle_put(b.oracle, &mkdir, &none);
+        const struct dot users = dot_of(2, 1);
+        clock_advance(&b.object.clock, &users, 0); /* the greater of the two stays: `made` */
+        const struct put_reply reply = {.status = DYN_OK, .dot = users, .object = b.object};
+        oracle_put_ended(b.oracle, w, DYN_OK, &reply);
+        if (removed)
+            put(&b, dot_of(1, 2), NULL, &c, DYN_OK, false);
+        else
+            object_release(&b.object);
+        judge(&b);
+        cover_release(&c);
+        assert_int_equal(end(&b), !removed);
+    }
+}
+
 static void test_another_content_under_a_known_dot_is_found(void **state)
 {
     (void)state;
@@ -292,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_power_excuses_what_only_the_lost_attempt_covered),
         cmocka_unit_test(test_power_does_not_excuse_what_each_attempt_covered),
         cmocka_unit_test(test_equal_bytes_may_collapse_but_not_vanish),
+        cmocka_unit_test(test_a_directory_goes_with_its_equal_that_the_cluster_made),
         cmocka_unit_test(test_another_content_under_a_known_dot_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
