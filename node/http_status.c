@@ -55,6 +55,7 @@ static const struct stat_field {
     FIELD(kept_now, "gauge", "Versions that were replaced or deleted, and are kept for a while."),
     FIELD(kept_bytes, "gauge", "Bytes of these."),
     FIELD(reconciled, "counter", "Conflicts settled by the rule of their directory."),
+    FIELD(late_copies, "counter", "Puts that came again after what they wrote had gone."),
     FIELD(wide_writes, "counter", "Writes that left 100 versions or more side by side."),
     FIELD(refused_wide, "counter", "Writes refused because 1,000 versions stand side by side."),
     FIELD(owed_now, "gauge", "Entries and directories still owed."),

@@ -56,6 +56,7 @@ struct engine {
     struct admission *admission;
     struct list settling; /* struct settling.link: keys whose conflict is being settled */
     uint32_t n_settling;
+    uint32_t late_drops; /* of late copies, under way (late_copy.h) */
     struct trees *trees;
     struct slices *slices;
     struct pace *pace; /* of moves */

@@ -10,9 +10,12 @@
  * one scan of this node's own rows. What is found is answered as any repeat is, once W have what
  * has taken its place.
  *
- * It cannot be told by a node that has not held the first copy, nor when that is kept no more
- * (after a day, or among very many), nor of directories, which are not kept. Then a write of now
- * is what it is taken for: it stands beside what is there, and takes nothing away. */
+ * A node that has not held the first copy cannot tell, and mints the second. When that comes to
+ * one that keeps the first, and would stand beside what took its place, this one drops it.
+ *
+ * It cannot be told either when the first is kept no more (after a day, or among very many), nor
+ * of directories, which are not kept. Then a write of now is what it is taken for: it stands beside
+ * what is there, and takes nothing away. */
 #ifndef DYN_ENGINE_LATE_COPY_H
 #define DYN_ENGINE_LATE_COPY_H
 
@@ -41,5 +44,9 @@ bool late_copy_possible(const struct late_copy *l, const struct replica_write *w
                         const struct origin *origin, const struct cover *named);
 void late_copy_look(struct late_copy *l);
 void late_copy_release(struct late_copy *l);
+
+/* Something that others have written was merged here: a late copy that came to stand beside other
+ * versions is dropped, in the background. */
+void late_copy_merged(const struct replica_write *w);
 
 #endif

@@ -21,6 +21,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/coordinate/late_copy.h"
 #include "engine/coordinate/reconcile.h"
 #include "engine/fragments/entry_place.h"
 #include "engine/fragments/fragments.h"
@@ -477,8 +478,10 @@ static void write_batch(struct replica_write *w)
     kept_handed(w);
     if (w->changed)
         watchers_written(e->watchers, w);
-    if (w->changed && (w->roles & ROLE_OBJECT) && w->object.n > 1)
+    if (w->changed && (w->roles & ROLE_OBJECT) && w->object.n > 1) {
         reconcile_stored(e, w->key, &w->object);
+        late_copy_merged(w);
+    }
     if (w->changed && (w->roles & ROLE_ENTRY) && w->name.len > 0)
         fragments_note(e, &w->at_dir, w->dir, w->name, w->fragment,
                        liveness_changed(w) ? w->live_here : 0);
