@@ -4,6 +4,7 @@
 #include "engine/membership/gossip.h"
 
 #include "base/err.h"
+#include "engine/membership/catchup.h"
 #include "played_cluster.h"
 #include "unit.h"
 
@@ -134,6 +135,36 @@ static void test_no_cut_of_a_digest_is_another(void **state)
     buf_release(&b);
 }
 
+/* All that tells node 1 what others know at length. */
+static bool lose_histories(void *arg, uint64_t from, uint64_t to, uint8_t type, struct buf *body)
+{
+    uint32_t *lost = arg;
+    (void)from;
+    (void)body;
+    bool loses = to == 2 && (type == FRAME_HISTORY || type == FRAME_HISTORY + FRAME_REPLY);
+    *lost += loses;
+    return !loses;
+}
+
+/* Others have taken its start from what it has sent, and their answer was lost: from then on there
+ * is no news, and that they know the same is all that they will ever say. */
+static void test_a_start_that_others_know_is_confirmed_without_news(void **state)
+{
+    (void)state;
+    struct played_cluster *c = played_cluster_new(3, 3, 2, 2);
+    uint32_t lost = 0;
+    played_run(c, 10 * SECOND);
+    played_crash(c, 1, false);
+    c->judge = lose_histories;
+    c->judge_arg = &lost;
+    played_restart(c, 1);
+    assert_false(catchup_is_confirmed(c->nodes[1].engine->catchup));
+    played_run(c, 10 * SECOND);
+    assert_true(lost > 0);
+    assert_true(catchup_is_confirmed(c->nodes[1].engine->catchup));
+    played_cluster_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +172,7 @@ int main(void)
         cmocka_unit_test(test_news_reach_all_within_some_rounds_and_outlive_a_crash),
         cmocka_unit_test(test_the_later_of_two_plans_wins_everywhere),
         cmocka_unit_test(test_each_start_is_counted_and_told),
+        cmocka_unit_test(test_a_start_that_others_know_is_confirmed_without_news),
         cmocka_unit_test(test_no_cut_of_a_digest_is_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -338,11 +338,16 @@ static const struct rumours_digest *digest(struct gossip *g)
 static void on_reply(struct rpc_call *call, int err, struct slice body)
 {
     struct chat *c = call->arg;
+    struct gossip *g = c->g;
     struct rumours_digest theirs;
     int status = DYN_OK;
-    if (err == DYN_OK && gossip_digest_decode(body, &status, &theirs) == DYN_OK &&
-        status == DYN_OK && !rumours_digest_equal(&theirs, digest(c->g)))
-        view_learn(c->g->e->view, call->node, NULL);
+    if (err != DYN_OK || gossip_digest_decode(body, &status, &theirs) != DYN_OK || status != DYN_OK)
+        return;
+    /* Also where an exchange has told them of this start, and what they said was lost. */
+    if (memcmp(theirs.boots, digest(g)->boots, DIGEST_LEN) == 0 && !g->doubled)
+        catchup_confirmed(g->e->catchup);
+    if (!rumours_digest_equal(&theirs, digest(g)))
+        view_learn(g->e->view, call->node, NULL);
 }
 
 static void on_seed(struct rpc_call *call, int err, struct slice body)
