@@ -33,6 +33,12 @@
 #include "base/mem.h"
 
 enum { FAMILIES = STORE_FAMILIES + 1, SKIP_MAX = 8192, TIER_MEMORY = 1, HASH_BUCKETS = 16384 };
+enum { BOTTOM_TOO = 3 }; /* BottommostLevelCompaction::kForceOptimized */
+
+/* Blobs are collected from when so much of a hundred bytes of them is garbage until so much is: for
+ * each byte of garbage two or three that live are copied then, and blobs take one and a half times
+ * the room of what they hold. */
+enum { COLLECT_FROM = 35, COLLECT_UNTIL = 25 };
 
 /* `default` is the one that RocksDB insists on. */
 static const char *const family_names[FAMILIES] = {"meta", "value", "hint",
@@ -58,6 +64,7 @@ struct rocks {
     rocksdb_options_t *options[FAMILIES];
     rocksdb_column_family_handle_t *families[FAMILIES];
     rocksdb_cache_t *cache;
+    bool collects; /* blobs */
     rocksdb_writebatch_t *batch;
     rocksdb_writeoptions_t *write;
     rocksdb_readoptions_t *from_memory, *from_disk;
@@ -123,7 +130,8 @@ static void set_blob_options(rocksdb_options_t *o, const struct rocks_config *co
     rocksdb_options_set_enable_blob_files(o, 1);
     rocksdb_options_set_min_blob_size(o, config->blob_bytes);
     rocksdb_options_set_blob_file_size(o, 64 << 20);
-    rocksdb_options_set_enable_blob_gc(o, 1);
+    rocksdb_options_set_enable_blob_gc(o, 0); /* until there is garbage: rocks_collect_blobs */
+    rocksdb_options_set_blob_gc_force_threshold(o, COLLECT_FROM / 100.0);
     rocksdb_options_set_blob_cache(o, cache);
 }
 
@@ -398,6 +406,29 @@ int rocks_write_all(struct rocks *r, const struct store_batch *const *batches, u
     return fail_with(status, message);
 }
 
+/* While it collects, each compaction copies the living blobs out of the oldest quarter of all
+ * files, whether there is garbage in them or not: a store that grows would be copied ever again. */
+bool rocks_collect_blobs(struct rocks *r, bool any)
+{
+    static const char *const names[] = {"enable_blob_garbage_collection"};
+    rocksdb_column_family_handle_t *values = r->families[STORE_VALUE];
+    uint64_t all = 0, garbage = 0;
+    char *status = NULL;
+    if (rocksdb_property_int_cf(r->db, values, "rocksdb.live-blob-file-size", &all) != 0 ||
+        rocksdb_property_int_cf(r->db, values, "rocksdb.live-blob-file-garbage-size", &garbage) !=
+            0)
+        return r->collects;
+    uint64_t share = r->collects ? COLLECT_UNTIL : COLLECT_FROM;
+    bool collects = any || (garbage > 0 && garbage / share >= all / 100);
+    if (collects == r->collects)
+        return collects;
+    rocksdb_set_options_cf(r->db, values, 1, names,
+                           (const char *const[]){collects ? "true" : "false"}, &status);
+    if (drop_status(status) == DYN_OK) /* else the next time */
+        r->collects = collects;
+    return r->collects;
+}
+
 int rocks_sync(struct rocks *r, char **message)
 {
     char *status = NULL;
@@ -417,7 +448,11 @@ int rocks_flush(struct rocks *r, char **message)
 
 void rocks_reclaim(struct rocks *r, enum store_family f)
 {
-    rocksdb_compact_range_cf(r->db, r->families[f], NULL, 0, NULL, 0); /* flushes first */
+    rocksdb_compactoptions_t *how = rocksdb_compactoptions_create();
+    if (f == STORE_VALUE && r->collects) /* else what lies at the bottom stays as it is */
+        rocksdb_compactoptions_set_bottommost_level_compaction(how, BOTTOM_TOO);
+    rocksdb_compact_range_cf_opt(r->db, r->families[f], how, NULL, 0, NULL, 0); /* flushes first */
+    rocksdb_compactoptions_destroy(how);
 }
 
 void rocks_reclaim_no_more(struct rocks *r)

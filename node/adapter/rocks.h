@@ -50,6 +50,9 @@ int rocks_write_all(struct rocks *r, const struct store_batch *const *batches, u
                     char **message);
 int rocks_sync(struct rocks *r, char **message);  /* the log, to the platter */
 int rocks_flush(struct rocks *r, char **message); /* memtables to tables */
+/* Whether compactions take deleted values out of blob files: turned on and off by how much of them
+ * is garbage, to be asked now and then, by one thread; any: on, however little. Returns which. */
+bool rocks_collect_blobs(struct rocks *r, bool any);
 /* Gives the room of deleted rows of a family back now instead of some day. Rewrites what is left of
  * it. */
 void rocks_reclaim(struct rocks *r, enum store_family f);

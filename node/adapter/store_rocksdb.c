@@ -221,6 +221,7 @@ static void turn_add(struct store_rocksdb *s, const struct store_batch *batch)
 static void check_run(struct lane_job *job)
 {
     struct check_job *check = container_of(job, struct check_job, job);
+    rocks_collect_blobs(check->s->db, check->low);
     if (check->reclaim) {
         rocks_reclaim(check->s->db, STORE_VALUE);
         rocks_reclaim(check->s->db, STORE_HINT);
@@ -254,6 +255,7 @@ static void start_check(struct store_rocksdb *s)
     bool low = store_disk_room(s->disk, s->bytes_written) != STORE_ROOM_ENOUGH;
     if (low)
         s->low_ms = now;
+    s->check.low = low;
     s->check.reclaim = low && now - s->reclaimed_ms >= RECLAIM_MS &&
                        s->reclaimed_at != s->bytes_written && !s->stopped;
     if (s->check.reclaim) {

@@ -56,7 +56,7 @@ struct check_job {
     struct lane_job job;
     struct store_rocksdb *s;
     uint64_t background_errors;
-    bool running, reclaim;
+    bool running, low, reclaim;
 };
 
 struct store_rocksdb {
