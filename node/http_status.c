@@ -45,6 +45,8 @@ static const struct stat_field {
     FIELD(scrub_bad_leaves, "counter", "Leaves of trees that were not what their rows make them."),
     FIELD(scrub_bad_values, "counter", "Values found missing or rotten on this node."),
     FIELD(scrub_healed, "counter", "Values that the scrub has fetched again."),
+    FIELD(bad_rows, "counter", "Rows of objects on this node that could not be read."),
+    FIELD(bad_rows_mended, "counter", "Of these, replaced by what all other replicas have."),
     FIELD(scrub_owed, "counter", "Entries that the scrub found behind their objects."),
     FIELD(scrub_ghosts, "counter", "Entries replaced because no copy had what they showed."),
     FIELD(hints_stored, "counter", "Hints taken: writes kept for another node."),

@@ -295,12 +295,16 @@ static void mend_written(struct store_memory *m, const struct store_batch *batch
             }
 }
 
+static struct store_row *row_near(struct store_memory *m, enum store_family f, struct slice from)
+{
+    struct store_row *r = store_tree_seek(&m->current.families[f], from, false);
+    return r != NULL ? r : store_tree_seek(&m->current.families[f], slice_of(NULL, 0), false);
+}
+
 bool store_memory_spoil(struct store_memory *m, enum store_family f, struct slice from,
                         bool (*may)(void *arg, struct slice key), void *arg)
 {
-    struct store_row *r = store_tree_seek(&m->current.families[f], from, false);
-    if (r == NULL)
-        r = store_tree_seek(&m->current.families[f], slice_of(NULL, 0), false);
+    struct store_row *r = row_near(m, f, from);
     if (r == NULL || is_spoiled(m, f, store_row_key(r)) || !may(arg, store_row_key(r)))
         return false;
     m->spoiled = mem_reallocarray(m->spoiled, m->n_spoiled + 1, sizeof(*m->spoiled));
@@ -505,6 +509,28 @@ bool store_memory_rot(struct store_memory *m, enum store_family f, struct slice 
 {
     bool synced = rot(&m->synced, f, key, bit);
     return rot(&m->current, f, key, bit) || synced;
+}
+
+bool store_memory_rot_near(struct store_memory *m, enum store_family f, struct slice from,
+                           bool (*may)(void *arg, struct slice key), void *arg)
+{
+    struct store_row *r = row_near(m, f, from);
+    struct buf key = BUF_EMPTY;
+    if (r != NULL)
+        buf_put_slice(&key, store_row_key(r));
+    bool rotten =
+        r != NULL && may(arg, buf_slice(&key)) && store_memory_rot(m, f, buf_slice(&key), 0);
+    buf_release(&key);
+    return rotten;
+}
+
+bool store_memory_peek(const struct store_memory *m, enum store_family f, struct slice key,
+                       struct buf *out)
+{
+    const struct store_row *r = store_tree_get(&m->current.families[f], key);
+    if (r != NULL)
+        buf_put_slice(out, read_value(m, f, r));
+    return r != NULL;
 }
 
 uint32_t store_memory_unsynced(const struct store_memory *m)

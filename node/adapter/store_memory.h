@@ -46,6 +46,12 @@ bool store_memory_rot(struct store_memory *m, enum store_family f, struct slice 
  * where `may` agrees. False: nothing went bad. */
 bool store_memory_spoil(struct store_memory *m, enum store_family f, struct slice from,
                         bool (*may)(void *arg, struct slice key), void *arg);
+/* The same, but a bit of it flips as by store_memory_rot. */
+bool store_memory_rot_near(struct store_memory *m, enum store_family f, struct slice from,
+                           bool (*may)(void *arg, struct slice key), void *arg);
+/* What reads are given now, also where requests wait. False: no such row. */
+bool store_memory_peek(const struct store_memory *m, enum store_family f, struct slice key,
+                       struct buf *out);
 /* As long as it is set, rows for which `bad` says so are read as bytes that mean nothing, by
  * themselves and in scans, and are whole again afterwards: a cable, or memory, that is not what it
  * should be. NULL: none. It must say the same of a row each time. */

@@ -63,6 +63,7 @@ struct engine {
     struct exchanges *exchanges;
     struct catchup *catchup;
     struct scrub *scrub;
+    struct bad_rows *bad_rows;
     struct kept_keeper *kept;
     struct watchers *watchers;
 

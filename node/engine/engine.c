@@ -32,6 +32,7 @@
 #include "engine/transfer/restore.h"
 #include "engine/transfer/retire.h"
 #include "engine/transfer/transfer.h"
+#include "engine/trees/bad_rows.h"
 #include "engine/trees/exchange.h"
 #include "engine/trees/scrub.h"
 #include "engine/trees/tree.h"
@@ -265,6 +266,7 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->pace = pace_new(e);
     e->exchanges = exchanges_new(e);
     e->scrub = scrub_new(e);
+    e->bad_rows = bad_rows_new(e);
     e->catchup = catchup_new(e);
     e->watchers = watchers_new(e);
     list_init(&e->requests);
@@ -450,6 +452,7 @@ void engine_free(struct engine *e)
     e->fragments = NULL;
     watchers_free(e->watchers);
     scrub_free(e->scrub);
+    bad_rows_free(e->bad_rows);
     catchup_free(e->catchup);
     kept_keeper_free(e->kept);
     exchanges_free(e->exchanges);

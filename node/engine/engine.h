@@ -131,7 +131,8 @@ struct engine_stats {
     uint64_t exchange_differing, exchange_repaired; /* rows */
     uint64_t scrub_rounds, scrub_rows, scrub_bytes;
     uint64_t scrub_bad_leaves, scrub_bad_values, scrub_healed; /* healed: of the values */
-    uint64_t scrub_owed, scrub_ghosts; /* entries behind their objects, and ahead of them */
+    uint64_t bad_rows, bad_rows_mended; /* of objects: found unreadable, and replaced */
+    uint64_t scrub_owed, scrub_ghosts;  /* entries behind their objects, and ahead of them */
     uint64_t exchange_bytes;       /* of questions and answers, not of what they set in motion */
     uint64_t kept_now, kept_bytes; /* versions that went, and are kept (model/kept.h) */
     uint64_t hints_stored, hints_drained, hints_now, hints_bytes;

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/replica/rows.h"
 #include "sim_audit.h"
 
 #define SETTLE_US (240 * (uint64_t)SIM_SECOND)
@@ -217,11 +218,63 @@ static bool may_rot(void *arg, struct slice row)
     return false;
 }
 
+static bool has_values_of(const struct sim_disk *d, const struct place *at, struct slice key,
+                          const struct object *o)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < o->n; i++) {
+        struct buf row = BUF_EMPTY;
+        row_value(at, key, &o->siblings[i].value_dot, &row);
+        all &= !sibling_live(&o->siblings[i]) || o->siblings[i].size == 0 ||
+               sim_disk_holds_value(d, buf_slice(&row));
+        buf_release(&row);
+    }
+    return all;
+}
+
+/* All its other owners have the same object, and with its bytes. */
+static bool others_have(const struct rot *r, struct slice row, const struct place *at,
+                        struct slice key)
+{
+    struct sim_cluster *c = r->cluster;
+    uint32_t nodes[SIM_NODES_MAX], same = 0;
+    uint32_t n = sim_cluster_replicas(c, key, c->cfg.n, nodes);
+    bool own = false;
+    struct object mine = OBJECT_EMPTY;
+    bool good = sim_disk_object(c->nodes[r->node].disk, row, &mine) && object_live(&mine);
+    for (uint32_t i = 0; i < n && good; i++) {
+        struct object theirs = OBJECT_EMPTY;
+        const struct sim_disk *d = c->nodes[nodes[i]].disk;
+        own |= nodes[i] == r->node;
+        same += nodes[i] != r->node && sim_disk_object(d, row, &theirs) &&
+                object_equal(&theirs, &mine) && has_values_of(d, at, key, &theirs);
+        object_release(&theirs);
+    }
+    object_release(&mine);
+    return good && own && n > 1 && same == n - 1;
+}
+
+static bool row_may_rot(void *arg, struct slice row)
+{
+    struct buf key = BUF_EMPTY;
+    struct place at;
+    enum row_kind kind;
+    bool may = row_meta_parse(row, &at, &kind, &key) == DYN_OK && kind == ROW_OBJECT &&
+               others_have(arg, row, &at, buf_slice(&key));
+    buf_release(&key);
+    return may;
+}
+
 static void rot(struct sim_cluster *c)
 {
     for (uint32_t i = 0; i < c->cfg.nodes; i++)
         for (uint32_t k = 0; k < ROTTEN; k++)
             sim_disk_rot(c->nodes[i].disk, may_rot, &(struct rot){c, i});
+    if (c->cfg.engine.scrub_us == 0)
+        return; /* nobody would notice what nobody reads */
+    for (uint32_t i = 0; i < c->cfg.nodes; i++)
+        for (uint32_t k = 0; k < ROTTEN; k++)
+            sim_disk_rot_row(c->nodes[i].disk, row_may_rot, &(struct rot){c, i});
 }
 
 /* All that hints and debts do not bring home, anti-entropy does, without any read. */
@@ -230,10 +283,10 @@ static void level(struct converge *v)
     struct sim_cluster *c = v->cluster;
     if (!sim_settle(c, SETTLE_US))
         return;
-    sim_log(c->world, "----- all debts paid; values rot; trees are compared");
+    sim_log(c->world, "----- all debts paid; values and rows rot; trees are compared");
     rot(c);
     sim_cluster_run(c, EXCHANGES * c->cfg.engine.exchange_us + 2 * c->cfg.engine.scrub_us +
-                           LAST_MESSAGES_US);
+                           2 * c->cfg.engine.message_life_us + LAST_MESSAGES_US);
     if (sim_settle(c, SETTLE_US))
         sim_audit_level(c, v->oracle, v->n);
 }

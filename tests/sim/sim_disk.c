@@ -149,12 +149,41 @@ bool sim_disk_holds_value(const struct sim_disk *d, struct slice row)
     return store_memory_holds(d->memory, STORE_VALUE, row);
 }
 
-void sim_disk_rot(struct sim_disk *d, bool (*may)(void *arg, struct slice row), void *arg)
+/* Somewhere among the first partitions. */
+struct somewhere {
+    uint8_t row[5];
+};
+
+static struct somewhere somewhere(struct sim_disk *d)
 {
     uint64_t random = sim_random_u64(&d->random);
-    uint8_t from[5] = {0, 0, 0, (uint8_t)(random & 15), (uint8_t)(random >> 8)};
+    return (struct somewhere){{0, 0, 0, (uint8_t)(random & 15), (uint8_t)(random >> 8)}};
+}
+
+void sim_disk_rot_row(struct sim_disk *d, bool (*may)(void *arg, struct slice row), void *arg)
+{
+    struct somewhere from = somewhere(d);
+    bool rotten = store_memory_rot_near(d->memory, STORE_META, slice_of(from.row, sizeof(from.row)),
+                                        may, arg);
+    sim_event(d->world, "rot", d->index, rotten, 1, slice_of(NULL, 0));
+    sim_log(d->world, "disk  %u: %s", d->index, rotten ? "a row rots" : "no row to rot");
+}
+
+bool sim_disk_object(const struct sim_disk *d, struct slice row, struct object *out)
+{
+    struct buf value = BUF_EMPTY;
+    struct epoch mark;
+    bool good = store_memory_peek(d->memory, STORE_META, row, &value) &&
+                object_row_decode(buf_slice(&value), &mark, out) == DYN_OK;
+    buf_release(&value);
+    return good;
+}
+
+void sim_disk_rot(struct sim_disk *d, bool (*may)(void *arg, struct slice row), void *arg)
+{
+    struct somewhere from = somewhere(d);
     bool rotten =
-        store_memory_spoil(d->memory, STORE_VALUE, slice_of(from, sizeof(from)), may, arg);
+        store_memory_spoil(d->memory, STORE_VALUE, slice_of(from.row, sizeof(from.row)), may, arg);
     sim_event(d->world, "rot", d->index, rotten, 0, slice_of(NULL, 0));
     sim_log(d->world, "disk  %u: %s", d->index, rotten ? "a value rots" : "no value to rot");
 }

@@ -5,6 +5,7 @@
 #ifndef DYN_SIM_DISK_H
 #define DYN_SIM_DISK_H
 
+#include "model/object.h"
 #include "port/store.h"
 #include "sim_random.h"
 #include "sim_world.h"
@@ -39,6 +40,10 @@ void sim_disk_break(struct sim_disk *d);           /* the next write fails, and 
 void sim_disk_fill(struct sim_disk *d, bool full); /* no more than what is there now fits on it */
 /* Some value goes bad, if `may` agrees on its row. */
 void sim_disk_rot(struct sim_disk *d, bool (*may)(void *arg, struct slice row), void *arg);
+/* Some object's row cannot be decoded from now on, if `may` agrees. */
+void sim_disk_rot_row(struct sim_disk *d, bool (*may)(void *arg, struct slice row), void *arg);
+/* An object as it lies there. False: it is absent or cannot be read. Release it. */
+bool sim_disk_object(const struct sim_disk *d, struct slice row, struct object *out);
 /* For a while some rows of objects cannot be read, `permille` of them; 0: all can again. */
 void sim_disk_garble(struct sim_disk *d, uint32_t permille);
 /* It gives nothing any more, as one whose blocks are bad. */

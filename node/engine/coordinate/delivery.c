@@ -217,6 +217,7 @@ static void send(struct delivery *d)
                                           .cut = d->cut,
                                           .born_us = d->born_us,
                                           .heal = d->heal,
+                                          .mend = d->mend,
                                           .sync = d->sync ? STORE_SYNCED : STORE_BUFFERED,
                                           .done = on_local,
                                           .arg = d};

@@ -20,6 +20,7 @@ struct delivery { /* caller-owned; must stay put until done */
     uint64_t born_us; /* when `object` was read, by this node's clock (E15); 0: it is new, now */
     bool sync, owe_entry;
     bool heal;                           /* to this node: also fetch what its row lacks already */
+    bool mend;                           /* to this node: see struct replica_write */
     uint64_t holders[READ_QUORUM_NODES]; /* who may have values that this node lacks */
     uint32_t n_holders;
     uint64_t timeout_us;

@@ -37,6 +37,7 @@ struct replica_write { /* caller-owned; must stay put until done */
                                       borrowed; may be NULL */
     enum store_sync sync;
     bool heal;              /* values that the row lacks count as missing */
+    bool mend;              /* a row that cannot be read counts as absent: for bad_rows.h alone */
     const struct dot *lost; /* value dots found missing or rotten: lacking from now on (E19) */
     uint32_t n_lost;
     /* The entry becomes `incoming`, nothing joined, if it is in exactly this state (E18). */
@@ -71,6 +72,7 @@ struct replica_write { /* caller-owned; must stay put until done */
     struct dot *kept;              /* value dots of the versions that go, and are kept (kept.h) */
     uint32_t n_kept;
     bool keep_none; /* there is no room for that */
+    bool replaces;  /* with mend: the row could not be read */
     struct epoch mark;
     bool was_live, entry_was_live, orphans, hint_current, handing_over, acknowledged;
     int ack_err;

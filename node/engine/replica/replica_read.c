@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "engine/fragments/entry_place.h"
 #include "engine/fragments/fragments.h"
+#include "engine/trees/bad_rows.h"
 
 static void next_value(struct replica_read *r);
 
@@ -171,6 +172,8 @@ static void on_object(struct store_get *req, int err, struct slice value)
         err = row_decode(value, &r->state, &r->object);
     else if (err == DYN_ERR_NOT_FOUND)
         err = DYN_OK;
+    if (err == DYN_ERR_CORRUPT && !r->entry)
+        bad_rows_note(r->e->bad_rows, r->key);
     if (err != DYN_OK)
         finish(r, err);
     else if (r->load == LOAD_NONE || r->entry)

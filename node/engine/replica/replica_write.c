@@ -27,6 +27,7 @@
 #include "engine/fragments/fragments.h"
 #include "engine/membership/view.h"
 #include "engine/replica/hints.h"
+#include "engine/trees/bad_rows.h"
 #include "engine/watchers.h"
 
 enum stage {
@@ -85,6 +86,16 @@ static void on_object(struct store_get *req, int err, struct slice value)
         err = row_decode(value, &w->state, &w->stored);
     else if (err == DYN_ERR_NOT_FOUND)
         err = DYN_OK;
+    if (err == DYN_OK)
+        bad_rows_readable(w->e->bad_rows, w->key);
+    w->replaces = err == DYN_ERR_CORRUPT && w->mend && bad_rows_replaces(w->e->bad_rows);
+    if (w->replaces) {
+        object_release(&w->stored);
+        w->stored = OBJECT_EMPTY;
+        err = DYN_OK;
+    } else if (err == DYN_ERR_CORRUPT) { /* nobody knows what it has seen: nothing is merged */
+        bad_rows_note(w->e->bad_rows, w->key);
+    }
     if (err != DYN_OK) {
         finish(w, err);
         return;
@@ -329,9 +340,12 @@ static void batch_object(struct replica_write *w, struct store_batch *b)
     row_object(&w->at, w->key, &key);
     row_encode(&w->after, &w->object, &row);
     store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
-    trees_change(w->e->trees, b, ROW_OBJECT, &w->at, w->key,
-                 trees_hash(w->e->trees, ROW_OBJECT, w->key, &w->stored, &w->state),
-                 trees_hash(w->e->trees, ROW_OBJECT, w->key, &w->object, &w->after));
+    if (w->replaces)
+        trees_replace(w->e->trees, b, ROW_OBJECT, &w->at, w->key);
+    else
+        trees_change(w->e->trees, b, ROW_OBJECT, &w->at, w->key,
+                     trees_hash(w->e->trees, ROW_OBJECT, w->key, &w->stored, &w->state),
+                     trees_hash(w->e->trees, ROW_OBJECT, w->key, &w->object, &w->after));
     for (uint32_t i = 0; i < w->object.n; i++) {
         const struct sibling *s = &w->object.siblings[i];
         if (s->size == 0 || s->value == NULL || replica_holds_value(w, &s->value_dot))

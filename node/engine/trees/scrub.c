@@ -17,6 +17,7 @@
 #include "engine/fragments/entry_place.h"
 #include "engine/reap/reap.h"
 #include "engine/slices.h"
+#include "engine/trees/bad_rows.h"
 #include "engine/trees/entry_check.h"
 #include "engine/trees/tree_audit.h"
 
@@ -294,6 +295,8 @@ static bool on_row(struct store_scan *req, struct slice row, struct slice value)
         s->n++;
     } else {
         tree_audit_unreadable(s->audit, row, r->kind, key);
+        if (r->kind == ROW_OBJECT)
+            bad_rows_note(s->e->bad_rows, key);
         buf_release(&r->key);
         object_release(&r->object);
     }

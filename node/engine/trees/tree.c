@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/fragments/entry_place.h"
+#include "engine/trees/leaf_mend.h"
 #include "engine/trees/tree_audit.h"
 #include "engine/trees/tree_private.h"
 
@@ -198,6 +199,17 @@ void trees_change(struct trees *t, struct store_batch *b, enum row_kind kind,
     trees_insert(t, b, kind, at, key, before, after);
 }
 
+void trees_replace(struct trees *t, struct store_batch *b, enum row_kind kind,
+                   const struct place *at, struct slice key)
+{
+    struct buf row = BUF_EMPTY;
+    if (!trees_covers(t, kind, at, key))
+        return;
+    trees_key_row(t, at->partition, kind, key, &row);
+    store_batch_put(b, STORE_TREE, buf_slice(&row), slice_of("", 0));
+    buf_release(&row);
+}
+
 void trees_handed(struct trees *t, bool taken)
 {
     for (uint32_t i = 0; i < t->n_changes; i++) {
@@ -207,6 +219,9 @@ void trees_handed(struct trees *t, bool taken)
         if (taken && c->row.len > 0 && t->audit != NULL)
             tree_audit_change(t->audit, buf_slice(&c->row), c->leaf, &c->delta);
         buf_release(&c->row);
+        if (taken && t->mending != NULL && t->mending->partition == c->partition &&
+            t->mending->leaf == c->leaf)
+            t->mending->touched = true;
         if (!taken || tree == NULL)
             continue;
         tree_hash_add(&tree->root, &c->delta);

@@ -61,6 +61,12 @@ struct tree_hash trees_hash(struct trees *t, enum row_kind kind, struct slice ke
 void trees_change(struct trees *t, struct store_batch *b, enum row_kind kind,
                   const struct place *at, struct slice key, struct tree_hash before,
                   struct tree_hash after);
+/* The same for a row that could not be read: what it counted for is not known, so the sum stays as
+ * it is until leaf_mend.h or the scrub makes it right. Were the new state added to it, one that
+ * equals the old would take itself out of the sum, and whoever fills from here would believe to
+ * have all without it (E10). */
+void trees_replace(struct trees *t, struct store_batch *b, enum row_kind kind,
+                   const struct place *at, struct slice key);
 void trees_handed(struct trees *t, bool taken);
 
 /* ---- reading ----------------------------------------------------------------------------- */

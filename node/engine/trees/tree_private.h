@@ -38,9 +38,10 @@ struct trees {
     struct tree_change *changes; /* of the batch being made */
     uint32_t n_changes, cap_changes;
     struct buf scratch;
-    uint64_t version;         /* counts changes */
-    struct tree_audit *audit; /* NULL: none under way */
-    uint32_t audited;         /* its partition */
+    uint64_t version;          /* counts changes */
+    struct tree_audit *audit;  /* NULL: none under way */
+    uint32_t audited;          /* its partition */
+    struct leaf_mend *mending; /* NULL: none under way */
 
     /* building: rows of STORE_META before `cursor` are in the trees */
     bool complete, clearing, touched;
