@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The client's side of being told of changes (watch.h). Each directory that is wanted is placed at
  * one replica of it that is up, best at one where there is a session already: so a mount of a small
- * cluster asks one node.
+ * cluster asks one node. One that is split (E26) has a replica for each of its fragments, and is
+ * covered while all of them are watched; that of fragment 0 says how many there are, and ends it
+ * when there are more.
  *
- *   directory:  UNPLACED -> ADDING -> SENT -> WATCHED
+ *   fragment:   UNPLACED -> ADDING -> SENT -> WATCHED
  *                   ^---------+---------+--------+---- the session is lost, or the node refuses it
  *               DROPPED: the node is yet to hear of it
  *   session:    INTEREST (begins it) -> WATCH, again and again -> lost: no answer, a node that does
@@ -18,6 +20,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "model/client_private.h"
+#include "model/fragment.h"
 #include "model/watch.h"
 
 #define SESSIONS_MAX 32u     /* in a large cluster, directories beyond are not watched */
@@ -27,18 +30,31 @@
 #define AGAIN_US 500000u     /* between attempts to place what could not be placed */
 #define REFUSED_US 5000000u  /* a node that refused a directory: not so soon again */
 #define VOTERS_MAX 8u
+#define PARTS_MAX 64u /* a directory of more fragments is not watched */
 
 enum wanted_state { UNPLACED, ADDING, SENT, WATCHED, DROPPED };
 
-struct wanted {
+struct wanted_dir {
+    UT_hash_handle hh;
+    struct list parts;     /* wanted.in_dir */
+    uint32_t n, n_watched; /* fragments that it has, and those that are watched */
+    bool covered;
+    size_t len;
+    uint8_t key[];
+};
+
+struct wanted {        /* one fragment of a directory */
     UT_hash_handle hh; /* not while DROPPED */
     struct list link;  /* the watch's unplaced, or a session's to_add, sent, watched or dropped */
+    struct list in_dir;
+    struct wanted_dir *dir; /* NULL: DROPPED */
     enum wanted_state state;
     struct watch_session *at; /* but for UNPLACED */
     bool ended; /* while SENT: the node has said so already, its answer may say otherwise */
     uint64_t not_before_us;
+    uint32_t fragment;
     size_t len;
-    uint8_t key[];
+    uint8_t id[];
 };
 
 struct watch_session {
@@ -54,7 +70,8 @@ struct watch_session {
 struct client_watch {
     struct client *client;
     struct watch_events events;
-    struct wanted *dirs;
+    struct wanted_dir *dirs;
+    struct wanted *parts;
     struct list unplaced, sessions;
     uint32_t n_sessions;
     struct timer timer;
@@ -68,9 +85,14 @@ static void place_in(struct client_watch *w, uint64_t us)
         timer_set(w->client->timers, &w->timer, at);
 }
 
-static struct slice key_of(const struct wanted *d)
+static struct slice key_of(const struct wanted_dir *d)
 {
     return slice_of(d->key, d->len);
+}
+
+static struct slice id_of(const struct wanted *d)
+{
+    return slice_of(d->id, d->len);
 }
 
 static void move_to(struct wanted *d, struct list *to)
@@ -78,8 +100,6 @@ static void move_to(struct wanted *d, struct list *to)
     list_remove(&d->link);
     list_append(to, &d->link);
 }
-
-/* ---- sessions ---------------------------------------------------------------------------- */
 
 static void forget_dropped(struct watch_session *s, uint32_t n)
 {
@@ -89,6 +109,78 @@ static void forget_dropped(struct watch_session *s, uint32_t n)
     }
 }
 
+/* ---- directories and their fragments ------------------------------------------------------ */
+
+static void part_watched(struct client_watch *w, struct wanted *d)
+{
+    d->state = WATCHED;
+    d->dir->covered = ++d->dir->n_watched == d->dir->n;
+    if (d->dir->covered) {
+        w->stats.dirs++;
+        w->events.covered(w->events.ctx, key_of(d->dir));
+    }
+}
+
+static void part_lost(struct client_watch *w, struct wanted_dir *dir)
+{
+    dir->n_watched--;
+    if (!dir->covered)
+        return;
+    dir->covered = false;
+    w->stats.dirs--;
+    w->stats.lost++;
+    w->events.lost(w->events.ctx, key_of(dir));
+}
+
+static void add_part(struct client_watch *w, struct wanted_dir *dir, uint32_t fragment)
+{
+    struct buf id = BUF_EMPTY;
+    entry_id(fragment, key_of(dir), &id);
+    struct wanted *d = mem_zalloc(sizeof(*d) + id.len);
+    d->dir = dir;
+    d->fragment = fragment;
+    d->len = id.len;
+    if (id.len != 0)
+        memcpy(d->id, id.data, id.len);
+    buf_release(&id);
+    list_append(&dir->parts, &d->in_dir);
+    list_init(&d->link);
+    HASH_ADD_KEYPTR(hh, w->parts, d->id, d->len, d);
+    list_append(&w->unplaced, &d->link);
+    place_in(w, PLACE_US);
+}
+
+/* Fragments only become more. The directory is not covered: one of them has just been answered. */
+static void grow(struct client_watch *w, struct wanted_dir *dir, uint32_t n)
+{
+    uint32_t had = dir->n;
+    if (n <= had)
+        return;
+    dir->n = n;
+    for (uint32_t f = had; f < n && n <= PARTS_MAX; f++)
+        add_part(w, dir, f);
+}
+
+/* It is in no table any more: the node is yet to hear of it, or nobody knows it. */
+static void drop_part(struct client_watch *w, struct wanted *d)
+{
+    HASH_DELETE(hh, w->parts, d);
+    list_remove(&d->in_dir);
+    d->dir = NULL;
+    if (d->state == WATCHED) {
+        d->state = DROPPED;
+        move_to(d, &d->at->dropped);
+        place_in(w, PLACE_US);
+    } else if (d->state == SENT) {
+        d->state = DROPPED; /* once it is known whether the node has taken it */
+    } else {
+        list_remove(&d->link);
+        free(d);
+    }
+}
+
+/* ---- sessions ---------------------------------------------------------------------------- */
+
 static void unplace(struct client_watch *w, struct wanted *d, uint64_t wait_us)
 {
     bool was_watched = d->state == WATCHED;
@@ -96,11 +188,8 @@ static void unplace(struct client_watch *w, struct wanted *d, uint64_t wait_us)
     d->at = NULL;
     d->not_before_us = client_now(w->client) + wait_us;
     move_to(d, &w->unplaced);
-    if (was_watched) {
-        w->stats.dirs--;
-        w->stats.lost++;
-        w->events.lost(w->events.ctx, key_of(d));
-    }
+    if (was_watched)
+        part_lost(w, d->dir);
 }
 
 static void unplace_all(struct client_watch *w, struct list *from)
@@ -194,9 +283,9 @@ static int take_events(struct watch_session *s, const struct watch_reply *p)
     s->told = p->number;
     for (uint32_t i = 0; i < p->n; i++) {
         const struct watch_event *e = &p->events[i];
-        const void *key = e->dir.len != 0 ? (const void *)e->dir.data : "";
+        const void *id = e->dir.len != 0 ? (const void *)e->dir.data : "";
         struct wanted *d;
-        HASH_FIND(hh, w->dirs, key, e->dir.len, d);
+        HASH_FIND(hh, w->parts, id, e->dir.len, d);
         if (d == NULL || d->at != s)
             continue; /* dropped meanwhile, or elsewhere by now */
         if (e->kind == WATCH_ENDED && d->state == SENT) {
@@ -204,9 +293,11 @@ static int take_events(struct watch_session *s, const struct watch_reply *p)
         } else if (e->kind == WATCH_ENDED) {
             unplace(w, d, AGAIN_US);
             place_in(w, AGAIN_US);
-        } else if (d->state == WATCHED) {
+        } else if (d->state == WATCHED && d->dir->covered) {
+            struct watch_event told = *e;
+            told.dir = key_of(d->dir);
             w->stats.events++;
-            w->events.changed(w->events.ctx, e);
+            w->events.changed(w->events.ctx, &told);
         }
     }
     return DYN_OK;
@@ -235,7 +326,7 @@ static bool name_dropped(struct watch_session *s, struct slice *out, uint32_t *n
 {
     struct list *l = s->dropped.next;
     for (*n = 0; l != &s->dropped && *n < INTEREST_DIRS_MAX; l = l->next)
-        out[(*n)++] = key_of(container_of(l, struct wanted, link));
+        out[(*n)++] = id_of(container_of(l, struct wanted, link));
     return l == &s->dropped;
 }
 
@@ -244,7 +335,7 @@ static void name_added(struct watch_session *s, struct slice *out, uint32_t *n)
     struct list *l;
     while (*n < INTEREST_DIRS_MAX && (l = list_first(&s->to_add)) != NULL) {
         struct wanted *d = container_of(l, struct wanted, link);
-        out[(*n)++] = key_of(d);
+        out[(*n)++] = id_of(d);
         d->state = SENT;
         d->ended = false;
         move_to(d, &s->sent);
@@ -281,10 +372,9 @@ static void take_answers(struct watch_session *s, const struct interest_reply *p
             list_remove(l);
             free(d);
         } else if (taken) {
-            d->state = WATCHED;
             move_to(d, &s->watched);
-            w->stats.dirs++;
-            w->events.covered(w->events.ctx, key_of(d));
+            grow(w, d->dir, interest_fragments(p->taken[i]));
+            part_watched(w, d);
         } else {
             unplace(w, d, REFUSED_US);
             place_in(w, REFUSED_US);
@@ -316,11 +406,11 @@ static void on_interest(struct rpc_call *call, int err, struct slice body)
 /* ---- placing ----------------------------------------------------------------------------- */
 
 /* One that has a session, else any that is up. */
-static uint64_t choose(struct client_watch *w, struct slice dir)
+static uint64_t choose(struct client_watch *w, const struct wanted *d)
 {
     struct client *c = w->client;
     uint64_t nodes[VOTERS_MAX], up[VOTERS_MAX];
-    uint32_t partition = ring_partition_of(c->ring, dir), n_up = 0;
+    uint32_t partition = fragment_partition(c->ring, key_of(d->dir), d->fragment), n_up = 0;
     uint32_t n = ring_n(c->ring) < VOTERS_MAX ? ring_n(c->ring) : VOTERS_MAX;
     n = ring_preference_list(c->ring, partition, n, nodes, ring_voters(c->ring, partition, n));
     for (uint32_t i = 0; i < n; i++) {
@@ -338,7 +428,7 @@ static uint64_t choose(struct client_watch *w, struct slice dir)
 static void place(struct client_watch *w, struct wanted *d)
 {
     uint64_t now = client_now(w->client);
-    uint64_t node = d->not_before_us <= now ? choose(w, key_of(d)) : 0;
+    uint64_t node = d->not_before_us <= now ? choose(w, d) : 0;
     if (node == 0)
         return;
     struct watch_session *s = session_at(w, node);
@@ -362,43 +452,44 @@ static void on_timer(struct timer *t, void *arg)
         place_in(w, AGAIN_US);
 }
 
+static struct wanted_dir *wanted_find(const struct client_watch *w, struct slice dir)
+{
+    struct wanted_dir *d;
+    const void *key = dir.len != 0 ? (const void *)dir.data : "";
+    HASH_FIND(hh, w->dirs, key, dir.len, d);
+    return d;
+}
+
 static void want(void *ctx, struct slice dir)
 {
     struct client_watch *w = ctx;
-    struct wanted *d;
-    const void *key = dir.len != 0 ? (const void *)dir.data : "";
-    HASH_FIND(hh, w->dirs, key, dir.len, d);
-    if (d != NULL)
+    if (wanted_find(w, dir) != NULL)
         return;
-    d = mem_zalloc(sizeof(*d) + dir.len);
+    struct wanted_dir *d = mem_zalloc(sizeof(*d) + dir.len);
+    list_init(&d->parts);
     d->len = dir.len;
-    memcpy(d->key, key, dir.len);
-    list_init(&d->link);
+    if (dir.len != 0)
+        memcpy(d->key, dir.data, dir.len);
     HASH_ADD_KEYPTR(hh, w->dirs, d->key, d->len, d);
-    list_append(&w->unplaced, &d->link);
-    place_in(w, PLACE_US);
+    grow(w, d, 1);
+}
+
+static void drop_dir(struct client_watch *w, struct wanted_dir *d)
+{
+    if (d->covered)
+        w->stats.dirs--;
+    for (struct list *l; (l = list_first(&d->parts)) != NULL;)
+        drop_part(w, container_of(l, struct wanted, in_dir));
+    HASH_DELETE(hh, w->dirs, d);
+    free(d);
 }
 
 static void drop(void *ctx, struct slice dir)
 {
     struct client_watch *w = ctx;
-    struct wanted *d;
-    const void *key = dir.len != 0 ? (const void *)dir.data : "";
-    HASH_FIND(hh, w->dirs, key, dir.len, d);
-    if (d == NULL)
-        return;
-    HASH_DELETE(hh, w->dirs, d);
-    if (d->state == WATCHED) {
-        w->stats.dirs--;
-        d->state = DROPPED;
-        move_to(d, &d->at->dropped);
-        place_in(w, PLACE_US);
-    } else if (d->state == SENT) {
-        d->state = DROPPED; /* once it is known whether the node has taken it */
-    } else {
-        list_remove(&d->link);
-        free(d);
-    }
+    struct wanted_dir *d = wanted_find(w, dir);
+    if (d != NULL)
+        drop_dir(w, d);
 }
 
 /* ---- life -------------------------------------------------------------------------------- */
@@ -424,25 +515,17 @@ void client_watch_stats(const struct client *c, struct client_watch_stats *out)
 void client_watch_free(struct client *c)
 {
     struct client_watch *w = c->watch;
-    struct wanted *d, *next;
+    struct wanted_dir *d, *next;
     if (w == NULL)
         return;
-    while (!list_empty(&w->sessions)) {
-        struct watch_session *s =
-            container_of(list_first(&w->sessions), struct watch_session, link);
-        struct list *l;
-        while ((l = list_first(&s->sent)) != NULL) /* a dropped one is in no table */
-            move_to(container_of(l, struct wanted, link),
-                    container_of(l, struct wanted, link)->state == DROPPED ? &s->dropped
-                                                                           : &w->unplaced);
+    HASH_ITER(hh, w->dirs, d, next)
+    drop_dir(w, d);
+    for (struct list *l; (l = list_first(&w->sessions)) != NULL;) {
+        struct watch_session *s = container_of(l, struct watch_session, link);
+        unplace_all(w, &s->sent); /* which are dropped, and known to nobody else */
         session_free(s);
     }
     timer_cancel(c->timers, &w->timer);
-    HASH_ITER(hh, w->dirs, d, next)
-    {
-        HASH_DELETE(hh, w->dirs, d);
-        free(d);
-    }
     free(w);
     c->watch = NULL;
 }

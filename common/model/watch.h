@@ -7,6 +7,10 @@
  *   FRAME_WATCH     is held by the node until there is something to tell, or for hold_ms; the
  *                   client asks again at once
  *
+ * A directory that is split (E26) is watched by fragments, each where it lies: a directory's name
+ * here is the id of one (fragment.h), which is its key for fragment 0. That one tells of the
+ * directory itself, too.
+ *
  * Both name a session, a number that the client has drawn: what it wants and what it has not yet
  * been told lie at the node under it. Answers are numbered; whoever misses one, or is answered
  * STALE, has been told nothing since he does not know when, and begins a new session. */
@@ -29,11 +33,15 @@ struct interest_request {
 
 struct interest_reply {
     int status; /* DYN_ERR_STALE: no such session; DYN_ERR_OVERLOAD: there are too many */
-    /* of those to add, in their order: not 0, it is watched from now on. Others are no directories
-     * of this node's, or too many. */
+    /* of those to add, in their order: not 0, it is watched from now on, and how many fragments the
+     * directory has (interest_taken). Others are no directories of this node's, or too many. */
     uint8_t taken[INTEREST_DIRS_MAX];
     uint32_t n;
 };
+
+/* As it is said in `taken`: one more than the depth. */
+uint8_t interest_taken(uint32_t fragments);
+uint32_t interest_fragments(uint8_t taken); /* of one that is not 0 */
 
 struct watch_request {
     uint64_t session;
@@ -44,7 +52,8 @@ enum watch_kind {
     WATCH_NAME = 1, /* something under this name in the directory is new */
     WATCH_SELF = 2, /* the directory itself is */
     WATCH_ALL = 3,  /* more names than are worth to be told one by one */
-    WATCH_ENDED = 4 /* the node watches this directory no more: others hold it now */
+    WATCH_ENDED = 4 /* the node watches this directory no more: others hold it now, or it has more
+                       fragments */
 };
 
 struct watch_event {

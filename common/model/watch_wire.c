@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "model/fragment.h"
 #include "model/key.h"
 #include "model/wire_codec.h"
 
@@ -20,8 +21,8 @@ static void put_dirs(const struct slice *dirs, uint32_t n, struct buf *out)
 
 static struct slice read_dir(struct reader *r)
 {
-    struct slice dir = wire_read_bytes(r, KEY_LEN_MAX);
-    if (dir.len != 0 && key_check(dir, NULL) != DYN_OK)
+    struct slice dir = wire_read_bytes(r, ENTRY_ID_MAX);
+    if (!fragment_id_valid(dir))
         reader_fail(r);
     return dir;
 }
@@ -72,6 +73,20 @@ void interest_request_release(struct interest_request *q)
     free((void *)(uintptr_t)q->add);
     free((void *)(uintptr_t)q->drop);
     *q = (struct interest_request){.n_add = 0};
+}
+
+uint8_t interest_taken(uint32_t fragments)
+{
+    uint8_t taken = 1;
+    while (fragments >> taken != 0)
+        taken++;
+    return taken;
+}
+
+uint32_t interest_fragments(uint8_t taken)
+{
+    uint8_t most = FRAGMENT_DEPTH_MAX + 1;
+    return 1u << ((taken < most ? taken : most) - 1);
 }
 
 void interest_reply_encode(const struct interest_reply *p, struct buf *out)

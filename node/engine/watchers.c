@@ -31,9 +31,10 @@
 
 struct session;
 
-struct watched {
+struct watched { /* a directory, or a fragment of one: by its id */
     UT_hash_handle hh;
     struct list interests;
+    uint32_t fragments; /* that the directory had when somebody asked */
     size_t len;
     uint8_t key[];
 };
@@ -230,28 +231,29 @@ static bool votes_on(const struct engine *e, uint32_t partition)
     return false;
 }
 
-/* Only who votes on the directory, and on all fragments that it is spread over, gets all that is
- * written to it. So in a large cluster nobody tells of a directory that has been split (E26). */
-static bool holds(const struct engine *e, struct slice dir)
+/* How many fragments the directory has; 0: this one is not for this node to tell of. Only who votes
+ * on it gets all that is written to it. */
+static uint32_t fragments_if_held(const struct engine *e, struct slice id)
 {
-    uint32_t fragments = fragments_listed(e, dir);
-    for (uint32_t f = 0; f < fragments; f++)
-        if (!votes_on(e, place_of_fragment(e->ring, dir, f).partition))
-            return false;
-    return true;
+    uint32_t fragment, n;
+    struct slice dir = entry_id_split(id, &fragment);
+    n = fragments_listed(e, dir);
+    return fragment < n && votes_on(e, fragment_partition(e->ring, dir, fragment)) ? n : 0;
 }
 
-static bool interest_add(struct session *s, struct slice dir)
+/* What `taken` says. */
+static uint8_t interest_add(struct session *s, struct slice dir)
 {
     struct watchers *w = s->owner;
     struct interest *i = interest_find(s, dir);
     if (i != NULL && !i->ended)
-        return true;
+        return interest_taken(i->dir->fragments);
     if (i != NULL)
         interest_free(i);
-    if (!holds(w->e, dir) || s->n_interests >= SESSION_DIRS_MAX || w->bytes >= BYTES_MAX / 2) {
+    uint32_t fragments = fragments_if_held(w->e, dir);
+    if (fragments == 0 || s->n_interests >= SESSION_DIRS_MAX || w->bytes >= BYTES_MAX / 2) {
         w->refused++;
-        return false;
+        return 0;
     }
     struct watched *d = watched_find(w, dir);
     if (d == NULL) {
@@ -262,6 +264,7 @@ static bool interest_add(struct session *s, struct slice dir)
         list_init(&d->interests);
         HASH_ADD_KEYPTR(hh, w->dirs, d->key, d->len, d);
     }
+    d->fragments = fragments; /* who asked when it had fewer has been told that it ended */
     i = mem_new(struct interest);
     i->dir = d;
     i->session = s;
@@ -272,7 +275,7 @@ static bool interest_add(struct session *s, struct slice dir)
     s->n_interests++;
     w->n_interests++;
     w->bytes += (uint64_t)interest_bytes(i);
-    return true;
+    return interest_taken(fragments);
 }
 
 static void session_free(struct session *s)
@@ -505,7 +508,7 @@ void watchers_written(struct watchers *w, const struct replica_write *write)
     if (w->dirs == NULL)
         return;
     bool entry = (write->roles & ROLE_ENTRY) && write->name.len != 0; /* no fragment's head */
-    if (entry && (d = watched_find(w, write->dir)) != NULL)
+    if (entry && (d = watched_find(w, entry_id_dir(write->id))) != NULL)
         entry_written(d, write);
     if ((write->roles & ROLE_OBJECT) && (d = watched_find(w, write->key)) != NULL)
         directory_written(d, write);
@@ -521,7 +524,7 @@ void watchers_look(struct watchers *w)
     struct watched *d, *next;
     HASH_ITER(hh, w->dirs, d, next)
     {
-        if (holds(w->e, slice_of(d->key, d->len)))
+        if (fragments_if_held(w->e, slice_of(d->key, d->len)) == d->fragments)
             continue;
         list_for_each_safe(l, tmp, &d->interests)
         {

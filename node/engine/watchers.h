@@ -22,7 +22,7 @@ void watchers_interest(struct watchers *w, uint64_t origin, uint64_t rid, struct
 void watchers_watch(struct watchers *w, uint64_t origin, uint64_t rid, struct slice body);
 /* The batch of this write has been handed to the store. */
 void watchers_written(struct watchers *w, const struct replica_write *write);
-/* Somebody wants to be told of changes in this directory, or of it. */
+/* Somebody wants to be told of changes in this directory or fragment (its id), or of it. */
 bool watchers_watch_dir(const struct watchers *w, struct slice dir);
 /* The ring is another one, or a directory has been split: what others hold now is let go. */
 void watchers_look(struct watchers *w);

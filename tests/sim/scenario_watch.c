@@ -4,6 +4,7 @@
  * becomes of nodes and messages. What a split does is played too. */
 #include <stdio.h>
 
+#include "engine/fragments/fragments.h"
 #include "model/watch.h"
 #include "scenario.h"
 
@@ -11,7 +12,8 @@ struct watcher {
     struct watch_port port;
     bool covered;
     uint32_t lost;
-    struct clock seen; /* of the one file that the test writes */
+    char name[16];
+    struct clock seen; /* of the file of this name, which the test writes */
 };
 
 static void on_covered(void *ctx, struct slice dir)
@@ -31,7 +33,7 @@ static void on_lost(void *ctx, struct slice dir)
 static void on_changed(void *ctx, const struct watch_event *e)
 {
     struct watcher *w = ctx;
-    if (e->kind == WATCH_NAME)
+    if (e->kind == WATCH_NAME && slice_equal(e->name, slice_str(w->name)))
         clock_join(&w->seen, &e->state.clock);
 }
 
@@ -45,7 +47,7 @@ static void begin_watching(struct scenario *s, struct watcher *w)
     struct answer none = {0};
     scenario_send(s, VIA_LIBRARY, 0, &q, &none);
     answer_release(&none);
-    *w = (struct watcher){.seen = CLOCK_EMPTY};
+    *w = (struct watcher){.name = "f", .seen = CLOCK_EMPTY};
     w->port = client_watch(sim_client_library(&s->client), &events);
     w->port.want(w->port.ctx, slice_str("d"));
 }
@@ -75,12 +77,13 @@ static uint32_t telling_node(struct scenario *s)
  * within three more it is known that nobody tells. */
 static void write_and_hear(struct scenario *s, struct watcher *w, uint32_t node, uint32_t number)
 {
-    char value[32];
+    char value[32], key[32];
     struct answer put = {0};
     bool was_covered = w->covered;
     uint32_t lost = w->lost;
     snprintf(value, sizeof(value), "%u", number);
-    scenario_put(s, node, "d/f", value, NULL, PUT_CURRENT, &put);
+    snprintf(key, sizeof(key), "d/%s", w->name);
+    scenario_put(s, node, key, value, NULL, PUT_CURRENT, &put);
     sim_cluster_run(s->cluster, SIM_SECOND);
     bool told = put.status != DYN_OK || !was_covered || clock_covers(&w->seen, &put.dot);
     if (!told && w->lost == lost) {
@@ -186,6 +189,51 @@ static void test_who_is_told_by_one_side_of_a_split_hears_of_the_other_when_it_i
     end_watching(&s, &w);
 }
 
+static void write_names(struct scenario *s, struct watcher *w, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = from; i < to; i++) {
+        clock_release(&w->seen);
+        w->seen = CLOCK_EMPTY;
+        snprintf(w->name, sizeof(w->name), "f%u", i);
+        write_and_hear(s, w, i % s->cluster->cfg.nodes, i);
+    }
+}
+
+static uint32_t fragments_of_d(const struct scenario *s)
+{
+    return fragments_listed(s->cluster->nodes[0].engine, slice_str("d"));
+}
+
+/* Its entries lie with all nodes then, and none hears of all of them (E26): those of a fragment are
+ * told where they lie, and a directory that grows is lost and covered again. */
+static void test_a_directory_that_is_split_is_told_of_by_its_fragments(void **state)
+{
+    (void)state;
+    const uint32_t nodes = 8;
+    struct scenario s;
+    struct watcher w;
+    struct engine_config engine;
+    engine_config_defaults(&engine);
+    engine.fragment_entries = 8;
+    engine.fragment_rate = 0; /* decided by size */
+    scenario_begin_with(&s, nodes, 3, 2, 2, &engine);
+    begin_watching(&s, &w);
+    run_until_covered(&s, &w);
+    write_names(&s, &w, 0, 40);
+    for (int i = 0; i < 60 && fragments_of_d(&s) < 4; i++)
+        sim_cluster_run(s.cluster, SIM_SECOND);
+    assert_true(fragments_of_d(&s) >= 4 && w.lost > 0);
+    run_until_covered(&s, &w);
+    uint32_t lost = w.lost;
+    write_names(&s, &w, 20, 80); /* some that were moved, and new ones */
+    run_until_covered(&s, &w);
+    sim_node_crash(&s.cluster->nodes[telling_node(&s)], CRASH_KILL);
+    write_names(&s, &w, 0, 20);
+    run_until_covered(&s, &w);
+    assert_true(w.lost > lost);
+    end_watching(&s, &w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,6 +242,7 @@ int main(void)
         cmocka_unit_test(test_messages_that_get_lost_are_a_loss_and_nothing_is_missed),
         cmocka_unit_test(
             test_who_is_told_by_one_side_of_a_split_hears_of_the_other_when_it_is_over),
+        cmocka_unit_test(test_a_directory_that_is_split_is_told_of_by_its_fragments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

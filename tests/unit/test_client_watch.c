@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whom a client asks to tell it of changes, and when it must take it that something was missed. */
 #include "client_world.h"
+#include "model/fragment.h"
 #include "model/watch.h"
 
 struct heard {
@@ -54,6 +55,23 @@ static void answer_watch(struct world *w, struct asked *a, uint64_t number, enum
     if (dir != NULL)
         watch_reply_event(kind, slice_str(dir), slice_of(NULL, 0), false, slice_of(NULL, 0), &body);
     answer(w, a, &body);
+}
+
+/* The one fragment that a node is asked for, which takes it and says how many there are. */
+static uint32_t answer_fragment(struct world *w, struct asked *a, uint32_t fragments)
+{
+    struct interest_request q;
+    struct interest_reply p = {.status = DYN_OK, .n = 1, .taken = {interest_taken(fragments)}};
+    struct buf body = BUF_EMPTY;
+    uint32_t fragment;
+    assert_non_null(a);
+    assert_int_equal(interest_request_decode(buf_slice(&a->body), &q), DYN_OK);
+    assert_int_equal(q.n_add, 1);
+    assert_true(slice_equal(entry_id_split(q.add[0], &fragment), slice_str("a")));
+    interest_request_release(&q);
+    interest_reply_encode(&p, &body);
+    answer(w, a, &body);
+    return fragment;
 }
 
 static uint32_t unsettled(const struct world *w, uint8_t type)
@@ -213,6 +231,68 @@ static void test_an_end_told_beside_the_answer_takes_no_place_in_it(void **state
     world_free(w);
 }
 
+static void test_a_directory_that_is_split_is_covered_when_each_fragment_is(void **state)
+{
+    (void)state;
+    struct world *w = ready();
+    struct heard h = {0};
+    struct watch_port port = listen_to(w, &h);
+    port.want(port.ctx, slice_str("a"));
+    pass(w, 50000);
+    struct asked *first = latest(w, FRAME_INTEREST);
+    uint64_t node = first->node;
+    assert_int_equal(answer_fragment(w, first, 2), 0);
+    assert_int_equal(h.covered, 0);
+    pass(w, 50000);
+    struct asked *second = latest(w, FRAME_INTEREST);
+    assert_int_equal(answer_fragment(w, second, 2), 1);
+    assert_int_equal(h.covered, 1);
+    for (uint32_t i = 0; i < w->n && h.changed == 0; i++)
+        if (w->asked[i].type == FRAME_WATCH && w->asked[i].node == node && !w->asked[i].settled)
+            answer_watch(w, &w->asked[i], 1, WATCH_ALL, "a");
+    assert_int_equal(h.changed, 1);
+    port.drop(port.ctx, slice_str("a"));
+    pass(w, 50000);
+    struct client_watch_stats s;
+    client_watch_stats(w->client, &s);
+    assert_true(s.dirs == 0 && h.lost == 0);
+    world_free(w);
+}
+
+static void test_a_directory_that_grows_is_lost_until_all_is_watched_again(void **state)
+{
+    (void)state;
+    struct world *w = ready();
+    struct heard h = {0};
+    struct watch_port port = listen_to(w, &h);
+    answer_watch(w, cover_one(w, &port, "a"), 1, WATCH_ENDED, "a");
+    assert_true(h.covered == 1 && h.lost == 1);
+    uint32_t seen = 0;
+    for (int i = 0; i < 100 && seen != 0xf; i++) {
+        if (unsettled(w, FRAME_INTEREST) > 0) {
+            assert_int_equal(h.covered, 1);
+            struct asked *a = latest(w, FRAME_INTEREST);
+            struct interest_request q;
+            struct interest_reply p = {.status = DYN_OK};
+            struct buf body = BUF_EMPTY;
+            assert_int_equal(interest_request_decode(buf_slice(&a->body), &q), DYN_OK);
+            for (uint32_t k = 0; k < q.n_add; k++) {
+                uint32_t fragment;
+                entry_id_split(q.add[k], &fragment);
+                seen |= 1u << fragment;
+                p.taken[p.n++] = interest_taken(4);
+            }
+            interest_request_release(&q);
+            interest_reply_encode(&p, &body);
+            answer(w, a, &body);
+        }
+        pass(w, 100000);
+    }
+    assert_int_equal(seen, 0xf);
+    assert_int_equal(h.covered, 2);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +303,8 @@ int main(void)
         cmocka_unit_test(test_what_is_dropped_is_told_to_the_node_and_heard_of_no_more),
         cmocka_unit_test(test_one_dropped_while_it_is_added_is_dropped_after),
         cmocka_unit_test(test_an_end_told_beside_the_answer_takes_no_place_in_it),
+        cmocka_unit_test(test_a_directory_that_is_split_is_covered_when_each_fragment_is),
+        cmocka_unit_test(test_a_directory_that_grows_is_lost_until_all_is_watched_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 /* What is said about changes arrives as it was sent, and what breaks a rule is refused. */
 #include "base/err.h"
 #include "histories.h"
+#include "model/fragment.h"
 #include "model/watch.h"
 #include "unit.h"
 
@@ -41,6 +42,30 @@ static void test_an_interest_in_what_is_no_key_is_refused(void **state)
     buf_release(&b);
 }
 
+static void test_a_fragment_is_named_by_its_id(void **state)
+{
+    (void)state;
+    struct interest_request got;
+    for (uint32_t fragment = 0; fragment < 2 * FRAGMENTS_MAX; fragment += 127) {
+        struct buf id = BUF_EMPTY, b = BUF_EMPTY;
+        entry_id(fragment, slice_str(fragment == 127 ? "" : "a/b"), &id);
+        const struct slice dir = buf_slice(&id);
+        const struct interest_request q = {.session = 7, .add = &dir, .n_add = 1};
+        interest_request_encode(&q, &b);
+        int err = interest_request_decode(buf_slice(&b), &got);
+        assert_int_equal(err, fragment < FRAGMENTS_MAX ? DYN_OK : DYN_ERR_PROTOCOL);
+        if (err == DYN_OK) {
+            assert_true(slice_equal(got.add[0], dir));
+            interest_request_release(&got);
+        }
+        buf_release(&id);
+        buf_release(&b);
+    }
+    for (uint32_t n = 1; n <= FRAGMENTS_MAX; n *= 2)
+        assert_int_equal(interest_fragments(interest_taken(n)), n);
+    assert_int_equal(interest_fragments(UINT8_MAX), FRAGMENTS_MAX);
+}
+
 static void test_events_arrive_as_told(void **state)
 {
     (void)state;
@@ -78,6 +103,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_interest_arrives_as_sent),
         cmocka_unit_test(test_an_interest_in_what_is_no_key_is_refused),
+        cmocka_unit_test(test_a_fragment_is_named_by_its_id),
         cmocka_unit_test(test_events_arrive_as_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,23 +9,29 @@
 #include "played_cluster.h"
 #include "unit.h"
 
-static struct interest_reply interest(struct played_cluster *c, uint32_t at, uint64_t session,
-                                      bool begin, const char *add, const char *drop)
+/* Empty: none to add, none to drop. */
+static struct interest_reply interest_in(struct played_cluster *c, uint32_t at, uint64_t session,
+                                         bool begin, struct slice add, struct slice drop)
 {
-    const struct slice to_add = slice_str(add == NULL ? "" : add);
-    const struct slice to_drop = slice_str(drop == NULL ? "" : drop);
     const struct interest_request q = {.session = session,
                                        .begin = begin,
-                                       .add = &to_add,
-                                       .n_add = add != NULL,
-                                       .drop = &to_drop,
-                                       .n_drop = drop != NULL};
+                                       .add = &add,
+                                       .n_add = add.len != 0,
+                                       .drop = &drop,
+                                       .n_drop = drop.len != 0};
     struct interest_reply p;
     struct buf body = BUF_EMPTY;
     interest_request_encode(&q, &body);
     played_ask(c, at, FRAME_INTEREST, &body);
     assert_int_equal(interest_reply_decode(buf_slice(&c->client_reply), &p), DYN_OK);
     return p;
+}
+
+static struct interest_reply interest(struct played_cluster *c, uint32_t at, uint64_t session,
+                                      bool begin, const char *add, const char *drop)
+{
+    return interest_in(c, at, session, begin, slice_str(add == NULL ? "" : add),
+                       slice_str(drop == NULL ? "" : drop));
 }
 
 static struct watch_reply watch(struct played_cluster *c, uint32_t at, uint64_t session)
@@ -158,29 +164,68 @@ static void test_who_does_not_hold_a_directory_refuses_it(void **state)
     played_cluster_free(c);
 }
 
-/* Its entries then lie elsewhere too, and nobody hears of all of them. */
-static void
-test_a_directory_that_is_split_is_told_of_by_those_alone_who_hold_all_of_it(void **state)
+static struct buf fragment_id(uint32_t fragment, const char *dir)
+{
+    struct buf id = BUF_EMPTY;
+    entry_id(fragment, slice_str(dir), &id);
+    return id;
+}
+
+/* Those who take it say in how many fragments it lies, or did when they were asked. */
+static uint32_t takers(struct played_cluster *c, uint64_t session, struct slice id, uint32_t says)
+{
+    uint32_t n = 0;
+    for (uint32_t at = 0; at < c->n; at++) {
+        struct interest_reply p = interest_in(c, at, session, true, id, slice_of(NULL, 0));
+        assert_true(p.status == DYN_OK && p.n == 1);
+        if (p.taken[0] != 0)
+            assert_int_equal(interest_fragments(p.taken[0]), says);
+        n += p.taken[0] != 0;
+    }
+    return n;
+}
+
+static void test_a_directory_that_is_split_is_told_of_by_its_fragments(void **state)
 {
     (void)state;
     struct played_cluster *c = played_cluster_new(8, 3, 2, 2);
-    uint32_t watched = 0, ended = 0, stayed = 0;
-    char dir[8];
-    for (uint32_t d = 0; d < 8; d++) {
-        snprintf(dir, sizeof(dir), "d%u", d);
-        for (uint32_t at = 0; at < 8; at++) {
-            if (!interest(c, at, 100 + d, true, dir, NULL).taken[0])
-                continue;
-            watched++;
-            fragments_learn(c->nodes[at].engine, slice_str(dir), 2);
-            played_run(c, 100000);
-            struct watch_reply p = watch(c, at, 100 + d);
-            ended += p.n == 1 && p.events[0].kind == WATCH_ENDED;
-            stayed += p.n == 0;
+    struct buf second = fragment_id(1, "d"), third = fragment_id(2, "d");
+    assert_int_equal(takers(c, 7, slice_str("d"), 1), 3);
+    assert_int_equal(takers(c, 8, buf_slice(&second), 2), 0); /* there is none yet */
+    for (uint32_t at = 0; at < 8; at++)
+        fragments_learn(c->nodes[at].engine, slice_str("d"), 2);
+    played_run(c, 100000);
+    uint32_t ended = 0;
+    for (uint32_t at = 0; at < 8; at++) {
+        struct watch_reply p = watch(c, at, 7);
+        ended += p.n == 1 && p.events[0].kind == WATCH_ENDED;
+        watch_reply_release(&p);
+    }
+    assert_int_equal(ended, 3);
+    assert_int_equal(takers(c, 9, slice_str("d"), 2), 3);
+    assert_int_equal(takers(c, 10, buf_slice(&second), 2), 3);
+    assert_int_equal(takers(c, 11, buf_slice(&third), 2), 0);
+    char key[16];
+    uint32_t in[2] = {0}, told[2] = {0};
+    for (uint32_t i = 0; i < 16; i++) {
+        snprintf(key, sizeof(key), "d/f%u", i);
+        in[fragment_of_name(slice_str(key + 2), 1)]++;
+        played_write(c, i % 8, key, "x", 0, slice_of(NULL, 0));
+    }
+    played_run(c, 100000);
+    for (uint32_t at = 0; at < 8; at++) {
+        for (uint64_t session = 9; session < 11; session++) {
+            struct watch_reply p = watch(c, at, session);
+            for (uint32_t i = 0; i < p.n; i++)
+                told[session - 9] += p.events[i].kind == WATCH_NAME;
             watch_reply_release(&p);
         }
     }
-    assert_true(ended > 0 && ended + stayed == watched);
+    assert_true(in[0] > 0 && in[1] > 0);
+    assert_int_equal(told[0], 3 * in[0]);
+    assert_int_equal(told[1], 3 * in[1]);
+    buf_release(&second);
+    buf_release(&third);
     played_cluster_free(c);
 }
 
@@ -227,8 +272,7 @@ int main(void)
         cmocka_unit_test(test_a_name_that_changes_often_is_told_once_and_many_names_wholesale),
         cmocka_unit_test(test_a_change_of_the_directory_itself_is_told),
         cmocka_unit_test(test_who_does_not_hold_a_directory_refuses_it),
-        cmocka_unit_test(
-            test_a_directory_that_is_split_is_told_of_by_those_alone_who_hold_all_of_it),
+        cmocka_unit_test(test_a_directory_that_is_split_is_told_of_by_its_fragments),
         cmocka_unit_test(test_sessions_are_known_by_those_who_began_them_alone),
         cmocka_unit_test(test_a_node_that_starts_again_knows_nobody),
     };

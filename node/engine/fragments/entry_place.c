@@ -2,63 +2,23 @@
 /* See entry_place.h. */
 #include "engine/fragments/entry_place.h"
 
-#include <assert.h>
-
-#include "base/digest.h"
 #include "base/err.h"
-
-#define TAG_LEN 3 /* NUL and the fragment */
-
-uint32_t fragment_of_name(struct slice name, uint32_t depth)
-{
-    uint8_t hash[POSITION_LEN];
-    assert(depth <= FRAGMENT_DEPTH_MAX);
-    if (depth == 0)
-        return 0;
-    digest_md5(name, hash);
-    return hash[POSITION_LEN - 1] & ((1u << depth) - 1);
-}
 
 struct place place_of_fragment(const struct ring *ring, struct slice dir, uint32_t fragment)
 {
-    struct place at;
     struct buf name = BUF_EMPTY;
-    assert(fragment < FRAGMENTS_MAX);
     if (fragment == 0)
         return place_of(ring, dir);
-    buf_put_slice(&name, dir);
-    buf_put_u8(&name, 0);
-    buf_put_u8(&name, (uint8_t)(fragment >> 8));
-    buf_put_u8(&name, (uint8_t)fragment);
-    at = place_of(ring, buf_slice(&name));
+    fragment_position_name(dir, fragment, &name);
+    struct place at = place_of(ring, buf_slice(&name));
     buf_release(&name);
     return at;
-}
-
-void entry_id(uint32_t fragment, struct slice key, struct buf *out)
-{
-    buf_reserve(out, TAG_LEN + key.len);
-    if (fragment != 0) {
-        buf_put_u8(out, 0);
-        buf_put_u8(out, (uint8_t)(fragment >> 8));
-        buf_put_u8(out, (uint8_t)fragment);
-    }
-    buf_put_slice(out, key);
 }
 
 void entry_head_id(uint32_t fragment, struct slice dir, struct buf *out)
 {
     entry_id(fragment, dir, out);
     buf_put_u8(out, '/');
-}
-
-struct slice entry_id_split(struct slice id, uint32_t *fragment)
-{
-    *fragment = 0;
-    if (id.len < TAG_LEN || id.data[0] != 0)
-        return id;
-    *fragment = (uint32_t)id.data[1] << 8 | id.data[2];
-    return slice_of(id.data + TAG_LEN, id.len - TAG_LEN);
 }
 
 bool entry_key_is_head(struct slice key)

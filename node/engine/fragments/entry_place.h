@@ -21,17 +21,11 @@
 #define DYN_ENGINE_ENTRY_PLACE_H
 
 #include "engine/replica/rows.h"
+#include "model/fragment.h"
 
-#define FRAGMENT_DEPTH_MAX 8u
-#define FRAGMENTS_MAX (1u << FRAGMENT_DEPTH_MAX)
-#define ENTRY_ID_MAX (KEY_LEN_MAX + 4u)
-
-uint32_t fragment_of_name(struct slice name, uint32_t depth);
 struct place place_of_fragment(const struct ring *ring, struct slice dir, uint32_t fragment);
 
-void entry_id(uint32_t fragment, struct slice key, struct buf *out);
 void entry_head_id(uint32_t fragment, struct slice dir, struct buf *out);
-struct slice entry_id_split(struct slice id, uint32_t *fragment); /* the key; borrowed */
 bool entry_key_is_head(struct slice key);
 /* Every rule on an id that came from elsewhere. */
 bool entry_id_valid(struct slice id);

@@ -42,10 +42,10 @@ static bool object_is_ordinary(const struct engine *e, struct slice key, const s
            !watchers_watch_dir(e->watchers, key);
 }
 
-static bool entry_is_ordinary(const struct engine *e, struct slice key)
+static bool entry_is_ordinary(const struct engine *e, struct slice key, struct slice id)
 {
     return key.len > 0 && !entry_key_is_head(key) &&
-           !watchers_watch_dir(e->watchers, key_parent(key));
+           !watchers_watch_dir(e->watchers, entry_id_dir(id));
 }
 
 static bool is_ordinary(struct adopt_row *r)
@@ -58,7 +58,7 @@ static bool is_ordinary(struct adopt_row *r)
     if (object_is_absent(r->object) || r->object->n > 1 || object_is_dir(r->object) ||
         r->at.partition != a->partition)
         return false;
-    return r->kind == ROW_ENTRY ? entry_is_ordinary(e, r->key)
+    return r->kind == ROW_ENTRY ? entry_is_ordinary(e, r->key, r->id)
                                 : object_is_ordinary(e, r->key, r->object);
 }
 
