@@ -379,7 +379,7 @@ void owed_report(struct fs *fs, struct buf *out)
     uint64_t now = fs_now_us(fs);
     for (struct list *l = fs->owed.next; l != &fs->owed; l = l->next) {
         const struct owed *o = container_of(l, struct owed, link);
-        buf_printf(out, "%llu s\told name\t", (unsigned long long)((now - o->since_us) / 1000000));
+        buf_printf(out, "%llu s\tremoval\t", (unsigned long long)((now - o->since_us) / 1000000));
         buf_put_percent(out, seen_key(o->seen), "/ ");
         publish_report_error(o->error, out);
         buf_put_str(out, "\n");

@@ -202,7 +202,7 @@ void resume_report(struct fs *fs, struct buf *out)
             buf_printf(out, "%llu bytes\t",
                        (unsigned long long)(d.is_large ? d.large.size : d.content.len));
         else
-            buf_put_str(out, "old name\t");
+            buf_put_str(out, "removal\t");
         buf_put_percent(out, d.key, "/ ");
         buf_put_str(out, "\tof an earlier run: waits for the cluster\n");
         staged_release(&d);

@@ -35,6 +35,7 @@ static void test_the_old_name_is_gone_here_and_dropped_when_it_can_be(void **sta
     assert_string_equal(sh_cat(t->a, "to"), "x");
     assert_int_equal(do_lookup(t->a, "from"), 0);
     assert_string_equal(sh_ls(t->a, ""), "to ");
+    assert_non_null(strstr(pending(t->a), "\tremoval\t"));
     assert_non_null(strstr(pending(t->a), "from"));
     assert_int_equal(fs_dirty_count(t->a->fs), 1);
     assert_true(fake_kv_holds(&t->k, "from", "x")); /* others still see it: never a lost file */

@@ -416,7 +416,7 @@ static void test_an_old_name_that_is_owed_is_dropped_by_the_next_start(void **st
     assert_int_equal(fake_stage_count(&t->stage), 1); /* before mv was told */
     restart_and_go_on(t);
     assert_int_equal(do_lookup(t->a, "from"), 0);
-    assert_non_null(strstr(sh_cat(t->a, ".dynamount/pending"), "old name\tfrom"));
+    assert_non_null(strstr(sh_cat(t->a, ".dynamount/pending"), "removal\tfrom"));
     fake_kv_write(&t->k, "from", "theirs", false);
     t->k.refuse_puts = DYN_OK;
     half_a_minute(t);
