@@ -13,11 +13,11 @@ from test_membership import Load, number_in
 
 
 def backup(cluster, folder, *more, **how):
-    return json.loads(cluster.dynactl("backup", "--json", *more, folder, seconds=50, **how).stdout)
+    return json.loads(cluster.dynactl("backup", "--json", *more, folder, seconds=100, **how).stdout)
 
 
 def restore(cluster, folder, *more, **how):
-    return cluster.dynactl("restore", *more, folder, seconds=50, **how)
+    return cluster.dynactl("restore", *more, folder, seconds=100, **how)
 
 
 def secret(cluster):
@@ -39,7 +39,7 @@ def any_file(folder, kind):
     return folder / next(p["name"] for p in parts if p["name"].startswith(kind) and p["rows"] > 0)
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(260)
 def test_what_came_after_a_backup_under_load_stays(three_nodes, tmp_path):
     folder = tmp_path / "backup"
     for i in range(200):
