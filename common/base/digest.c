@@ -37,6 +37,22 @@ void digest_sha256(struct slice s, uint8_t out[DIGEST_LEN])
     memcpy(out, full, DIGEST_LEN);
 }
 
+void digest_sha256_both(struct slice a, struct slice b, uint8_t of_a[DIGEST_LEN],
+                        uint8_t of_both[DIGEST_LEN])
+{
+    SHA256_CTX c, both;
+    uint8_t full[SHA256_DIGEST_LENGTH];
+    if (SHA256_Init(&c) != 1 || SHA256_Update(&c, a.data, a.len) != 1)
+        abort();
+    both = c;
+    if (SHA256_Update(&both, b.data, b.len) != 1)
+        abort();
+    sha256_end(&c, full);
+    memcpy(of_a, full, DIGEST_LEN);
+    sha256_end(&both, full);
+    memcpy(of_both, full, DIGEST_LEN);
+}
+
 struct mac {
     SHA256_CTX inner, outer; /* after the key, padded with 0x36 and with 0x5c */
 };

@@ -13,6 +13,9 @@
 
 void digest_md5(struct slice s, uint8_t out[DIGEST_LEN]);
 void digest_sha256(struct slice s, uint8_t out[DIGEST_LEN]); /* first 16 bytes */
+/* Of a, and of a followed by b, with one pass over a. */
+void digest_sha256_both(struct slice a, struct slice b, uint8_t of_a[DIGEST_LEN],
+                        uint8_t of_both[DIGEST_LEN]);
 
 /* A keyed authenticator, prepared once because key set-up costs more than a short message. */
 struct mac;

@@ -31,6 +31,8 @@ static const struct {
     {DYN_ERR_PROTOCOL, "protocol", "the peer broke the protocol"},
     {DYN_ERR_CANCELED, "canceled", "canceled"},
     {DYN_ERR_NOT_EMPTY, "not_empty", "the directory is not empty"},
+    {DYN_ERR_BASE_LACKING, "base_lacking",
+     "the version that the value extends is not at this node"},
 };
 
 const char *dyn_err_code(int err)

@@ -69,6 +69,7 @@ static void free_op(struct client_op *op)
 {
     buf_release(&op->key);
     buf_release(&op->body);
+    buf_release(&op->whole);
     client_read_free(op->read);
     free(op);
 }
@@ -200,6 +201,7 @@ static void remember_failure(struct client_op *op, int status, uint8_t answered,
 /* ---- asking ---- */
 
 static void ask_next(struct client_op *op);
+static void ask(struct client_op *op, struct client_attempt *a, uint64_t node);
 
 static uint32_t active_attempts(const struct client_op *op)
 {
@@ -283,8 +285,25 @@ static void go_on(struct client_op *op, const struct client_attempt *failed)
         ask_next(op);
 }
 
-static void take_answer(struct client_op *op, const struct client_attempt *attempt,
-                        struct slice body)
+/* The node does not hold the version that the value extends, or is too old to know what that means:
+ * it is sent the whole, and so is whoever is asked after it. False: that is not what it says. */
+static bool wants_whole(struct client_op *op, struct client_attempt *attempt, int status)
+{
+    if (!attempt->shortened || (status != DYN_ERR_BASE_LACKING && status != DYN_ERR_PROTOCOL &&
+                                status != DYN_ERR_UNSUPPORTED))
+        return false;
+    if (op->whole.len > 0) {
+        buf_release(&op->body);
+        op->body = buf_take(&op->whole);
+    }
+    if (client_now(op->client) >= op->deadline_us)
+        end_late(op);
+    else
+        ask(op, attempt, attempt->call.node);
+    return true;
+}
+
+static void take_answer(struct client_op *op, struct client_attempt *attempt, struct slice body)
 {
     struct client *c = op->client;
     struct client_answer a = {.status = DYN_OK};
@@ -298,6 +317,10 @@ static void take_answer(struct client_op *op, const struct client_attempt *attem
     /* Replies of failure may carry no epoch: all zeros. */
     if (a.ring != NULL && a.ring->length != 0)
         client_ring_noticed(c, attempt->call.node, a.ring);
+    if (wants_whole(op, attempt, a.status)) {
+        client_answer_release(&a, type);
+        return;
+    }
     if (worth_another(a.status)) {
         remember_failure(op, a.status, a.answered, a.needed);
         go_on(op, attempt);
@@ -351,26 +374,32 @@ static uint8_t frame_of(enum client_op_type type)
     return frames[type];
 }
 
-static void ask_next(struct client_op *op)
+static void ask(struct client_op *op, struct client_attempt *a, uint64_t node)
 {
     struct client *c = op->client;
-    uint64_t node = client_route(op), now = client_now(c);
-    if (node == 0) {
-        round_over(op);
-        return;
-    }
-    struct client_attempt *a = free_attempt(op);
+    uint64_t now = client_now(c);
     struct buf body = BUF_EMPTY;
     buf_put_slice(&body, buf_slice(&op->body));
-    op->tried[op->n_tried++] = node;
     op->state = CLIENT_OP_ASKING;
     a->op = op;
     a->slow = a->extended = false;
+    a->shortened = op->whole.len > 0;
     a->call.done = attempt_done;
     a->call.arg = a;
     wait_for(op, client_patience_us(op, node));
     rpc_start(c->rpc, &a->call, node, frame_of(op->type), &body,
               op->deadline_us > now ? op->deadline_us - now : 1);
+}
+
+static void ask_next(struct client_op *op)
+{
+    uint64_t node = client_route(op);
+    if (node == 0) {
+        round_over(op);
+        return;
+    }
+    op->tried[op->n_tried++] = node;
+    ask(op, free_attempt(op), node);
 }
 
 void client_op_ask_node(struct client_op *op)
@@ -603,7 +632,12 @@ static uint64_t kv_put(void *ctx, const struct put_request *req, kv_put_done don
     op->arg = arg;
     if (q.origin.writer == 0)
         q.origin = (struct origin){c->cfg.id, random_u64(&c->random), 1};
-    put_request_encode(&q, &op->body);
+    if (extension_is_none(&q.extends)) {
+        put_request_encode(&q, &op->body);
+    } else {
+        put_request_encode(&q, &op->whole);
+        put_request_encode_extending(&q, &op->body);
+    }
     return begin(op);
 }
 

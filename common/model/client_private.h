@@ -27,8 +27,9 @@ struct client_read;
 struct client_attempt {
     struct rpc_call call;
     struct client_op *op;
-    bool slow;     /* its node was given up on, but may still answer */
-    bool extended; /* a chunk's: its node answers others, so it was given more time */
+    bool slow;      /* its node was given up on, but may still answer */
+    bool extended;  /* a chunk's: its node answers others, so it was given more time */
+    bool shortened; /* it was sent what follows the base, not the whole value */
 };
 
 /* One operation.
@@ -59,6 +60,8 @@ struct client_op {
     enum client_op_type type;
     enum client_op_state state;
     struct buf key, body; /* whom it concerns; the encoded request, the same for each attempt */
+    struct buf whole;     /* a put whose value extends another: until a node lacks that, body holds
+                             only what follows; then this takes its place */
     uint8_t n;            /* replicas that the request asked for, 0: the cluster's */
     uint8_t need, sloppy; /* R or W as asked for, 0: the cluster's; enum sloppiness */
     bool probe;           /* looks whether an outage is over */

@@ -23,6 +23,7 @@
 #include "base/buf.h"
 #include "base/digest.h"
 #include "model/context.h"
+#include "model/extension.h"
 #include "model/history.h"
 #include "model/object.h"
 
@@ -48,11 +49,12 @@ enum frame_type {
     FRAME_REAP = 11, /* one step of the reaping of some tombstones (engine/reap/reap_wire.h) */
     FRAME_REAP_CLEAR = 12, /* does the receiver keep anything of these partitions for others? */
     FRAME_PING = 6,
-    FRAME_HINTS = 21,   /* empty; DYN_OK: the receiver keeps no hint for anybody */
-    FRAME_KEPT = 28,    /* model/kept.h: what this node keeps of a key */
-    FRAME_GOSSIP = 13,  /* digests of what is known of the cluster */
-    FRAME_HISTORY = 14, /* all of it: both sides know what either knew */
-    FRAME_PREPARE = 15, /* a change of membership is voted on (E14) */
+    FRAME_HINTS = 21,          /* empty; DYN_OK: the receiver keeps no hint for anybody */
+    FRAME_REPLICA_EXTEND = 30, /* as FRAME_REPLICA_PUT, of a value that extends another */
+    FRAME_KEPT = 28,           /* model/kept.h: what this node keeps of a key */
+    FRAME_GOSSIP = 13,         /* digests of what is known of the cluster */
+    FRAME_HISTORY = 14,        /* all of it: both sides know what either knew */
+    FRAME_PREPARE = 15,        /* a change of membership is voted on (E14) */
     FRAME_ACCEPT = 16,
     FRAME_RANGE_LIST = 17, /* a partition on its way to a new owner */
     FRAME_RANGE_FETCH = 18,
@@ -166,6 +168,9 @@ enum put_flag {
     PUT_OWN_MODE = 256,   /* ... but this is as given */
     PUT_OWN_UID = 512,
     PUT_OWN_GID = 1024,
+    PUT_EXTENDS = 2048, /* the value is that of the version which `extends` names, followed by what
+                           the request holds (F27). Who lacks that version answers
+                           DYN_ERR_BASE_LACKING */
 };
 
 struct put_request {
@@ -179,7 +184,10 @@ struct put_request {
     struct dot inherit_dot; /* PUT_INHERIT_TIME */
     struct dot base_dot;    /* value_dot of the version read, or none */
     uint64_t time_ns;       /* ordering time; 0: the coordinator's wall clock */
+    /* Whoever makes a request gives the whole value, and may say that it extends another one: then
+     * the client library sends no more than what follows that, with PUT_EXTENDS. */
     struct slice value;
+    struct extension extends;
     const struct slice *contexts; /* empty: covers nothing: makes a sibling of whatever is there */
     uint32_t n_contexts;
 };
@@ -270,6 +278,8 @@ void get_reply_encode(const struct get_reply *p, struct buf *out);
 int get_reply_decode(struct slice body, struct get_reply *p);
 void get_reply_release(struct get_reply *p);
 void put_request_encode(const struct put_request *q, struct buf *out);
+/* The same write with what follows the base alone. q->extends is not none, and says the truth. */
+void put_request_encode_extending(const struct put_request *q, struct buf *out);
 int put_request_decode(struct slice body, struct put_request *q);
 void put_request_release(struct put_request *q);
 void put_reply_encode(const struct put_reply *p, struct buf *out);

@@ -4,6 +4,7 @@
  * of keys, enums are in range, flags are known, and lists are bounded. */
 #include "model/wire.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -12,7 +13,8 @@
 
 #define PUT_FLAGS_ALL                                                                              \
     (PUT_CURRENT | PUT_IF_ABSENT | PUT_KEEP_VALUE | PUT_INHERIT_TIME | PUT_DROP_ONLY |             \
-     PUT_IMPLICIT | PUT_MANIFEST | PUT_KEEP_ATTRS | PUT_OWN_MODE | PUT_OWN_UID | PUT_OWN_GID)
+     PUT_IMPLICIT | PUT_MANIFEST | PUT_KEEP_ATTRS | PUT_OWN_MODE | PUT_OWN_UID | PUT_OWN_GID |     \
+     PUT_EXTENDS)
 
 /* The root directory is a key for requests, though not for puts from outside (the engine's rule).
  */
@@ -130,6 +132,17 @@ void put_request_encode(const struct put_request *q, struct buf *out)
     buf_put_varint(out, q->time_ns);
     wire_put_contexts(q->contexts, q->n_contexts, out);
     buf_put_bytes(out, q->value);
+    if (q->flags & PUT_EXTENDS)
+        extension_encode(&q->extends, out);
+}
+
+void put_request_encode_extending(const struct put_request *q, struct buf *out)
+{
+    struct put_request shorter = *q;
+    assert(!extension_is_none(&q->extends) && q->extends.len < q->value.len);
+    shorter.flags |= PUT_EXTENDS;
+    shorter.value = slice_of(q->value.data + q->extends.len, q->value.len - (size_t)q->extends.len);
+    put_request_encode(&shorter, out);
 }
 
 int put_request_decode(struct slice body, struct put_request *q)
@@ -158,6 +171,8 @@ int put_request_decode(struct slice body, struct put_request *q)
     wire_read_contexts(&r, &contexts, &got.n_contexts);
     got.contexts = contexts;
     got.value = read_bytes(&r);
+    if (got.flags & PUT_EXTENDS)
+        extension_decode(&r, &got.extends);
     err = reader_ok(&r) ? check_key(got.key) : DYN_ERR_PROTOCOL;
     if (err != DYN_OK) {
         put_request_release(&got);

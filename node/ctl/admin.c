@@ -38,7 +38,7 @@ int admin_ask_node(struct session *s, uint64_t node, const char *request, struct
 
 static int status_of_code(const char *code)
 {
-    for (int err = DYN_ERR_INVALID; err >= DYN_ERR_NOT_EMPTY; err--)
+    for (int err = DYN_ERR_INVALID; err >= DYN_ERR_BASE_LACKING; err--)
         if (strcmp(dyn_err_code(err), code) == 0)
             return err == DYN_ERR_REFUSED   ? CTL_CONFLICT
                    : err == DYN_ERR_INVALID ? CTL_ERROR

@@ -136,8 +136,10 @@ struct engine_stats {
     uint64_t exchange_bytes;       /* of questions and answers, not of what they set in motion */
     uint64_t kept_now, kept_bytes; /* versions that went, and are kept (model/kept.h) */
     uint64_t hints_stored, hints_drained, hints_now, hints_bytes;
-    uint64_t reconciled;  /* conflicts settled by the rule of a directory */
-    uint64_t late_copies; /* of puts whose first copy had gone: not made, or dropped (F9) */
+    uint64_t reconciled;      /* conflicts settled by the rule of a directory */
+    uint64_t values_extended; /* made of one that was here, and what came (F27) */
+    uint64_t bases_lacking;   /* which was not here, or was bad: the whole had to be sent */
+    uint64_t late_copies;     /* of puts whose first copy had gone: not made, or dropped (F9) */
     uint64_t wide_writes,
         refused_wide; /* beside 100 versions or more; refused beside 1,000 (E24) */
     uint64_t owed_now, owed_projected, implicit_dirs;

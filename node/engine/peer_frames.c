@@ -17,6 +17,7 @@
 #include "engine/membership/view.h"
 #include "engine/reap/reap.h"
 #include "engine/replica/debts.h"
+#include "engine/replica/extend.h"
 #include "engine/replica/hints.h"
 #include "engine/replica/replica_list.h"
 #include "engine/transfer/range.h"
@@ -28,10 +29,12 @@ struct serving {                  /* one frame being served */
     struct engine *e;
     uint64_t origin, from, rid;
     uint8_t type;
-    uint64_t began_us;
+    uint64_t began_us, born_us;
     struct peer_time_wait ageing; /* how old the message is, is being found out */
     struct buf body;              /* what the decoded message borrows from */
     struct peer_put put;
+    struct extend extend; /* its base none: no value is to be made */
+    struct dot extended;  /* the value that is */
     struct peer_get get;
     struct replica_write write;
     struct replica_read read;
@@ -46,6 +49,7 @@ static void serving_free(struct serving *s)
         replica_write_release(&s->write);
     if (s->reading)
         replica_read_release(&s->read);
+    extend_release(&s->extend);
     peer_put_release(&s->put);
     peer_get_release(&s->get);
     buf_release(&s->body);
@@ -123,6 +127,29 @@ static void write_put(struct serving *s, uint64_t born_us)
     replica_write_start(&s->write);
 }
 
+/* Without the value the write says that it is missing, and the sender sends the whole. */
+static void on_extended(struct extend *x, int err)
+{
+    struct serving *s = x->arg;
+    if (err == DYN_OK)
+        extend_attach(x, &s->extended, &s->put.object);
+    write_put(s, s->born_us);
+}
+
+static void store_put(struct serving *s, uint64_t born_us)
+{
+    if (extension_is_none(&s->extend.base)) {
+        write_put(s, born_us);
+        return;
+    }
+    s->born_us = born_us;
+    s->extend.e = s->e;
+    s->extend.key = s->put.key;
+    s->extend.done = on_extended;
+    s->extend.arg = s;
+    extend_start(&s->extend);
+}
+
 static int check_put(struct serving *s)
 {
     const struct peer_put *m = &s->put;
@@ -138,16 +165,31 @@ static void on_age(struct peer_time_wait *w, int err)
     if (err == DYN_OK)
         err = check_put(s);
     if (err == DYN_OK)
-        write_put(s, born_us);
+        store_put(s, born_us);
     else
         reply_put(s, err);
+}
+
+static int decode_put(struct serving *s)
+{
+    struct peer_extend m;
+    if (s->type == FRAME_REPLICA_PUT)
+        return peer_put_decode(buf_slice(&s->body), &s->put);
+    int err = peer_extend_decode(buf_slice(&s->body), &m);
+    if (err != DYN_OK)
+        return err;
+    s->put = m.put; /* taken */
+    s->extend.base = m.base;
+    s->extend.suffix = m.suffix;
+    s->extended = m.value_dot;
+    return DYN_OK;
 }
 
 static void serve_put(struct serving *s)
 {
     struct engine *e = s->e;
     uint64_t born_us;
-    int err = peer_put_decode(buf_slice(&s->body), &s->put);
+    int err = decode_put(s);
     if (err == DYN_OK)
         err = check_put(s);
     if (err == DYN_OK && s->put.hint_for != 0 && hints_full(e->hints)) {
@@ -159,7 +201,7 @@ static void serve_put(struct serving *s)
         return;
     }
     if (peer_times_at(e->times, s->from, &s->put.born, &born_us)) {
-        write_put(s, born_us);
+        store_put(s, born_us);
         return;
     }
     if (ring_contact(e->ring, s->from) == NULL) {
@@ -337,6 +379,7 @@ void peer_frame(struct engine *e, uint64_t origin, uint64_t from, uint64_t rid, 
     background_add(e, &s->background, abandon);
     switch (type) {
     case FRAME_REPLICA_PUT:
+    case FRAME_REPLICA_EXTEND:
         serve_put(s);
         return;
     case FRAME_REPLICA_GET:

@@ -181,6 +181,39 @@ void peer_put_release(struct peer_put *m)
     clock_release(&m->cut);
 }
 
+/* What belongs to the put stands at the end, as a body of its own. */
+void peer_extend_encode(const struct peer_extend *m, struct buf *out)
+{
+    begin(out);
+    extension_encode(&m->base, out);
+    dot_encode(&m->value_dot, out);
+    buf_put_bytes(out, m->suffix);
+    peer_put_encode(&m->put, out);
+}
+
+int peer_extend_decode(struct slice body, struct peer_extend *m)
+{
+    struct reader r = open_body(body);
+    struct peer_extend t;
+    extension_decode(&r, &t.base);
+    dot_decode(&r, &t.value_dot);
+    t.suffix = read_bytes(&r);
+    if (reader_ok(&r) && extension_check(&t.base, t.suffix.len, VALUE_LEN_MAX) != DYN_OK)
+        reader_fail(&r);
+    struct slice put = read_raw(&r, reader_left(&r));
+    int err = closed(&r);
+    if (err == DYN_OK)
+        err = peer_put_decode(put, &t.put);
+    if (err == DYN_OK)
+        *m = t;
+    return err;
+}
+
+void peer_extend_release(struct peer_extend *m)
+{
+    peer_put_release(&m->put);
+}
+
 enum { REPLY_PARENT_DEAD = 1, REPLY_DIFFERS = 2 };
 
 void peer_put_reply_encode(const struct peer_put_reply *m, struct buf *out)

@@ -25,6 +25,18 @@ void peer_put_encode(const struct peer_put *m, struct buf *out);
 int peer_put_decode(struct slice body, struct peer_put *m);
 void peer_put_release(struct peer_put *m);
 
+/* FRAME_REPLICA_EXTEND: a put, one of whose values the receiver is to make of one that it may hold
+ * (engine/replica/extend.h). Where it cannot, it answers as to a put without that value. */
+struct peer_extend {
+    struct extension base;
+    struct dot value_dot; /* of the whole */
+    struct slice suffix;  /* what follows the base; not empty */
+    struct peer_put put;  /* without that value */
+};
+void peer_extend_encode(const struct peer_extend *m, struct buf *out);
+int peer_extend_decode(struct slice body, struct peer_extend *m);
+void peer_extend_release(struct peer_extend *m);
+
 struct peer_put_reply {
     int status;
     bool parent_dead; /* E16 */

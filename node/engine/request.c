@@ -235,6 +235,14 @@ static int check_manifest(const struct put_request *q)
     return err;
 }
 
+/* Only the bytes of a file are extended, and what comes of it has the limit of every value. */
+static int check_extension(const struct put_request *q, uint64_t value_max)
+{
+    if (q->type != SIBLING_FILE || (q->flags & (PUT_KEEP_VALUE | PUT_MANIFEST)))
+        return DYN_ERR_INVALID;
+    return extension_check(&q->extends, q->value.len, value_max);
+}
+
 static int check_put(const struct request *r)
 {
     const struct put_request *q = &r->q.put;
@@ -242,6 +250,9 @@ static int check_put(const struct request *r)
         return DYN_ERR_INVALID;
     if (q->value.len > r->e->cfg.value_max)
         return DYN_ERR_TOO_LARGE;
+    int err = q->flags & PUT_EXTENDS ? check_extension(q, r->e->cfg.value_max) : DYN_OK;
+    if (err != DYN_OK)
+        return err;
     if (q->type > SIBLING_SYMLINK)
         return DYN_ERR_INVALID;
     if (q->time_ns > engine_wall_ns(r->e) + AHEAD_MAX_NS)

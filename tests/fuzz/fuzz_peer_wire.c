@@ -24,6 +24,17 @@ static bool again_put(struct slice in, struct buf *out)
     return true;
 }
 
+static bool again_extend(struct slice in, struct buf *out)
+{
+    struct peer_extend m;
+    if (peer_extend_decode(in, &m) != DYN_OK)
+        return false;
+    CLAIM(m.suffix.len > 0 && m.base.len > 0 && m.base.len + m.suffix.len <= VALUE_LEN_MAX);
+    peer_extend_encode(&m, out);
+    peer_extend_release(&m);
+    return true;
+}
+
 static bool again_put_reply(struct slice in, struct buf *out)
 {
     struct peer_put_reply m;
@@ -110,8 +121,8 @@ static bool again_row(struct slice in, struct buf *out)
 }
 
 static bool (*const bodies[])(struct slice in, struct buf *out) = {
-    again_put,  again_put_reply,  again_get,   again_get_reply,
-    again_list, again_list_reply, again_clear, again_row};
+    again_put,        again_put_reply, again_get, again_get_reply, again_list,
+    again_list_reply, again_clear,     again_row, again_extend};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {

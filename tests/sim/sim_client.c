@@ -263,7 +263,10 @@ static void start_frame(struct sim_call *call, struct sim_node *node, const stru
         get_request_encode(&q->get, &body);
         break;
     case FRAME_PUT:
-        put_request_encode(&q->put, &body);
+        if (extension_is_none(&q->put.extends))
+            put_request_encode(&q->put, &body);
+        else
+            put_request_encode_extending(&q->put, &body);
         break;
     case FRAME_LIST:
         list_request_encode(&q->list, &body);

@@ -87,6 +87,98 @@ static void test_a_put_says_the_same_origin_to_everyone(void **state)
     world_free(w);
 }
 
+static uint64_t start_append(struct world *w)
+{
+    struct put_request q = {.key = slice_str("k"),
+                            .type = SIBLING_FILE,
+                            .value = slice_str("what was there, and more"),
+                            .extends = {dot_of(5, 6), 14, {1}}};
+    return w->kv.put(w->kv.ctx, &q, was_put, w);
+}
+
+static void expect_sent(const struct asked *a, const char *value, bool extends)
+{
+    struct put_request q;
+    assert_int_equal(put_request_decode(buf_slice(&a->body), &q), DYN_OK);
+    assert_true(slice_equal(q.value, slice_str(value)));
+    assert_int_equal((q.flags & PUT_EXTENDS) != 0, extends);
+    assert_int_equal(q.origin.seq, 1);
+    put_request_release(&q);
+}
+
+static void test_what_follows_the_base_is_all_that_is_sent(void **state)
+{
+    (void)state;
+    struct world *w = ready();
+    start_append(w);
+    struct asked *a = latest(w, FRAME_PUT);
+    expect_sent(a, ", and more", true);
+    refuse(w, a); /* another node has the base as likely as this one */
+    struct asked *b = latest(w, FRAME_PUT);
+    assert_true(b->node != a->node);
+    expect_sent(b, ", and more", true);
+    answer_put(w, b, DYN_OK, 1);
+    assert_int_equal(w->done, 1);
+    assert_int_equal(w->status, DYN_OK);
+    world_free(w);
+}
+
+/* Also a node of an older version, which says that it does not understand. */
+static void test_a_node_that_lacks_the_base_is_sent_the_whole(void **state)
+{
+    (void)state;
+    static const int answers[] = {DYN_ERR_BASE_LACKING, DYN_ERR_PROTOCOL, DYN_ERR_UNSUPPORTED};
+    for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+        struct world *w = ready();
+        start_append(w);
+        struct asked *a = latest(w, FRAME_PUT);
+        answer_put(w, a, answers[i], 1);
+        assert_int_equal(w->done, 0);
+        struct asked *b = latest(w, FRAME_PUT);
+        assert_true(b != a && b->node == a->node);
+        expect_sent(b, "what was there, and more", false);
+        refuse(w, b); /* and so is whoever is asked after it */
+        expect_sent(latest(w, FRAME_PUT), "what was there, and more", false);
+        answer_put(w, latest(w, FRAME_PUT), DYN_OK, 1);
+        assert_int_equal(w->done, 1);
+        assert_int_equal(w->status, DYN_OK);
+        world_free(w);
+    }
+}
+
+static void test_a_slow_answer_that_the_base_is_lacking_is_heard(void **state)
+{
+    (void)state;
+    struct world *w = ready();
+    start_append(w);
+    struct asked *a = latest(w, FRAME_PUT);
+    pass(w, 300000);
+    struct asked *b = latest(w, FRAME_PUT);
+    assert_true(a != b);
+    answer_put(w, a, DYN_ERR_BASE_LACKING, 1);
+    expect_sent(latest(w, FRAME_PUT), "what was there, and more", false);
+    assert_true(latest(w, FRAME_PUT)->node == a->node);
+    answer_put(w, b, DYN_ERR_BASE_LACKING, 1);
+    expect_sent(latest(w, FRAME_PUT), "what was there, and more", false);
+    assert_true(latest(w, FRAME_PUT)->node == b->node);
+    answer_put(w, latest(w, FRAME_PUT), DYN_OK, 1);
+    assert_int_equal(w->status, DYN_OK);
+    world_free(w);
+}
+
+/* The whole is not what it lacks. */
+static void test_a_node_that_lacks_what_it_was_sent_is_not_asked_for_ever(void **state)
+{
+    (void)state;
+    struct world *w = ready();
+    start_append(w);
+    answer_put(w, latest(w, FRAME_PUT), DYN_ERR_BASE_LACKING, 1);
+    answer_put(w, latest(w, FRAME_PUT), DYN_ERR_BASE_LACKING, 1);
+    assert_int_equal(w->done, 1);
+    assert_int_equal(w->status, DYN_ERR_BASE_LACKING);
+    world_free(w);
+}
+
 static void test_reads_spread_over_the_primaries(void **state)
 {
     (void)state;
@@ -322,6 +414,10 @@ int main(void)
         cmocka_unit_test(test_a_node_thought_down_is_not_asked),
         cmocka_unit_test(test_the_first_good_answer_wins_also_from_the_first_asked),
         cmocka_unit_test(test_a_put_says_the_same_origin_to_everyone),
+        cmocka_unit_test(test_what_follows_the_base_is_all_that_is_sent),
+        cmocka_unit_test(test_a_node_that_lacks_the_base_is_sent_the_whole),
+        cmocka_unit_test(test_a_slow_answer_that_the_base_is_lacking_is_heard),
+        cmocka_unit_test(test_a_node_that_lacks_what_it_was_sent_is_not_asked_for_ever),
         cmocka_unit_test(test_reads_spread_over_the_primaries),
         cmocka_unit_test(test_reads_prefer_who_answers_soon),
         cmocka_unit_test(test_a_final_answer_is_not_asked_twice),

@@ -33,6 +33,18 @@ static void test_sha256_is_cut_to_its_first_half(void **state)
     assert_hex(out, "e3b0c44298fc1c149afbf4c8996fb924");
 }
 
+static void test_two_digests_of_one_pass_are_those_of_two(void **state)
+{
+    (void)state;
+    uint8_t of_a[DIGEST_LEN], of_both[DIGEST_LEN];
+    digest_sha256_both(slice_str("abc"), slice_of(NULL, 0), of_a, of_both);
+    assert_hex(of_a, "ba7816bf8f01cfea414140de5dae2223");
+    assert_hex(of_both, "ba7816bf8f01cfea414140de5dae2223");
+    digest_sha256_both(slice_str("a"), slice_str("bc"), of_a, of_both);
+    assert_hex(of_a, "ca978112ca1bbdcafac231b39a23dc4d");
+    assert_hex(of_both, "ba7816bf8f01cfea414140de5dae2223");
+}
+
 static void test_mac_agrees_with_rfc_4231(void **state)
 {
     (void)state;
@@ -103,6 +115,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_md5_agrees_with_rfc_1321),
         cmocka_unit_test(test_sha256_is_cut_to_its_first_half),
+        cmocka_unit_test(test_two_digests_of_one_pass_are_those_of_two),
         cmocka_unit_test(test_mac_agrees_with_rfc_4231),
         cmocka_unit_test(test_mac_hashes_a_key_that_is_longer_than_a_block),
         cmocka_unit_test(test_a_mac_is_over_the_parts_in_order_and_can_be_used_again),

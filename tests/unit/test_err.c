@@ -6,7 +6,7 @@
 #include "base/err.h"
 #include "unit.h"
 
-static const int lowest = DYN_ERR_NOT_EMPTY;
+static const int lowest = DYN_ERR_BASE_LACKING;
 
 static void test_each_error_has_a_code_of_its_own(void **state)
 {

@@ -37,6 +37,15 @@ static int decode_put(struct slice body)
     return err;
 }
 
+static int decode_extend(struct slice body)
+{
+    struct peer_extend m;
+    int err = peer_extend_decode(body, &m);
+    if (err == DYN_OK)
+        peer_extend_release(&m);
+    return err;
+}
+
 static int decode_put_reply(struct slice body)
 {
     struct peer_put_reply m;
@@ -108,6 +117,45 @@ static void test_a_put_comes_back_with_its_values(void **state)
     peer_put_release(&back);
     hammer(&body, decode_put);
     peer_put_release(&m);
+    buf_release(&body);
+}
+
+static void test_a_put_of_what_follows_a_base_comes_back(void **state)
+{
+    (void)state;
+    struct peer_extend m = {.base = {dot_of(1, 1), 100, {7}},
+                            .value_dot = dot_of(1, 2),
+                            .suffix = slice_str("more"),
+                            .put = {.ring = some_ring,
+                                    .roles = ROLE_OBJECT,
+                                    .owe_entry = true,
+                                    .key = slice_str("d/f"),
+                                    .object = OBJECT_EMPTY}},
+                       back;
+    struct buf body = BUF_EMPTY;
+    write_file(&m.put.object, NULL, dot_of(1, 2), "some bytes", 1000000);
+    blob_unref(m.put.object.siblings[0].value);
+    m.put.object.siblings[0].value = NULL;
+    peer_extend_encode(&m, &body);
+    assert_int_equal(peer_extend_decode(buf_slice(&body), &back), DYN_OK);
+    assert_true(dot_equal(&back.base.base, &m.base.base));
+    assert_int_equal(back.base.len, 100);
+    assert_true(dot_equal(&back.value_dot, &m.value_dot));
+    assert_true(slice_equal(back.suffix, slice_str("more")));
+    assert_true(object_equal(&back.put.object, &m.put.object));
+    assert_true(back.put.owe_entry);
+    peer_extend_release(&back);
+    hammer(&body, decode_extend);
+    buf_clear(&body);
+    m.suffix = slice_of(NULL, 0);
+    peer_extend_encode(&m, &body);
+    assert_int_equal(decode_extend(buf_slice(&body)), DYN_ERR_PROTOCOL);
+    buf_clear(&body);
+    m.suffix = slice_str("more");
+    m.base.len = VALUE_LEN_MAX - 3;
+    peer_extend_encode(&m, &body);
+    assert_int_equal(decode_extend(buf_slice(&body)), DYN_ERR_PROTOCOL);
+    peer_put_release(&m.put);
     buf_release(&body);
 }
 
@@ -195,6 +243,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_put_comes_back_with_its_values),
+        cmocka_unit_test(test_a_put_of_what_follows_a_base_comes_back),
         cmocka_unit_test(test_a_put_without_a_role_or_with_a_bad_key_is_refused),
         cmocka_unit_test(test_replies_and_small_messages_survive_hammering),
         cmocka_unit_test(test_a_page_is_in_order_and_says_whether_there_is_more),

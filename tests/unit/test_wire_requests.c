@@ -98,6 +98,39 @@ static void test_a_put_arrives_as_sent(void **state)
     buf_release(&b);
 }
 
+static void test_a_put_of_what_follows_a_base_arrives_as_sent(void **state)
+{
+    (void)state;
+    struct put_request q = {.opt = options,
+                            .key = slice_str("log"),
+                            .flags = PUT_CURRENT,
+                            .type = SIBLING_FILE,
+                            .value = slice_str("all that is there"),
+                            .extends = {dot_of(5, 6), 8, {1, 2, 3}}};
+    struct put_request got;
+    struct buf b = BUF_EMPTY;
+    put_request_encode(&q, &b); /* by itself it changes nothing */
+    assert_int_equal(put_request_decode(buf_slice(&b), &got), DYN_OK);
+    assert_int_equal(got.flags, PUT_CURRENT);
+    assert_true(slice_equal(got.value, q.value) && extension_is_none(&got.extends));
+    put_request_release(&got);
+    buf_clear(&b);
+    put_request_encode_extending(&q, &b);
+    ASSERT_NO_PREFIX_DECODES(&b, put_request_decode, &got);
+    assert_int_equal(put_request_decode(buf_slice(&b), &got), DYN_OK);
+    assert_int_equal(got.flags, PUT_CURRENT | PUT_EXTENDS);
+    assert_true(slice_equal(got.value, slice_str(" is there")));
+    assert_true(dot_equal(&got.extends.base, &q.extends.base));
+    assert_int_equal(got.extends.len, 8);
+    assert_memory_equal(got.extends.digest, q.extends.digest, DIGEST_LEN);
+    struct buf again = BUF_EMPTY; /* as a node passes it on */
+    put_request_encode(&got, &again);
+    assert_true(slice_equal(buf_slice(&again), buf_slice(&b)));
+    put_request_release(&got);
+    buf_release(&again);
+    buf_release(&b);
+}
+
 static void test_a_list_arrives_as_sent(void **state)
 {
     (void)state;
@@ -217,6 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_get_arrives_as_sent),
         cmocka_unit_test(test_a_put_arrives_as_sent),
+        cmocka_unit_test(test_a_put_of_what_follows_a_base_arrives_as_sent),
         cmocka_unit_test(test_a_list_arrives_as_sent),
         cmocka_unit_test(test_a_sync_arrives_as_sent),
         cmocka_unit_test(test_fields_of_a_later_version_are_ignored),

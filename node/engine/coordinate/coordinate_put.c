@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The put coordinator (Dynamo, section 5; drops and deletes are puts too).
  *
+ *   [BUILDING] the value, of one that it extends (put_value.h)
  *   [READING]  R copies are merged here, when the request names what this node has not seen (E6),
  *              or must find nothing
  *   MINTING    in the key's critical section: a repeat is recognized, covered siblings go, a new
@@ -21,12 +22,11 @@
 #include "base/mem.h"
 #include "engine/coordinate/delivery.h"
 #include "engine/coordinate/late_copy.h"
+#include "engine/coordinate/put_value.h"
 #include "engine/fragments/fragments.h"
 #include "engine/replica/hints.h"
 #include "model/key.h"
-#include "model/manifest.h"
 
-#define NEED_READ 1          /* from mint(): this node must read R first */
 #define NEED_KEPT 2          /* from mint(): what is kept of the key is to be looked at */
 #define SIBLINGS_LIMIT 1000u /* E24 */
 #define MOVED_MAX 3u         /* how often the key may get other owners under way */
@@ -41,8 +41,7 @@ struct put_op {
     struct slice key;
     uint8_t *key_bytes;
     struct cover cover;
-    struct blob *value;
-    uint8_t value_hash[DIGEST_LEN];
+    struct put_value value;
     struct replica_write write;
     struct object gathered;
     struct clock cut;      /* by truncation (E4) */
@@ -85,7 +84,7 @@ static void op_free(struct put_op *op)
     cover_release(&op->cover);
     object_release(&op->gathered);
     clock_release(&op->cut);
-    blob_unref(op->value);
+    put_value_release(&op->value);
     free(op->key_bytes);
     free(op);
 }
@@ -100,7 +99,7 @@ static void abandon(struct background *b)
 static void op_free_when_idle(struct put_op *op)
 {
     if (op->r == NULL && !op->merging && !op->in_flight && !op->spreading && !op->parent_pending &&
-        !op->heads_pending && !op->late.reading)
+        !op->heads_pending && !op->late.reading && !op->value.building)
         op_free(op);
 }
 
@@ -205,6 +204,7 @@ static void on_handed(struct replica_write *w)
                                    .self_roles = w->roles,
                                    .self_hint_for = w->hint_for,
                                    .owe_entry = w->owe_entry,
+                                   .extended = put_value_extended(&op->value, &op->dot),
                                    .settled = on_settled,
                                    .arg = op};
     if (engine_has_entry(op->key))
@@ -315,25 +315,7 @@ static int fill_value(const struct put_op *op, const struct object *o, struct si
     const struct put_request *q = &op->r->q.put;
     s->value_dot = s->dot;
     s->base_dot = coordinate_base(q, &op->cover, o);
-    if (q->flags & PUT_KEEP_VALUE) {
-        const struct sibling *src = object_find_value(o, &q->value_dot);
-        if (src == NULL)
-            return op->read_done ? DYN_ERR_STALE : NEED_READ;
-        s->value_dot = src->value_dot;
-        s->base_dot = src->value_dot;
-        s->size = src->size;
-        s->manifest_len = src->manifest_len;
-        s->allocated = src->allocated;
-        s->uploads = blob_ref(src->uploads);
-        memcpy(s->value_hash, src->value_hash, DIGEST_LEN);
-    } else if (s->type == SIBLING_FILE || s->type == SIBLING_SYMLINK) {
-        s->size = q->value.len;
-        memcpy(s->value_hash, op->value_hash, DIGEST_LEN);
-        s->value = blob_ref(op->value);
-        if (q->flags & PUT_MANIFEST)
-            return manifest_describe(q->value, s); /* checked when the request came */
-    }
-    return DYN_OK;
+    return put_value_fill(&op->value, q, o, op->read_done, s);
 }
 
 /* Who is away keeps versions that only a whole clock covers when it is back. */
@@ -653,6 +635,21 @@ static void op_detach(void *coordinator)
     op->r = NULL;
 }
 
+static void on_value(struct put_value *v, int err)
+{
+    struct put_op *op = v->arg;
+    if (op->r == NULL) {
+        op_free_when_idle(op);
+    } else if (err != DYN_OK) {
+        fail(op, err);
+        op_free_when_idle(op);
+    } else if (op->r->q.put.flags & PUT_IF_ABSENT) {
+        read_first(op);
+    } else {
+        mint_start(op);
+    }
+}
+
 void coordinate_put(struct request *r)
 {
     struct engine *e = r->e;
@@ -684,16 +681,9 @@ void coordinate_put(struct request *r)
     op->cover = cover;
     op->gathered = OBJECT_EMPTY;
     op->is_standin = !primary;
-    if (q->type == SIBLING_FILE || q->type == SIBLING_SYMLINK) {
-        op->value = q->value.len > 0 ? blob_new(q->value.data, q->value.len) : NULL;
-        digest_sha256(q->value, op->value_hash);
-    }
     r->coordinator = op;
     r->coordinator_free = op_detach;
     e->stats.coordinated++;
     background_add(e, &op->background, abandon);
-    if (q->flags & PUT_IF_ABSENT)
-        read_first(op);
-    else
-        mint_start(op);
+    put_value_start(&op->value, e, op->key, q, on_value, op);
 }

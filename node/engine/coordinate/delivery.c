@@ -3,6 +3,8 @@
  *
  *   SEND -> done
  *   SEND -> receiver knows other owners -> LEARN -> SEND again, LEARN_MAX times
+ *   SEND, of a value that extends another only what follows -> receiver lacks the value, as it
+ *   cannot make it -> as any other
  *   SEND -> receiver lacks values -> PART: FETCH -> SEND -> done, or the next PART
  *
  * A replica stores no sibling without its value (E19), so a part is an older state of the object:
@@ -147,6 +149,12 @@ static void on_reply(struct rpc_call *call, int err, struct slice body)
     struct peer_put_reply reply = {0};
     if (err == DYN_OK)
         err = peer_put_reply_decode(body, &reply);
+    if (d->described && (err == DYN_ERR_PROTOCOL || reply.status == DYN_ERR_PROTOCOL)) {
+        peer_put_reply_release(&reply);
+        d->extended = NULL; /* an older version, which does not know that */
+        send(d);
+        return;
+    }
     if (err != DYN_OK) {
         d->done(d, err);
         return;
@@ -238,10 +246,14 @@ static void send(struct delivery *d)
     if (d->cut != NULL)
         m.cut = *d->cut;
     struct buf body = BUF_EMPTY;
-    peer_put_encode(&m, &body);
+    d->described = !d->second && d->extended != NULL && d->hint_for == 0 &&
+                   extend_describe(d->extended, &m, &body);
+    if (!d->described)
+        peer_put_encode(&m, &body);
     d->call.done = on_reply;
     d->call.arg = d;
-    rpc_start(d->e->rpc, &d->call, d->node, FRAME_REPLICA_PUT, &body, d->timeout_us);
+    rpc_start(d->e->rpc, &d->call, d->node, d->described ? FRAME_REPLICA_EXTEND : FRAME_REPLICA_PUT,
+              &body, d->timeout_us);
 }
 
 void delivery_start(struct delivery *d)
@@ -252,7 +264,8 @@ void delivery_start(struct delivery *d)
     d->full = OBJECT_EMPTY;
     d->lacking = NULL;
     d->n_lacking = d->sent = 0;
-    d->second = d->fetching = d->writing = d->parent_dead = d->differs = false;
+    d->second = d->described = d->fetching = d->writing = false;
+    d->parent_dead = d->differs = false;
     d->call = (struct rpc_call){0};
     d->learn = (struct view_wait){0};
     d->learned = 0;

@@ -7,6 +7,7 @@
 
 #include "engine/coordinate/value_fetch.h"
 #include "engine/membership/view.h"
+#include "engine/replica/extend.h"
 
 struct delivery { /* caller-owned; must stay put until done */
     struct engine *e;
@@ -16,6 +17,9 @@ struct delivery { /* caller-owned; must stay put until done */
     uint64_t node;               /* may be this node */
     unsigned roles;
     uint64_t hint_for;
+    /* A value in `object` that the node can make of one that it holds; borrowed until done; may be
+     * NULL. Not for whoever stands in: it has no reason to hold that. */
+    const struct extended *extended;
     const struct clock *cut; /* see struct replica_write; borrowed until done; may be NULL */
     uint64_t born_us; /* when `object` was read, by this node's clock (E15); 0: it is new, now */
     bool sync, owe_entry;
@@ -33,8 +37,8 @@ struct delivery { /* caller-owned; must stay put until done */
     struct object full;  /* what is sent: all of the object, or a part of it, with fetched values */
     struct dot *lacking; /* value dots that the receiver does not hold */
     uint32_t n_lacking;
-    uint32_t sent; /* siblings in the part under way */
-    bool second;
+    uint32_t sent;          /* siblings in the part under way */
+    bool second, described; /* described: the extension is what is under way */
     struct rpc_call call;
     struct replica_write write;
     struct value_fetch fetch;

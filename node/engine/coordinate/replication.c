@@ -250,6 +250,7 @@ static void target_send(struct target *t)
                                     .node = t->node,
                                     .roles = t->roles,
                                     .hint_for = t->hint_for,
+                                    .extended = &r->p.extended,
                                     .cut = &r->cut,
                                     .born_us = r->p.born_us,
                                     .sync = wants_sync(r, t->roles),

@@ -5,7 +5,7 @@
 #ifndef DYN_ENGINE_REPLICATION_H
 #define DYN_ENGINE_REPLICATION_H
 
-#include "engine/replica/replica.h"
+#include "engine/replica/extend.h"
 
 struct replication;
 
@@ -22,7 +22,8 @@ struct replication_params {
     unsigned self_roles;    /* this node writes its own copy in these roles: see replication_self */
     uint64_t self_hint_for; /* not 0: as a stand-in for this primary */
     bool owe_entry;         /* replicas record the entry as owed; cleared at W entries (E17) */
-    bool keep_debts;        /* not cleared: more is owed than this entry (fragments.h) */
+    struct extended extended; /* which of its values extends one that replicas may hold */
+    bool keep_debts;          /* not cleared: more is owed than this entry (fragments.h) */
     /* Runs once, when W have it or cannot be had: err is DYN_OK, DYN_ERR_NO_QUORUM or
      * DYN_ERR_TIMEOUT. Never inside replication_start. NULL: nobody waits. */
     void (*settled)(void *arg, int err);
