@@ -408,6 +408,8 @@ static void put(struct publication *p)
         struct slice content = content_bytes(i);
         p->sent = blob_new(content.data, content.len);
         q.value = content;
+        if (inode_published(i)) /* only what was appended need travel (F27) */
+            extension_find(&i->s, i->loaded, content, &q.extends);
     } else if (i->s.type != SIBLING_DIR) {
         q.flags |= PUT_KEEP_VALUE;
         q.value_dot = i->s.value_dot;

@@ -177,7 +177,7 @@ void task_put(struct task *t, struct put_request *q,
     t->on.put = put;
     t->asked_us = fs_now_us(t->fs);
     t->fs->counters.puts++;
-    t->fs->counters.value_bytes_put += q->value.len;
+    t->fs->counters.value_bytes_put += q->value.len - q->extends.len;
     t->kv_id = t->fs->kv.put(t->fs->kv.ctx, q, on_put, t);
 }
 

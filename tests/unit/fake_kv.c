@@ -3,7 +3,6 @@
 #include "fake_kv.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -11,6 +10,7 @@
 #include "base/mem.h"
 #include "model/key.h"
 #include "model/manifest.h"
+#include "true_extension.h"
 
 #define CLUSTER 77
 
@@ -360,7 +360,7 @@ static uint64_t do_put(void *ctx, const struct put_request *q, kv_put_done done,
     struct reply *r = answer(k, PUT, arg);
     r->done.put = done;
     k->puts++;
-    k->bytes_put += q->value.len;
+    k->bytes_put += true_extension(row_find(k, q->key), q);
     k->last_put = *q;
     if (q->opt.durability > k->most_durable)
         k->most_durable = q->opt.durability;

@@ -229,6 +229,81 @@ static void test_f9_a_long_append_that_fails_midway_is_applied_once(void **state
     expect_file(t->a, "log", ends, 3);
 }
 
+/* ---- what travels ------------------------------------------------------------------------ */
+
+#define SMALL (500u << 10)
+
+static uint64_t bytes_of_append(struct mount *m, uint64_t at, size_t len)
+{
+    struct fake_kv *k = m->k;
+    uint64_t before = k->bytes_put;
+    assert_int_equal(do_open(m, "log", O_WRONLY | O_APPEND), 0);
+    append_bytes(m, m->node, m->fh, at, len, 2);
+    assert_int_equal(do_close(m, m->node, m->fh), 0);
+    return k->bytes_put - before;
+}
+
+static void test_f27_an_append_travels_as_the_appended_bytes(void **state)
+{
+    struct world *t = *state;
+    make_file(t->a, "log", SMALL, 1);
+    for (uint64_t i = 0; i < 10; i++)
+        assert_int_equal(bytes_of_append(t->a, SMALL + i * 100, 100), 100);
+    assert_int_equal(t->a->fs->counters.value_bytes_put, SMALL + 1000);
+    expect_file(t->b, "log", (const uint64_t[2]){SMALL, SMALL + 1000}, 2);
+    assert_int_equal(bytes_of_append(t->b, SMALL + 1000, 100), 100); /* it has read what is there */
+    assert_int_equal(fake_kv_live(&t->k, "log"), 1);
+    later(t->a);
+    expect_file(t->a, "log", (const uint64_t[2]){SMALL, SMALL + 1100}, 2);
+}
+
+/* One open file, flushed as each child of a make exits. */
+static void test_f27_each_flush_of_an_open_log_sends_what_is_new(void **state)
+{
+    struct world *t = *state;
+    make_file(t->a, "log", SMALL, 1);
+    assert_int_equal(do_open(t->a, "log", O_WRONLY | O_APPEND), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    for (uint64_t i = 0; i < 5; i++) {
+        uint64_t before = t->k.bytes_put;
+        append_bytes(t->a, node, fh, SMALL + i * 70, 70, 2);
+        assert_int_equal(do_flush(t->a, node, fh), 0);
+        assert_int_equal(do_flush(t->a, node, fh), 0); /* with nothing new */
+        assert_int_equal(t->k.bytes_put - before, 70);
+    }
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    expect_file(t->b, "log", (const uint64_t[2]){SMALL, SMALL + 350}, 2);
+}
+
+/* What was loaded has given way meanwhile: the digest of what is there tells as well. */
+static void test_f27_an_append_needs_no_second_copy_of_the_file(void **state)
+{
+    struct world *t = *state;
+    make_file(t->a, "log", SMALL, 1);
+    assert_int_equal(do_open(t->a, "log", O_WRONLY | O_APPEND), 0);
+    uint64_t node = t->a->node, fh = t->a->fh, before = t->k.bytes_put;
+    append_bytes(t->a, node, fh, SMALL, 100, 2);
+    t->k.refuse_puts = DYN_ERR_NO_QUORUM;
+    assert_int_equal(do_flush(t->a, node, fh), ETIMEDOUT);
+    append_bytes(t->a, node, fh, SMALL + 100, 100, 2);
+    t->k.refuse_puts = DYN_OK;
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_int_equal(t->k.bytes_put - before, 100 + 200);
+    expect_file(t->b, "log", (const uint64_t[2]){SMALL, SMALL + 200}, 2);
+}
+
+static void test_f27_what_is_no_append_travels_whole(void **state)
+{
+    struct world *t = *state;
+    make_file(t->a, "log", SMALL, 1);
+    assert_int_equal(do_open(t->a, "log", O_WRONLY), 0);
+    uint64_t node = t->a->node, fh = t->a->fh, before = t->k.bytes_put;
+    assert_int_equal(put_bytes(t->a, node, fh, 1000, 10, 7), 0);
+    assert_int_equal(put_bytes(t->a, node, fh, SMALL, 10, 1), 0);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    assert_int_equal(t->k.bytes_put - before, SMALL + 10);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, world_set_up, world_tear_down)
@@ -243,6 +318,10 @@ int main(void)
         T(test_f9_an_append_that_comes_while_another_is_staged_anew_is_no_conflict),
         T(test_f1_a_long_append_settles_nothing_that_nobody_read),
         T(test_f9_a_long_append_that_fails_midway_is_applied_once),
+        T(test_f27_an_append_travels_as_the_appended_bytes),
+        T(test_f27_each_flush_of_an_open_log_sends_what_is_new),
+        T(test_f27_an_append_needs_no_second_copy_of_the_file),
+        T(test_f27_what_is_no_append_travels_whole),
     };
     return cmocka_run_group_tests_name("fs_append", tests, NULL, NULL);
 }

@@ -98,6 +98,25 @@ static void test_a_failed_write_is_published_by_the_next_start(void **state)
     assert_int_equal(fake_stage_count(&t->stage), 0);
 }
 
+/* The record has the whole, so the next start finds out by itself what was appended (F27). */
+static void test_a_failed_append_is_sent_by_the_next_start_as_what_was_appended(void **state)
+{
+    struct bench *t = *state;
+    static char text[8193];
+    memset(text, 'l', sizeof(text) - 1);
+    assert_int_equal(sh_echo(t->a, text, "log"), 0);
+    t->k.refuse_puts = DYN_ERR_NO_QUORUM;
+    assert_int_equal(sh_append(t->a, "+more", "log"), ETIMEDOUT);
+    restart_and_go_on(t);
+    t->k.refuse_puts = DYN_OK;
+    uint64_t before = t->k.bytes_put;
+    half_a_minute(t);
+    assert_int_equal(t->k.bytes_put - before, 5);
+    assert_int_equal(fake_kv_live(&t->k, "log"), 1);
+    assert_int_equal(strlen(sh_cat(t->b, "log")), sizeof(text) - 1 + 5);
+    assert_int_equal(fake_stage_count(&t->stage), 0);
+}
+
 static void test_it_waits_for_its_cluster_and_is_pending_meanwhile(void **state)
 {
     struct bench *t = *state;
@@ -553,6 +572,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define CLAIM(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
         CLAIM(test_a_failed_write_is_published_by_the_next_start),
+        CLAIM(test_a_failed_append_is_sent_by_the_next_start_as_what_was_appended),
         CLAIM(test_it_waits_for_its_cluster_and_is_pending_meanwhile),
         CLAIM(test_what_was_written_for_another_cluster_is_set_aside),
         CLAIM(test_what_came_later_is_never_overwritten),
