@@ -339,6 +339,15 @@ static void plan_truncation(struct sim_plan *p, struct sim_random *r)
     p->clock_age_ms = sim_random_chance(r, 300) ? 0 : sim_random_range(r, 1, 8000);
 }
 
+/* In one seed of four. */
+static void plan_appends(struct sim_plan *p, uint64_t seed)
+{
+    struct sim_random r;
+    sim_random_init(&r, seed, "plan of appends", 0);
+    if (sim_random_chance(&r, 250))
+        p->append_permille = (uint32_t)sim_random_range(&r, 200, 900);
+}
+
 void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning)
 {
     struct sim_random r;
@@ -381,6 +390,8 @@ void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning)
     if (leaning == LEANING_FENCES)
         plan_fences(p, seed);
     plan_fragments(p, seed);
-    if (any)
+    if (any) {
         plan_buffer(p, seed);
+        plan_appends(p, seed);
+    }
 }

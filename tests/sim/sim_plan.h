@@ -64,6 +64,7 @@ struct sim_plan {
     uint32_t vary_permille;        /* of requests with an r and w of their own */
     uint32_t durability_weight[4]; /* by enum durability */
     uint32_t same_value_permille;  /* of values that others write too */
+    uint32_t append_permille;      /* of values that extend one that the user knows (F27) */
     uint32_t mount_permille;       /* of writes in an author's stream, as a mount does */
     uint32_t retry_permille;       /* of unanswered writes that are sent again elsewhere */
     uint32_t kv_permille, library_permille; /* of requests; the others as bare frames */

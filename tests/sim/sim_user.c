@@ -46,6 +46,33 @@ void user_remember(struct user *u, uint32_t key, struct slice token, const struc
     }
 }
 
+/* Bytes that a later write may say that it extends (F27). */
+static void remember_value(struct memory *m, const struct sibling *s, struct slice bytes)
+{
+    m->extends = (struct extension){.base = s->value_dot, .len = bytes.len};
+    memcpy(m->extends.digest, s->value_hash, DIGEST_LEN);
+    buf_clear(&m->value);
+    buf_put_slice(&m->value, bytes);
+}
+
+static void remember_read(struct memory *m, const struct object *o)
+{
+    const struct sibling *s = object_newest(o);
+    if (s != NULL && s->type == SIBLING_FILE && s->value != NULL)
+        remember_value(m, s, slice_of(s->value->data, s->value->len));
+}
+
+static void remember_written(struct memory *m, const struct put_request *q,
+                             const struct put_reply *r)
+{
+    const struct sibling *s = object_find(&r->object, &r->dot);
+    uint8_t hash[DIGEST_LEN];
+    digest_sha256(q->value, hash);
+    if (s != NULL && s->type == SIBLING_FILE && s->size > 0 && s->size == q->value.len &&
+        digest_equal(hash, s->value_hash))
+        remember_value(m, s, q->value);
+}
+
 static struct request_options draw_options(struct user *u)
 {
     const struct sim_plan *p = &u->workload->plan;
@@ -83,9 +110,25 @@ static void draw_way(struct user *u)
         op->via = sim_random_chance(&u->random, p->kv_permille) ? VIA_KV : VIA_FRAME;
 }
 
+/* Chances of their own, so that a seed without appends is what it was before there were any. */
+static bool draw_append(struct user *u)
+{
+    struct op *op = &u->op;
+    const struct memory *m = &u->memory[op->key];
+    if (!sim_random_chance(&u->appending, u->workload->plan.append_permille) ||
+        extension_is_none(&m->extends) || m->value.len > 8000)
+        return false;
+    buf_put_slice(&op->value, buf_slice(&m->value));
+    buf_printf(&op->value, "and %u.%llu ", u->index, (unsigned long long)u->seq);
+    op->request.put.extends = m->extends;
+    return true;
+}
+
 static void draw_value(struct user *u)
 {
     struct op *op = &u->op;
+    if (draw_append(u))
+        return;
     if (sim_random_chance(&u->random, u->workload->plan.same_value_permille)) {
         buf_printf(&op->value, "same %u", (unsigned)sim_random_below(&u->random, 2));
         return;
@@ -355,6 +398,7 @@ static void got(struct user *u, const struct get_reply *r)
     u->workload->reads++;
     log_object(u, &r->object);
     oracle_got(u->workload->oracle, &op->request.get, op->began_us, r);
+    remember_read(&u->memory[op->key], &r->object);
     if (op->request.get.n_at_least > 0 && !oracle_false_conflicts(u->workload->oracle) &&
         !clock_dominates(&r->object.clock, &u->memory[op->key].floor_clock))
         sim_violation(world, "a read does not dominate the context that it was given (E22)");
@@ -396,6 +440,7 @@ static bool put_ended(struct user *u, const struct sim_reply *r)
             sim_violation(world, "a put succeeded with %u of %u answers", put->answered,
                           put->needed);
         user_remember(u, op->key, put->token, &put->object);
+        remember_written(m, &op->request.put, put);
         m->written = put->dot;
         buf_clear(&m->floor);
         buf_put_slice(&m->floor, put->token);

@@ -15,6 +15,9 @@ struct memory {
     struct dot written;   /* its own last acknowledged write, for sync */
     struct buf floor;     /* the token of that write, for session guarantees (E22) */
     struct clock floor_clock;
+    struct buf
+        value; /* the bytes of a version that it has read or written, and which one that is */
+    struct extension extends;
 };
 
 /* The request in flight, over all of its attempts and pages. */
@@ -39,7 +42,7 @@ struct user {
     struct sim_workload *workload;
     uint32_t index, home;
     struct sim_client client;
-    struct sim_random random;
+    struct sim_random random, appending;
     struct timer think;
     struct memory memory[USER_KEYS_MAX];
     uint64_t seq;

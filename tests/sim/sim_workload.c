@@ -128,6 +128,7 @@ struct sim_workload *sim_workload_new(struct sim_cluster *c, const struct sim_pl
         u->workload = w;
         u->index = i;
         sim_random_init(&u->random, c->world->seed, "user", i);
+        sim_random_init(&u->appending, c->world->seed, "appending user", i);
         u->home = (uint32_t)sim_random_below(&u->random, c->cfg.nodes);
         sim_client_init(&u->client, c, SIM_NODES_MAX + 2 * i);
         timer_init(&u->think, think, u);
@@ -139,6 +140,7 @@ static void memory_release(struct memory *m)
 {
     buf_release(&m->token);
     buf_release(&m->floor);
+    buf_release(&m->value);
     object_release(&m->object);
     clock_release(&m->floor_clock);
 }
