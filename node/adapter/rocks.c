@@ -32,7 +32,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-enum { FAMILIES = STORE_FAMILIES + 1, SKIP_MAX = 8192, TIER_MEMORY = 1, HASH_BUCKETS = 16384 };
+enum { FAMILIES = STORE_FAMILIES + 1, SKIP_MAX = 8192, TIER_MEMORY = 1 };
 enum { BOTTOM_TOO = 3 }; /* BottommostLevelCompaction::kForceOptimized */
 
 /* Blobs are collected from when so much of a hundred bytes of them is garbage until so much is: for
@@ -137,22 +137,67 @@ static void set_blob_options(rocksdb_options_t *o, const struct rocks_config *co
 
 /* A memtable in order has to find the place of each new row by a dozen comparisons in cold memory;
  * one that hashes the start of a key finds a short list at once. Values are found by their whole
- * key, and hardly ever walked. Rows of trees are walked by partition, N and kind, and those have
- * their start in common. A walk over more makes an order of the whole memtable first: objects and
- * entries, which are walked by partition too, stay in order. */
-static const size_t hashed_len[FAMILIES] = {[STORE_VALUE] = SIZE_MAX, [STORE_TREE] = 6};
-/* A list of 4^height rows is found through fast; all of a large directory's are in one. */
-static const int list_height[FAMILIES] = {[STORE_VALUE] = 4, [STORE_TREE] = 12};
-
-static void set_hashed_memtable(rocksdb_options_t *o, int f, char **status)
+ * key, and hardly ever walked. Rows of trees are hashed by what is walked together: sums by
+ * partition and N, the index of rows by leaf, so that a large directory's is not one long list. A
+ * walk over more makes an order of the whole memtable first: objects and entries, which are walked
+ * by partition too, stay in order. */
+static size_t tree_start_len(const uint8_t *key, size_t len)
 {
-    if (f == STORE_VALUE)
-        rocksdb_options_set_prefix_extractor(o, rocksdb_slicetransform_create_noop());
-    else if (f == STORE_TREE)
-        rocksdb_get_options_from_string(o, "prefix_extractor=capped:6", o, status);
-    else
+    enum { KIND_AT = 5, SUMS_LEN = 6, INDEX_LEN = 8 }; /* node/engine/trees/tree.h */
+    return len > KIND_AT && key[KIND_AT] == 'k' ? INDEX_LEN : SUMS_LEN;
+}
+
+static char *tree_start(void *state, const char *key, size_t len, size_t *start_len)
+{
+    (void)state;
+    size_t start = tree_start_len((const uint8_t *)key, len);
+    *start_len = start < len ? start : len;
+    return (char *)(uintptr_t)key;
+}
+
+static unsigned char has_tree_start(void *state, const char *key, size_t len)
+{
+    (void)state;
+    (void)key;
+    (void)len;
+    return 1;
+}
+
+static const char *tree_start_name(void *state)
+{
+    (void)state;
+    return "dynamount.tree";
+}
+
+static void nothing_to_free(void *state)
+{
+    (void)state;
+}
+
+/* Do all rows with this prefix lie in one list, or in order? */
+static bool walked_together(enum store_family f, struct slice prefix)
+{
+    if (f == STORE_TREE)
+        return prefix.len >= tree_start_len(prefix.data, prefix.len);
+    return f != STORE_VALUE;
+}
+
+/* A list of 4^height rows is found through fast; the sums of a large directory are in one. */
+static const struct {
+    size_t buckets;
+    int height;
+} hashed[FAMILIES] = {[STORE_VALUE] = {16384, 4}, [STORE_TREE] = {4096, 8}};
+
+static void set_hashed_memtable(rocksdb_options_t *o, int f)
+{
+    if (hashed[f].buckets == 0)
         return;
-    rocksdb_options_set_hash_skip_list_rep(o, HASH_BUCKETS, list_height[f], 4);
+    rocksdb_options_set_prefix_extractor(
+        o, f == STORE_VALUE
+               ? rocksdb_slicetransform_create_noop()
+               : rocksdb_slicetransform_create(NULL, nothing_to_free, tree_start, has_tree_start,
+                                               has_tree_start, tree_start_name));
+    rocksdb_options_set_hash_skip_list_rep(o, hashed[f].buckets, hashed[f].height, 4);
 }
 
 /* ---- merging (store_merge) on RocksDB's threads ---- */
@@ -200,11 +245,6 @@ static void merge_free(void *state, const char *value, size_t len)
     free((void *)(uintptr_t)value);
 }
 
-static void merge_forget(void *state)
-{
-    (void)state;
-}
-
 static const char *merge_name(void *state)
 {
     (void)state;
@@ -216,7 +256,7 @@ static const char *merge_name(void *state)
  * them, but it looks the row up before each merge, which costs more than the merge. */
 static void set_merging(rocksdb_options_t *o)
 {
-    rocksdb_options_set_merge_operator(o, rocksdb_mergeoperator_create(NULL, merge_forget,
+    rocksdb_options_set_merge_operator(o, rocksdb_mergeoperator_create(NULL, nothing_to_free,
                                                                        merge_all, merge_operands,
                                                                        merge_free, merge_name));
 }
@@ -238,9 +278,7 @@ static int make_options(struct rocks *r, const struct rocks_config *config, char
             set_blob_options(r->options[f], config, r->cache);
         if (f == STORE_TREE)
             set_merging(r->options[f]);
-        set_hashed_memtable(r->options[f], f, &status);
-        if (status != NULL)
-            break;
+        set_hashed_memtable(r->options[f], f);
     }
     rocksdb_options_destroy(plain);
     return fail_with(status, message);
@@ -537,7 +575,7 @@ struct rocks_cursor *rocks_cursor_new(const struct rocks *r, enum store_family f
         rocksdb_readoptions_set_max_skippable_internal_keys(c->options, SKIP_MAX);
     }
     /* else a memtable that hashes is walked one bucket only */
-    rocksdb_readoptions_set_total_order_seek(c->options, prefix.len < hashed_len[f]);
+    rocksdb_readoptions_set_total_order_seek(c->options, !walked_together(f, prefix));
     rocksdb_readoptions_set_fill_cache(c->options, mode != ROCKS_CURSOR_ONCE);
     c->it = rocksdb_create_iterator_cf(r->db, c->options, r->families[f]);
     rocksdb_iter_seek(c->it, (const char *)at.data, at.len);

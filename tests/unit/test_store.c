@@ -187,18 +187,25 @@ static void test_values_are_walked_in_order_though_memory_hashes_them(void **sta
     buf_release(&got);
 }
 
-/* Whatever part of their start keys have in common: rows of trees are hashed by six bytes of it. */
+/* Whatever part of their start keys have in common: rows of trees are hashed by six bytes of it,
+ * those of an index by eight. */
 static void test_rows_of_trees_are_walked_by_any_prefix(void **state)
 {
     struct subject *s = *state;
-    const char *keys[] = {"part1lb", "part2la", "part1l", "part1ka", "part1la", "par", "part1lbc"};
+    const char *keys[] = {"part1lb",  "part2la",   "part1l",   "part1ka",   "part1la",   "par",
+                          "part1lbc", "part3kxyb", "part3kxz", "part3kxya", "part3kyya", "part3kx"};
     const struct {
         const char *prefix, *want;
     } walks[] = {
         {"part1l", "part1l=v;part1la=v;part1lb=v;part1lbc=v;"},
         {"part1lb", "part1lb=v;part1lbc=v;"},
         {"part1", "part1ka=v;part1l=v;part1la=v;part1lb=v;part1lbc=v;"},
-        {"par", "par=v;part1ka=v;part1l=v;part1la=v;part1lb=v;part1lbc=v;part2la=v;"},
+        {"part3kxy", "part3kxya=v;part3kxyb=v;"},
+        {"part3kxya", "part3kxya=v;"},
+        {"part3kx", "part3kx=v;part3kxya=v;part3kxyb=v;part3kxz=v;"},
+        {"part3k", "part3kx=v;part3kxya=v;part3kxyb=v;part3kxz=v;part3kyya=v;"},
+        {"par", "par=v;part1ka=v;part1l=v;part1la=v;part1lb=v;part1lbc=v;part2la=v;"
+                "part3kx=v;part3kxya=v;part3kxyb=v;part3kxz=v;part3kyya=v;"},
         {"part3l", ""},
     };
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
