@@ -69,9 +69,13 @@ static void store_woken(void *arg)
         store_rocksdb_poll(n->store);
 }
 
+/* What goes to other nodes goes first: so they work while this node writes. Nobody is told by it
+ * that the write is done, and a kill in between leaves what a request cut off may leave. */
 static void store_turn_ends(void *arg)
 {
     struct node *n = arg;
+    if (n->net != NULL)
+        net_curl_send_now(n->net);
     if (n->store != NULL)
         store_rocksdb_flush_turn(n->store);
 }

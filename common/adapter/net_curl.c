@@ -565,6 +565,14 @@ static void flush(void *arg)
         act(n, CURL_SOCKET_TIMEOUT, 0);
 }
 
+void net_curl_send_now(struct net_curl *n)
+{
+    if (list_empty(&n->hook.link))
+        return;
+    loop_hook_cancel(&n->hook);
+    flush(n);
+}
+
 static void linger_fired(struct timer *t, void *arg)
 {
     struct net_curl *n = arg;

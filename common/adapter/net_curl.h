@@ -44,6 +44,10 @@ void net_curl_set_replier(struct net_curl *n,
  * DYN_ERR_PROTOCOL. */
 struct net_port net_curl_port(struct net_curl *n);
 
+/* Sends now what was to be sent at the end of this turn; for other hooks. What fails at once is
+ * told inside the call. */
+void net_curl_send_now(struct net_curl *n);
+
 /* For people: why the last post that failed did, "HOST:PORT: reason"; NULL: none has. Borrowed
  * until the next turn. */
 const char *net_curl_last_failure(const struct net_curl *n);

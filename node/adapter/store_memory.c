@@ -34,6 +34,7 @@ struct waiting {
     struct store_row *row;  /* get: the answer, NULL: none */
     struct store_tree tree; /* scan: what it walks */
     uint64_t ticket;        /* write: how much of the log it wants synced, 0: nothing */
+    uint64_t number;        /* write: of its batch */
     int err;                /* get, write */
 };
 
@@ -43,6 +44,7 @@ struct store_memory {
     struct store_batch *log; /* unsynced batches, oldest first */
     uint32_t log_len, log_cap;
     uint64_t written, durable; /* batches handed over so far, and how many of them are synced */
+    uint64_t told;             /* the newest one whose writer knows that it is taken */
     struct waiting *queue;
     uint32_t queue_len, queue_cap;
     bool deferred, buffered, clean, lost_tail, fail_next, stopped;
@@ -235,6 +237,8 @@ static void finish(struct store_memory *m, struct waiting *w)
         finish_scan(m, w->scan, &w->tree);
         store_tree_release(&w->tree);
     } else {
+        if (w->number > m->told)
+            m->told = w->number;
         finish_write(m, w->write, w->ticket, w->err);
     }
 }
@@ -394,7 +398,8 @@ static int port_write(void *ctx, struct store_batch *batch, enum store_sync sync
         req->done(req, DYN_OK);
         return DYN_OK;
     }
-    submit(m, (struct waiting){.kind = WAITING_WRITE, .write = req, .ticket = ticket});
+    submit(m, (struct waiting){
+                  .kind = WAITING_WRITE, .write = req, .ticket = ticket, .number = m->written});
     return DYN_OK;
 }
 
@@ -543,6 +548,20 @@ void store_memory_write_back(struct store_memory *m)
     sync_until(m, m->written);
 }
 
+uint32_t store_memory_untold(const struct store_memory *m)
+{
+    uint64_t known = m->told > m->durable ? m->told : m->durable;
+    return (uint32_t)(m->written - known);
+}
+
+void store_memory_kill(struct store_memory *m, uint32_t take)
+{
+    bool lost_before = m->lost_tail;
+    assert(take <= store_memory_untold(m));
+    store_memory_crash(m, m->log_len - take);
+    m->lost_tail = lost_before;
+}
+
 void store_memory_crash(struct store_memory *m, uint32_t keep)
 {
     assert(keep <= m->log_len);
@@ -552,7 +571,7 @@ void store_memory_crash(struct store_memory *m, uint32_t keep)
     log_drop(m);
     disk_release(&m->current);
     m->current = disk_share(&m->synced);
-    m->durable = m->written;
+    m->told = m->durable = m->written;
     m->stopped = m->fail_next = m->clean = false;
     m->read_error = DYN_OK;
 }

@@ -68,6 +68,11 @@ void store_memory_write_back(struct store_memory *m);
  * survive (a log torn further on), and what failed works again. The store may be used on, as after
  * a start. */
 void store_memory_crash(struct store_memory *m, uint32_t keep);
+/* The newest batches that no writer knows to be taken yet. */
+uint32_t store_memory_untold(const struct store_memory *m);
+/* The process is killed before it has written the newest `take` of those: a crash that takes them
+ * and nothing else. It loses no tail, for nobody was told of them. */
+void store_memory_kill(struct store_memory *m, uint32_t take);
 /* A clean stop: all synced and marked. Waiting requests vanish, complete them before. */
 void store_memory_stop(struct store_memory *m);
 /* Did the last run end by store_memory_stop() (or is the store new)? Forgets the mark, as a start

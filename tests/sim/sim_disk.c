@@ -94,21 +94,34 @@ void sim_disk_buffer(struct sim_disk *d, bool buffered)
     store_memory_set_buffered(d->memory, buffered);
 }
 
-void sim_disk_crash(struct sim_disk *d, enum sim_crash how)
+static void killed(struct sim_disk *d)
 {
-    uint32_t unsynced = store_memory_unsynced(d->memory), keep = unsynced;
-    if (how == CRASH_KILL && d->buffered) /* what was acknowledged from its memory is gone too */
-        how = CRASH_POWER;
-    if (how == CRASH_POWER)
-        keep = sim_random_chance(&d->random, 600)
-                   ? 0
-                   : (uint32_t)sim_random_below(&d->random, (uint64_t)unsynced + 1);
-    if (how == CRASH_TAIL)
-        keep = 0;
+    uint32_t untold = store_memory_untold(d->memory), take = 0;
+    if (untold > 0)
+        take = (uint32_t)sim_random_below(&d->random, (uint64_t)untold + 1);
+    sim_event(d->world, "disk kill", d->index, untold, take, slice_of(NULL, 0));
+    sim_log(d->world, "disk  %u loses %u of %u batches that were being written", d->index, take,
+            untold);
+    store_memory_kill(d->memory, take);
+}
+
+static void power_lost(struct sim_disk *d, bool all)
+{
+    uint32_t unsynced = store_memory_unsynced(d->memory), keep = 0;
+    if (!all && !sim_random_chance(&d->random, 600))
+        keep = (uint32_t)sim_random_below(&d->random, (uint64_t)unsynced + 1);
     sim_event(d->world, "disk crash", d->index, unsynced, keep, slice_of(NULL, 0));
     sim_log(d->world, "disk  %u keeps %u of %u unsynced batches", d->index, keep, unsynced);
-    timer_cancel(&d->world->timers, &d->timer);
     store_memory_crash(d->memory, keep);
+}
+
+void sim_disk_crash(struct sim_disk *d, enum sim_crash how)
+{
+    timer_cancel(&d->world->timers, &d->timer);
+    if (how == CRASH_KILL && !d->buffered)
+        killed(d);
+    else /* with a buffer, what was acknowledged from it is gone too */
+        power_lost(d, how == CRASH_TAIL);
     d->broken = false;
 }
 

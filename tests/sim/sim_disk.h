@@ -11,7 +11,8 @@
 #include "sim_world.h"
 
 enum sim_crash {
-    CRASH_KILL,  /* kill -9: what was handed over stays, also unsynced (see sim_disk_buffer) */
+    CRASH_KILL,  /* kill -9: what was taken stays, also unsynced (see sim_disk_buffer); of what was
+                  * being written, any beginning may */
     CRASH_TAIL,  /* the power goes, and all that no sync covers with it */
     CRASH_POWER, /* of what no sync covers, any beginning may stay, mostly nothing */
 };

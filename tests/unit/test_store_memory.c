@@ -289,6 +289,31 @@ static void test_a_sync_covers_what_was_handed_over_before_it_only(void **state)
     subject_close(&s);
 }
 
+static void test_a_kill_takes_only_what_no_writer_knows_to_be_taken(void **state)
+{
+    (void)state;
+    OPEN(s, SUBJECT_DEFERRED);
+    struct store_batch b = STORE_BATCH_EMPTY;
+    const char *keys[] = {"told", "first", "last"};
+    struct noted n[3];
+    int count = 0;
+    for (int i = 0; i < 3; i++) {
+        n[i] = (struct noted){.count = &count, .write = {.done = note_write, .arg = &n[i]}};
+        store_batch_put(&b, STORE_META, slice_str(keys[i]), slice_str("v"));
+        s.port.write(s.port.ctx, &b, STORE_BUFFERED, &n[i].write);
+    }
+    assert_int_equal(store_memory_untold(s.memory), 3);
+    assert_true(store_memory_step(s.memory, 0));
+    assert_int_equal(n[0].done, 1);
+    assert_int_equal(store_memory_untold(s.memory), 2);
+    store_memory_kill(s.memory, 1);
+    assert_int_equal(store_memory_untold(s.memory), 0);
+    assert_false(store_memory_lost_tail(s.memory));
+    assert_true(holds(&s, "told") && holds(&s, "first") && !holds(&s, "last"));
+    assert_int_equal(count, 1);
+    subject_close(&s);
+}
+
 static void note(struct store_write *req, int err)
 {
     assert_int_equal(err, DYN_OK);
@@ -369,6 +394,7 @@ int main(void)
         cmocka_unit_test(test_rot_flips_one_bit_that_a_restart_does_not_mend),
         cmocka_unit_test(test_deferred_requests_wait_for_steps_and_reads_may_overtake),
         cmocka_unit_test(test_a_sync_covers_what_was_handed_over_before_it_only),
+        cmocka_unit_test(test_a_kill_takes_only_what_no_writer_knows_to_be_taken),
         cmocka_unit_test(test_a_buffered_store_acknowledges_at_once_what_need_not_be_synced),
         cmocka_unit_test(test_many_changes_agree_with_a_plain_table),
     };
