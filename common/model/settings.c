@@ -72,7 +72,8 @@ static bool value_possible(enum dir_setting setting, uint8_t value)
                                                    [SETTING_R] = 8,
                                                    [SETTING_W] = 8,
                                                    [SETTING_DURABILITY] = 3,
-                                                   [SETTING_SLOPPY] = 2};
+                                                   [SETTING_SLOPPY] = 2,
+                                                   [SETTING_N] = 8};
     return setting >= 1 && setting < SETTINGS_END && value <= greatest[setting];
 }
 
@@ -116,6 +117,22 @@ bool settings_join(struct settings *into, const struct settings *other)
         changed = true;
     }
     return changed;
+}
+
+bool settings_copies(const struct settings *s, uint8_t out[DIGEST_LEN])
+{
+    struct buf bytes = BUF_EMPTY;
+    bool some = false;
+    for (uint32_t i = 0; i < s->n; i++) {
+        if (s->rows[i].setting != SETTING_N)
+            continue;
+        buf_put_bytes(&bytes, dir_of(&s->rows[i]));
+        buf_put_u8(&bytes, s->rows[i].value);
+        some = true;
+    }
+    digest_sha256(buf_slice(&bytes), out);
+    buf_release(&bytes);
+    return some;
 }
 
 uint8_t settings_growth(const struct settings *s, struct slice dir)

@@ -24,6 +24,8 @@ enum dir_setting {
     SETTING_W = 3,
     SETTING_DURABILITY = 4, /* enum durability */
     SETTING_SLOPPY = 5,     /* enum sloppiness */
+    SETTING_N = 6,          /* how many nodes keep the values; of clocks and entries it is always
+                               the cluster's N, which R and W count */
     SETTINGS_END,
     /* Not a setting that anybody makes or inherits: how far a directory is split (fragments.h). It
      * only grows, so its stamp is its value, and the greater wins. */
@@ -59,6 +61,9 @@ int settings_set(struct settings *s, struct slice dir, enum dir_setting setting,
 /* Returns whether `into` changed; at a limit what is new is left out. */
 bool settings_join(struct settings *into, const struct settings *other);
 
+/* A digest of what directories have as N. False: none has any, and none ever had. */
+bool settings_copies(const struct settings *s, uint8_t out[DIGEST_LEN]);
+
 /* The growth of a directory; 0: it is not split. For each that is, in their order. */
 uint8_t settings_growth(const struct settings *s, struct slice dir);
 uint32_t settings_growths(const struct settings *s,
@@ -78,9 +83,9 @@ void settings_encode(const struct settings *s, struct buf *out); /* equal tables
 void settings_decode(struct reader *r, struct settings *s); /* s is replaced; the reader fails */
 void settings_digest(const struct settings *s, uint8_t out[DIGEST_LEN]);
 
-/* For people. name: "reconcile", "r", "w", "durability", "sloppy"; value: "" or "default" unsets.
- * n: the cluster's N, which r and w may not pass; 0: unknown. DYN_ERR_INVALID and *message (caller
- * frees), which says what would be right. */
+/* For people. name: "reconcile", "n", "r", "w", "durability", "sloppy"; value: "" or "default"
+ * unsets. n: the cluster's N, which n, r and w may not pass; 0: unknown. DYN_ERR_INVALID and
+ * *message (caller frees), which says what would be right. */
 int setting_parse(struct slice name, struct slice value, uint32_t n, enum dir_setting *setting,
                   uint8_t *out, char **message);
 const char *setting_name(enum dir_setting setting);

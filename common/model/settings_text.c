@@ -6,11 +6,9 @@
 #include "base/mem.h"
 #include "model/settings.h"
 
-static const char *const names[SETTINGS_END] = {[SETTING_RECONCILE] = "reconcile",
-                                                [SETTING_R] = "r",
-                                                [SETTING_W] = "w",
-                                                [SETTING_DURABILITY] = "durability",
-                                                [SETTING_SLOPPY] = "sloppy"};
+static const char *const names[SETTINGS_END] = {
+    [SETTING_RECONCILE] = "reconcile",   [SETTING_R] = "r",           [SETTING_W] = "w",
+    [SETTING_DURABILITY] = "durability", [SETTING_SLOPPY] = "sloppy", [SETTING_N] = "n"};
 static const char *const words[SETTINGS_END][4] = {
     [SETTING_RECONCILE] = {"default", "siblings", "lww", "union"},
     [SETTING_DURABILITY] = {"default", "buffered", "one", "quorum"},
@@ -57,12 +55,8 @@ int setting_parse(struct slice name, struct slice value, uint32_t n, enum dir_se
     for (enum dir_setting i = 1; i < SETTINGS_END; i++)
         if (slice_equal(name, slice_str(names[i])))
             found = i;
-    if (slice_equal(name, slice_str("n"))) {
-        *message = mem_strdup("n is the cluster's and cannot be set by directory");
-        return DYN_ERR_INVALID;
-    }
     if (found == 0) {
-        *message = mem_printf("there is no setting '%.*s': they are reconcile, r, w, durability "
+        *message = mem_printf("there is no setting '%.*s': they are reconcile, n, r, w, durability "
                               "and sloppy",
                               (int)(name.len < 64 ? name.len : 64), (const char *)name.data);
         return DYN_ERR_INVALID;

@@ -51,6 +51,7 @@ enum frame_type {
     FRAME_PING = 6,
     FRAME_HINTS = 21,          /* empty; DYN_OK: the receiver keeps no hint for anybody */
     FRAME_REPLICA_EXTEND = 30, /* as FRAME_REPLICA_PUT, of a value that extends another */
+    FRAME_HOLDS = 29,          /* does the receiver hold some values? (engine/thin/thin.h) */
     FRAME_KEPT = 28,           /* model/kept.h: what this node keeps of a key */
     FRAME_GOSSIP = 13,         /* digests of what is known of the cluster */
     FRAME_HISTORY = 14,        /* all of it: both sides know what either knew */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The settings of directories as extended attributes: user.dynamount.reconcile, .r, .w, .durability
- * and .sloppy. Set and removed on directories; shown, with what is inherited, on everything below
- * one that sets them. The cluster keeps them in a table of its own, not with the directory. */
+/* The settings of directories as extended attributes: user.dynamount.reconcile, .n, .r, .w,
+ * .durability and .sloppy. Set and removed on directories; shown, with what is inherited, on
+ * everything below one that sets them. The cluster keeps them in a table of its own, not with the
+ * directory. */
 #include <errno.h>
 #include <stdlib.h>
 

@@ -16,6 +16,9 @@ static const struct args_option no_options[] = {
 #define SETTINGS_HELP                                                                              \
     "  reconcile   what becomes of versions that conflict: siblings (they stand side by side),\n"  \
     "              lww (the newest wall clock wins), union (the union of their lines)\n"           \
+    "  n           on how many nodes the content of files stays, 1 to the cluster's N; "           \
+    "versions,\n"                                                                                  \
+    "              attributes, listings, and chunks of files over 1 MiB stay with all N\n"         \
     "  r, w        how many answers reads and writes wait for\n"                                   \
     "  durability  buffered, one or quorum\n"                                                      \
     "  sloppy      yes or no: may stand-ins acknowledge for primaries that do not answer\n"

@@ -36,6 +36,7 @@ struct catchup;
 struct scrub;
 struct kept_keeper;
 struct watchers;
+struct thin_keeper;
 
 struct engine {
     struct engine_config cfg;
@@ -66,6 +67,7 @@ struct engine {
     struct bad_rows *bad_rows;
     struct kept_keeper *kept;
     struct watchers *watchers;
+    struct thin_keeper *thin;
 
     /* membership */
     struct rumours rumours; /* the history in it may be ahead of the ring: see view.h */

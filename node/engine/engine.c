@@ -28,6 +28,7 @@
 #include "engine/replica/hints.h"
 #include "engine/request.h"
 #include "engine/slices.h"
+#include "engine/thin/thin.h"
 #include "engine/transfer/range.h"
 #include "engine/transfer/restore.h"
 #include "engine/transfer/retire.h"
@@ -72,6 +73,7 @@ void engine_config_defaults(struct engine_config *c)
         .reap_after_ms = 15ull * 60 * 1000,
         .message_life_us = 60000000,
         .retired_us = 86400ull * 1000000,
+        .thin_us = 10000000,
         .requests_max = 4096,
         .background_target_us = 50000,
         .clock_pairs = 10,
@@ -224,6 +226,7 @@ void engine_ring_changed(struct engine *e)
     fragments_ring_changed(e);
     exchanges_look(e->exchanges);
     catchup_look(e->catchup);
+    thin_look(e->thin);
     if (e->cfg.host.changed != NULL)
         e->cfg.host.changed(e->cfg.host.ctx);
 }
@@ -255,6 +258,7 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->times = peer_times_new(e);
     e->reaper = reaper_new(e);
     e->retirement = retirement_new(e);
+    e->thin = thin_new(e);
     e->settings = settings_keeper_new(e);
     e->fragments = fragments_new(e);
     struct admission_config admission = admission_config_default();
@@ -296,6 +300,7 @@ static void start_ended(struct engine *e, int err)
         hints_drain(e->hints);
         gossip_start(e->gossip);
         kept_keeper_start(e->kept);
+        thin_start(e->thin);
         commit_start(e->commit);
         transfers_look(e->transfers);
         catchup_look(e->catchup);
@@ -455,6 +460,7 @@ void engine_free(struct engine *e)
     bad_rows_free(e->bad_rows);
     catchup_free(e->catchup);
     kept_keeper_free(e->kept);
+    thin_free(e->thin);
     exchanges_free(e->exchanges);
     reaper_free(e->reaper);
     retirement_free(e->retirement);
@@ -586,6 +592,7 @@ void engine_stats(const struct engine *e, struct engine_stats *out)
     reaper_stats(e->reaper, out);
     out->fragments_pending = fragments_pending(e->fragments);
     watchers_stats(e->watchers, out);
+    out->thin_now = thin_rows(e->thin);
     out->retired_partitions = retirement_partitions(e->retirement);
 }
 

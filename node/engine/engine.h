@@ -47,6 +47,7 @@ enum engine_bug {
     BUG_EARLY_FILL,       /* E13: a new owner votes before it has filled */
     BUG_EARLY_REAP,       /* E15: tombstones go at once, whatever is under way or kept somewhere */
     BUG_UNSYNCED_VOTE,    /* E11: votes for reaping are given from the page cache */
+    BUG_UNASKED_THIN,     /* E11: values are let go of whatever their keepers say */
     BUG_UNCONFIRMED_MOVE, /* E10: a partition counts as filled though the trees differ, so what
                              a source could not read is missing */
 };
@@ -85,6 +86,7 @@ struct engine_config {
     uint64_t reap_after_ms; /* a tombstone stays at least so long: 15 min, for mounts remember
                                  what they have seen for 10 (E22) */
     uint64_t retired_us;    /* what a node owns no more is kept so long (E10): 24 h; 0: for ever */
+    uint64_t thin_us;       /* between looks for values that other nodes keep: 10 s (thin.h) */
     uint64_t message_life_us; /* what was read longer ago makes no new row (E15): 60 s */
     uint32_t requests_max;    /* client requests in flight; more are answered DYN_ERR_OVERLOAD */
     uint32_t clock_pairs;     /* clocks longer than this are truncated at puts (E4) */
@@ -157,6 +159,8 @@ struct engine_stats {
     uint64_t watch_sessions, watch_dirs, watch_bytes; /* of clients that are told of changes */
     uint64_t watch_answers, watch_events, watch_wholesale, watch_refused;
     uint64_t retired_partitions, retired_rows; /* kept now; dropped so far */
+    /* N by directory (thin.h): values let go, rows whose values were fetched back, thin rows now */
+    uint64_t thin_let_go, thin_fetched, thin_now;
 };
 void engine_stats(const struct engine *e, struct engine_stats *out);
 

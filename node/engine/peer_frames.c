@@ -20,6 +20,8 @@
 #include "engine/replica/extend.h"
 #include "engine/replica/hints.h"
 #include "engine/replica/replica_list.h"
+#include "engine/thin/superseded.h"
+#include "engine/thin/thin.h"
 #include "engine/transfer/range.h"
 #include "engine/trees/entry_check.h"
 #include "engine/trees/exchange_serve.h"
@@ -222,9 +224,11 @@ static void reply_get(struct serving *s, int status)
         m.voteless = !engine_votes(s->e, s->get.entry ? ROW_ENTRY : ROW_OBJECT, s->get.key);
         m.dir_mtime_ns = s->read.dir_mtime_ns;
         m.object = s->read.object;
+        m.n_vouched = superseded_vouched(&s->read.object, &s->read.state, &m.vouched);
     }
     struct buf body = BUF_EMPTY;
     peer_get_reply_encode(&m, &body);
+    free(m.vouched);
     note_served(s);
     reply(s->e, s->origin, s->rid, s->type, &body);
     serving_free(s);
@@ -366,6 +370,10 @@ void peer_frame(struct engine *e, uint64_t origin, uint64_t from, uint64_t rid, 
     }
     if (type == FRAME_KEPT) {
         kept_frame(e, origin, rid, type, body);
+        return;
+    }
+    if (type == FRAME_HOLDS) {
+        thin_serve(e, origin, rid, body);
         return;
     }
     struct serving *s = mem_new(struct serving);

@@ -306,6 +306,25 @@ void peer_get_reply_encode(const struct peer_get_reply *m, struct buf *out)
     buf_put_u64(out, (uint64_t)m->dir_mtime_ns);
     object_encode(&m->object, out);
     object_values_encode(&m->object, out);
+    if (m->n_vouched == 0)
+        return;
+    buf_put_varint(out, m->n_vouched);
+    for (uint32_t i = 0; i < m->n_vouched; i++)
+        dot_encode(&m->vouched[i], out);
+}
+
+static void read_vouched(struct reader *r, struct peer_get_reply *t)
+{
+    if (!reader_ok(r) || reader_left(r) == 0)
+        return;
+    uint64_t n = read_varint(r);
+    if (n == 0 || n > t->object.n)
+        reader_fail(r); /* one for each sibling at most, and none is said by saying nothing */
+    for (uint64_t i = 0; i < n && reader_ok(r); i++) {
+        if (t->vouched == NULL)
+            t->vouched = mem_reallocarray(NULL, t->object.n, sizeof(*t->vouched));
+        dot_decode(r, &t->vouched[t->n_vouched++]);
+    }
 }
 
 int peer_get_reply_decode(struct slice body, struct peer_get_reply *m)
@@ -319,9 +338,10 @@ int peer_get_reply_decode(struct slice body, struct peer_get_reply *m)
     t.dir_mtime_ns = (int64_t)read_u64(&r);
     object_decode(&r, &t.object);
     object_values_decode(&r, &t.object);
+    read_vouched(&r, &t);
     int err = closed(&r);
     if (err != DYN_OK) {
-        object_release(&t.object);
+        peer_get_reply_release(&t);
         return err;
     }
     *m = t;
@@ -331,6 +351,9 @@ int peer_get_reply_decode(struct slice body, struct peer_get_reply *m)
 void peer_get_reply_release(struct peer_get_reply *m)
 {
     object_release(&m->object);
+    free(m->vouched);
+    m->vouched = NULL;
+    m->n_vouched = 0;
 }
 
 /* ---- list -------------------------------------------------------------------------------- */
@@ -459,6 +482,40 @@ int peer_owed_clear_decode(struct slice body, struct peer_owed_clear *m)
     if (err == DYN_OK)
         *m = t;
     return err;
+}
+
+void peer_holds_encode(const struct peer_holds *m, struct buf *out)
+{
+    begin(out);
+    put_ring(out, &m->ring, m->fence);
+    buf_put_bytes(out, m->key);
+    put_dots(out, m->dots, m->n_dots);
+    clock_encode(&m->clock, out);
+}
+
+int peer_holds_decode(struct slice body, struct peer_holds *m)
+{
+    struct reader r = open_body(body);
+    struct peer_holds t = {.clock = CLOCK_EMPTY};
+    read_ring(&r, &t.ring, &t.fence);
+    read_key(&r, &t.key);
+    read_dots(&r, &t.dots, &t.n_dots);
+    clock_decode(&r, &t.clock);
+    int err = closed(&r);
+    if (err != DYN_OK) {
+        peer_holds_release(&t);
+        return err;
+    }
+    *m = t;
+    return DYN_OK;
+}
+
+void peer_holds_release(struct peer_holds *m)
+{
+    clock_release(&m->clock);
+    free(m->dots);
+    m->dots = NULL;
+    m->n_dots = 0;
 }
 
 void peer_pong_encode(const struct peer_pong *m, struct buf *out)

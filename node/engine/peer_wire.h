@@ -68,6 +68,10 @@ struct peer_get_reply {
     bool voteless; /* merged, but it does not count towards R (engine/membership/catchup.h) */
     int64_t dir_mtime_ns;
     struct object object;
+    /* Value dots that its keepers have told the sender that they held (engine/thin/superseded.h).
+     * Encoding borrows them, decoding allocates. */
+    struct dot *vouched;
+    uint32_t n_vouched;
 };
 void peer_get_reply_encode(const struct peer_get_reply *m, struct buf *out);
 int peer_get_reply_decode(struct slice body, struct peer_get_reply *m);
@@ -116,6 +120,20 @@ struct peer_owed_clear {
 };
 void peer_owed_clear_encode(const struct peer_owed_clear *m, struct buf *out);
 int peer_owed_clear_decode(struct slice body, struct peer_owed_clear *m);
+
+/* FRAME_HOLDS: does the receiver hold these values of a key, and has it seen all that the sender
+ * has of it? The reply is a status (thin.h). */
+struct peer_holds {
+    struct history_epoch ring; /* the sender's */
+    uint64_t fence;            /* ring_fence() of the key's partition */
+    struct clock clock;
+    struct slice key;
+    struct dot *dots; /* of values */
+    uint32_t n_dots;
+};
+void peer_holds_encode(const struct peer_holds *m, struct buf *out);
+int peer_holds_decode(struct slice body, struct peer_holds *m);
+void peer_holds_release(struct peer_holds *m);
 
 /* The reply of FRAME_PING: what the sender's monotonic clock says (peer_time.h). */
 struct peer_pong {

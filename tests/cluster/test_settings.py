@@ -2,6 +2,7 @@
 """Settings by directory, through dynactl and HTTP: known to every node at once, inherited, shown."""
 
 import json
+import re
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_a_setting_holds_below_its_directory_on_every_node(three_nodes):
 @pytest.mark.parametrize("words, says", [
     (("d", "reconcile=newest"), "siblings, lww, union"),
     (("d", "r=9"), "a number from 1"),
-    (("d", "n=2"), "cannot be set by directory"),
+    (("d", "n=4"), "a number from 1 to 3"),
     (("d", "colour=red"), "there is no setting"),
     (("d", "r"), "NAME=VALUE"),
     (("a//b", "r=1"), "no directory"),
@@ -99,3 +100,42 @@ def test_a_node_that_was_down_learns_what_was_set_and_keeps_it(three_nodes):
     for node in (a, b, c):
         node.start()
     assert knows(a) and knows(b) and knows(c)
+
+
+def figure(cluster, name):
+    total = 0
+    for node in cluster.nodes:
+        text = node.request("GET", "/metrics").body.decode()
+        total += int(re.search(rf"^dynamount_{name} (\d+)$", text, re.MULTILINE).group(1))
+    return total
+
+
+def all_read(cluster, files):
+    """With one keeper each, a value cannot be had while that one is slow to answer."""
+    def read(node, path):
+        answer = node.request("GET", path)
+        assert answer.status in (200, 503)
+        return answer.body if answer.status == 200 else None
+
+    for node in cluster.nodes:
+        for i in range(files):
+            path = f"/v1/kv/scratch/f{i}"
+            assert wait.until(lambda: read(node, path), 60, f"{path} can be read") == b"%d" % i
+
+
+@pytest.mark.limit(300)
+def test_values_stay_on_as_many_nodes_as_their_directory_says(three_nodes):
+    files = 20
+    for i in range(files):
+        node = three_nodes.nodes[i % 3]
+        assert node.request("PUT", f"/v1/kv/scratch/f{i}", b"%d" % i).status == 204
+    assert three_nodes.nodes[0].request("PUT", "/v1/kv/other", b"kept by all").status == 204
+    three_nodes.dynactl("set", "scratch", "n=1")
+    assert show(three_nodes, "scratch/f1")["settings"]["n"] == {"value": "1", "from": "scratch"}
+    wait.until(lambda: figure(three_nodes, "thin_let_go_total") == 2 * files, 120,
+               "values let go by all but one node each")
+    all_read(three_nodes, files)
+    assert three_nodes.nodes[1].request("PUT", "/v1/settings/scratch?n=default").status == 200
+    wait.until(lambda: figure(three_nodes, "thin_fetched_total") == 2 * files, 120,
+               "values back with all nodes")
+    all_read(three_nodes, files)

@@ -43,6 +43,7 @@ def test_the_newest_alone_is_shown_under_lww(mnt, three_nodes):
 @pytest.mark.parametrize("name, value, error", [
     (NAME, b"newest", errno.EINVAL),
     ("user.dynamount.r", b"4", errno.EINVAL),
+    ("user.dynamount.n", b"4", errno.EINVAL),
     ("user.dynamount.dot", b"x", errno.EPERM),
 ])
 def test_what_cannot_be_set_is_refused(mnt, name, value, error):
@@ -57,3 +58,16 @@ def test_a_file_has_no_settings_of_its_own(mnt):
     with pytest.raises(OSError) as refusal:
         os.setxattr(mnt / "f", NAME, b"lww")
     assert refusal.value.errno == errno.ENOTDIR
+
+
+def test_n_of_a_directory_is_inherited_and_its_files_are_read_and_written(mnt):
+    (mnt / "scratch" / "deep").mkdir(parents=True)
+    os.setxattr(mnt / "scratch", "user.dynamount.n", b"1")
+    assert os.getxattr(mnt / "scratch" / "deep", "user.dynamount.n") == b"1"
+    for text in ("one\n", "two\n"):
+        (mnt / "scratch" / "deep" / "f").write_text(text)
+        assert (mnt / "scratch" / "deep" / "f").read_text() == text
+    os.removexattr(mnt / "scratch", "user.dynamount.n")
+    with pytest.raises(OSError):
+        os.getxattr(mnt / "scratch" / "deep", "user.dynamount.n")
+    assert (mnt / "scratch" / "deep" / "f").read_text() == "two\n"

@@ -106,6 +106,17 @@ static bool again_clear(struct slice in, struct buf *out)
     return true;
 }
 
+static bool again_holds(struct slice in, struct buf *out)
+{
+    struct peer_holds m;
+    if (peer_holds_decode(in, &m) != DYN_OK)
+        return false;
+    CLAIM(row_id_valid(ROW_OBJECT, m.key));
+    peer_holds_encode(&m, out);
+    peer_holds_release(&m);
+    return true;
+}
+
 /* The key of a row: what it is taken apart to makes it again. */
 static bool again_row(struct slice in, struct buf *out)
 {
@@ -122,7 +133,7 @@ static bool again_row(struct slice in, struct buf *out)
 
 static bool (*const bodies[])(struct slice in, struct buf *out) = {
     again_put,        again_put_reply, again_get, again_get_reply, again_list,
-    again_list_reply, again_clear,     again_row, again_extend};
+    again_list_reply, again_clear,     again_row, again_extend,    again_holds};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {

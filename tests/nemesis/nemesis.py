@@ -41,6 +41,8 @@ class Nemesis:
         self.cold_keys, self.large, self.out = cold_keys, large, out
         self.oracle = oracle.Oracle()
         self.settings = self.draw_settings()
+        # of what is lost one by one, one is enough to be left
+        self.copies = random.Random(f"copies {seed}").choice((None, 2))
         self.network = network.Network(size)
         self.lost, self.leaving, self.change = [], None, None
         self.ended = set()  # nodes that must not run any more
@@ -82,6 +84,16 @@ class Nemesis:
         for node in self.cluster.nodes:
             faults.give_clock(node)
         self.cluster.start()
+        if self.copies:
+            self.set_copies(self.copies)
+
+    def set_copies(self, copies):
+        """On how many nodes values stay; None: on all that have the key."""
+        by = self.cluster.nodes[0]
+        words = ("--node", by.address, "set", "/", f"n={copies or 'default'}")
+        self.until(lambda: self.cluster.dynactl(*words, namespace=by.namespace,
+                                                check=False).returncode == 0, 30, "an N of the root")
+        self.say(f"values stay on {copies or 'all'} nodes each")
 
     def close(self):
         """Ends everything; complaints of sanitizers, and nodes that do not end when told, are failures."""
@@ -262,6 +274,11 @@ class Nemesis:
     # Judgement
 
     def judge(self):
+        if self.copies:  # whoever is asked alone has them
+            self.say(f"{sum(s['stats']['thin_now'] for s in self.said())} copies are thin")
+            self.set_copies(None)
+            self.until(lambda: not any(s["stats"]["thin_now"] for s in self.said()), 120,
+                       "all values being back")
         if self.random.random() < 0.6:  # what is read then is read from files that are not open
             self.restart_all()
         self.until(lambda: not any(s["moves"]["voteless"] for s in self.said()), 60, "all voting")
@@ -271,6 +288,8 @@ class Nemesis:
         self.until(lambda: all(m["up"] for s in self.said() for m in s["members"]), 30,
                    "all seeing all again")
         self.judge_together(keys)
+        if self.copies:
+            self.set_copies(self.copies)
         if self.oracle.violations:
             raise Failure(f"{len(self.oracle.violations)} violations: " +
                           "; ".join(f"{key}: {what}" for key, what in self.oracle.violations[:5]))

@@ -31,9 +31,9 @@ struct tally {
 };
 
 static const char *const bug_names[] = {
-    "none",           "no_mark",    "keep_mine",     "no_hint",         "skipped_sync",
-    "entry_not_owed", "own_pair",   "forged",        "page_cut",        "unfenced_move",
-    "early_fill",     "early_reap", "unsynced_vote", "unconfirmed_move"};
+    "none",           "no_mark",    "keep_mine",     "no_hint",      "skipped_sync",
+    "entry_not_owed", "own_pair",   "forged",        "page_cut",     "unfenced_move",
+    "early_fill",     "early_reap", "unsynced_vote", "unasked_thin", "unconfirmed_move"};
 
 static const char usage[] =
     "usage: dynasim [--seeds COUNT] [--from S] [--jobs J] [--time-limit SECONDS] [--plant BUG]\n"
@@ -52,7 +52,7 @@ static const char usage[] =
     "  --trace               with every event, readable, on standard output\n"
     "  --plant BUG           no_mark, keep_mine, no_hint, skipped_sync, entry_not_owed, own_pair,\n"
     "                        forged, page_cut, unfenced_move, early_fill, early_reap,\n"
-    "                        unsynced_vote or unconfirmed_move\n";
+    "                        unsynced_vote, unasked_thin or unconfirmed_move\n";
 
 static uint64_t number(const char *text)
 {

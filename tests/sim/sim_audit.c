@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/fragments/fragments.h"
+#include "engine/thin/thin_job.h"
 
 struct listed {
     struct buf key;
@@ -161,13 +162,21 @@ static int row_get(struct sim_node *node, enum store_family family, struct slice
     return r.over ? r.err : DYN_ERR_IO;
 }
 
+/* What others keep for this node, by the N of the key's directory, is not to be here. */
+static bool kept_by_others(const struct sim_node *node, struct slice key, const struct place *at,
+                           const struct row_state *state, const struct sibling *s)
+{
+    return node->engine != NULL && row_state_thin(state, &s->value_dot) &&
+           !thin_is_to_hold(node->engine, at->partition, key, false);
+}
+
 static void audit_values(struct sim_node *node, struct slice key, const struct place *at,
-                         const struct object *object)
+                         const struct object *object, const struct row_state *state)
 {
     struct buf row = BUF_EMPTY, value = BUF_EMPTY;
     for (uint32_t i = 0; i < object->n; i++) {
         const struct sibling *s = &object->siblings[i];
-        if (!sibling_live(s) || s->size == 0)
+        if (!sibling_live(s) || s->size == 0 || kept_by_others(node, key, at, state, s))
             continue;
         buf_clear(&row);
         row_value(at, key, &s->value_dot, &row);
@@ -185,11 +194,11 @@ static void audit_replica(struct sim_node *node, struct slice key, const struct 
     struct place at = place_of(node->cluster->ring, key);
     struct buf row = BUF_EMPTY, value = BUF_EMPTY;
     struct object object = OBJECT_EMPTY;
-    struct epoch mark;
+    struct row_state state = ROW_STATE_NONE;
     row_object(&at, key, &row);
     int err = row_get(node, STORE_META, buf_slice(&row), &value);
     if (err == DYN_OK)
-        err = object_row_decode(buf_slice(&value), &mark, &object);
+        err = row_decode(buf_slice(&value), &state, &object);
     bool forgotten = !object_live(expected) && object_is_absent(&object);
     if (err != DYN_OK && err != DYN_ERR_NOT_FOUND)
         sim_violation(node->cluster->world, "node %u cannot read its row: %s", node->index,
@@ -197,7 +206,7 @@ static void audit_replica(struct sim_node *node, struct slice key, const struct 
     if (forgotten && node->cluster->cfg.engine.reap_us != 0) {
         ; /* reaped since it was read */
     } else if (object_equal(&object, expected)) {
-        audit_values(node, key, &at, expected);
+        audit_values(node, key, &at, expected, &state);
     } else {
         sim_violation(node->cluster->world, "node %u differs from the merged object of %.*s",
                       node->index, (int)key.len, (const char *)key.data);
@@ -205,6 +214,7 @@ static void audit_replica(struct sim_node *node, struct slice key, const struct 
         log_versions(node->cluster, "merged", expected);
     }
     object_release(&object);
+    row_state_release(&state);
     buf_release(&row);
     buf_release(&value);
 }
@@ -216,16 +226,17 @@ static bool held(struct sim_node *node, struct slice key, bool entry, struct obj
     struct buf row = BUF_EMPTY, value = BUF_EMPTY;
     enum row_kind kind = entry ? ROW_ENTRY : ROW_OBJECT;
     struct place at = place_of_row(node->cluster->ring, kind, key);
-    struct epoch mark;
+    struct row_state state = ROW_STATE_NONE;
     row_of_id(&at, kind, key, &row);
     int err = row_get(node, STORE_META, buf_slice(&row), &value);
     if (err == DYN_OK)
-        err = object_row_decode(buf_slice(&value), &mark, out);
+        err = row_decode(buf_slice(&value), &state, out);
     if (err != DYN_OK && err != DYN_ERR_NOT_FOUND)
         sim_violation(node->cluster->world, "node %u cannot read its row: %s", node->index,
                       dyn_err_code(err));
     else if (!entry)
-        audit_values(node, key, &at, out);
+        audit_values(node, key, &at, out, &state);
+    row_state_release(&state);
     buf_release(&row);
     buf_release(&value);
     return err == DYN_OK || err == DYN_ERR_NOT_FOUND;

@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/coordinate/dir_settings.h"
 
 #define SLOTS 6
 #define BAD_ROWS_PERMILLE 300
@@ -93,6 +94,7 @@ static void end(struct timer *t, void *arg)
     case FAULT_WALL_JUMP:
     case FAULT_CHANGE:
     case FAULT_LOST:
+    case FAULT_N:
     case FAULT_KINDS:
         break;
     }
@@ -126,6 +128,19 @@ static void change(struct sim_faults *f, const struct slot *s)
                                      .type = MEMBER_WEIGHT,
                                      .weight = (uint32_t)sim_random_range(&f->random, 20, 200)};
     sim_cluster_change(c, s->other, &part, on_changed, f);
+}
+
+/* Of one of the users' directories, or of all. */
+static void set_n(struct sim_faults *f, const struct sim_node *by)
+{
+    static const char *const dirs[] = {"", "", "d", "d/s", "e"};
+    const char *dir = dirs[sim_random_below(&f->random, sizeof(dirs) / sizeof(dirs[0]))];
+    uint8_t n = (uint8_t)sim_random_range(&f->random, 0, f->plan.n);
+    if (by->state != NODE_UP)
+        return;
+    const struct settings_request q = {.dir = slice_str(dir), .changes = {{SETTING_N, n}}, .n = 1};
+    sim_log(f->cluster->world, "the N of '%s' is %u now", dir, n);
+    settings_change(by->engine, &q, NULL, NULL);
 }
 
 /* One at a time: of W copies one is left, and fills another. */
@@ -227,6 +242,9 @@ static void begin(struct sim_faults *f, struct slot *s)
         break;
     case FAULT_LOST:
         lose(f, node);
+        break;
+    case FAULT_N:
+        set_n(f, node);
         break;
     case FAULT_KINDS:
         break;

@@ -29,6 +29,7 @@ const char *const fault_names[FAULT_KINDS] = {
     [FAULT_FULL_DISK] = "full disk",
     [FAULT_LOST] = "loss",
     [FAULT_BAD_ROWS] = "bad rows",
+    [FAULT_N] = "another N",
 };
 
 /* Mostly some, sometimes none, sometimes a lot. */
@@ -348,6 +349,22 @@ static void plan_appends(struct sim_plan *p, uint64_t seed)
         p->append_permille = (uint32_t)sim_random_range(&r, 200, 900);
 }
 
+/* In a stream of its own: directories get another N again and again, while all else goes on. Not
+ * where disks are lost or not read, for that is what a smaller N does not outlive. */
+static void plan_thin(struct sim_plan *p, uint64_t seed, bool always)
+{
+    struct sim_random r;
+    sim_random_init(&r, seed, "thin", 0);
+    if ((!sim_random_chance(&r, 250) && !always) || p->n < 2 || p->fault_weight[FAULT_LOST] > 0 ||
+        p->fault_weight[FAULT_BAD_ROWS] > 0 || p->fault_every_us == 0)
+        return;
+    uint32_t others = 0;
+    for (int k = 0; k < FAULT_KINDS; k++)
+        others += p->fault_weight[k];
+    p->fault_weight[FAULT_N] = others / 4 + 10;
+    p->thin_us = sim_random_range(&r, 100, 3000) * 1000;
+}
+
 void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning)
 {
     struct sim_random r;
@@ -394,4 +411,6 @@ void sim_plan_make(struct sim_plan *p, uint64_t seed, enum sim_leaning leaning)
         plan_buffer(p, seed);
         plan_appends(p, seed);
     }
+    if (any || leaning == LEANING_THIN)
+        plan_thin(p, seed, leaning == LEANING_THIN);
 }

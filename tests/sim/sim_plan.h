@@ -46,6 +46,7 @@ enum sim_fault {
     FAULT_FULL_DISK, /* nothing more goes on one node's */
     FAULT_LOST,      /* a member is gone for good, with its disk: replaced or removed */
     FAULT_BAD_ROWS,  /* some objects cannot be read at one node, for a while */
+    FAULT_N,         /* no fault: a directory has another N from now on */
     FAULT_KINDS
 };
 
@@ -81,12 +82,13 @@ struct sim_plan {
     uint32_t fragment_entries; /* directories are split from so many entries on; 0: never */
     uint64_t reap_us, reap_after_ms, message_life_us; /* reap_us 0: nothing is reaped */
     uint64_t retired_us;                              /* the same */
+    uint64_t thin_us;                                 /* directories have an N; 0: none has */
 };
 
 /* A seed may have a leaning of its own: clocks that are cut early, a directory that is listed all
  * the time, files that come and go while their deletes are reaped, one change of membership after
- * the other, or those among nodes that cannot read all they have. Whoever looks for a planted bug
- * chooses the one in which it shows. */
+ * the other, directories with an N of their own, or changes among nodes that cannot read all they
+ * have. Whoever looks for a planted bug chooses the one in which it shows. */
 enum sim_leaning {
     LEANING_ANY,
     LEANING_NONE,
@@ -94,6 +96,7 @@ enum sim_leaning {
     LEANING_LISTING,
     LEANING_REAP,
     LEANING_CHANGES,
+    LEANING_THIN,
     LEANING_SOURCES,
     LEANING_FENCES
 };

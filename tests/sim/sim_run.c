@@ -48,6 +48,9 @@ static void log_plan(struct run *run)
     sim_log(&run->world, "durability weights %u %u %u, %u users, %u ops, %u files, %u dirs",
             p->durability_weight[1], p->durability_weight[2], p->durability_weight[3], p->users,
             p->ops, p->files, p->dirs);
+    if (p->thin_us != 0)
+        sim_log(&run->world, "directories have an N of their own, looked at each %llu ms",
+                (unsigned long long)p->thin_us / 1000);
     if (p->object_buffer)
         sim_log(&run->world, "nodes acknowledge from an object buffer");
     if (p->clock_pairs != 0)
@@ -70,6 +73,8 @@ static enum sim_leaning leaning_for(enum engine_bug bug)
         return LEANING_FENCES;
     case BUG_UNCONFIRMED_MOVE:
         return LEANING_SOURCES;
+    case BUG_UNASKED_THIN:
+        return LEANING_THIN;
     case BUG_EARLY_REAP:
     case BUG_UNSYNCED_VOTE:
         return LEANING_REAP;
@@ -99,6 +104,8 @@ static void begin(struct run *run, uint64_t seed, enum engine_bug bug, FILE *log
     cfg.engine.scrub_us = bug == BUG_NO_ENTRY_OWED ? 0 : run->plan.scrub_us;
     cfg.engine.replica_timeout_us = run->plan.replica_timeout_us;
     cfg.engine.reap_us = run->plan.reap_us;
+    if (run->plan.thin_us != 0)
+        cfg.engine.thin_us = run->plan.thin_us;
     if (run->plan.reap_us != 0) {
         cfg.engine.reap_after_ms = run->plan.reap_after_ms;
         cfg.engine.message_life_us = run->plan.message_life_us;

@@ -94,6 +94,15 @@ static int decode_clear(struct slice body)
     return peer_owed_clear_decode(body, &m);
 }
 
+static int decode_holds(struct slice body)
+{
+    struct peer_holds m;
+    int err = peer_holds_decode(body, &m);
+    if (err == DYN_OK)
+        peer_holds_release(&m);
+    return err;
+}
+
 static void test_a_put_comes_back_with_its_values(void **state)
 {
     (void)state;
@@ -198,6 +207,18 @@ static void test_replies_and_small_messages_survive_hammering(void **state)
     write_file(&gr.object, NULL, dot_of(1, 1), "v", 1000000);
     peer_get_reply_encode(&gr, &body);
     hammer(&body, decode_get_reply);
+    buf_clear(&body);
+    gr.vouched = dots;
+    gr.n_vouched = 1;
+    peer_get_reply_encode(&gr, &body);
+    struct peer_get_reply told;
+    assert_int_equal(peer_get_reply_decode(buf_slice(&body), &told), DYN_OK);
+    assert_true(told.n_vouched == 1 && dot_equal(&told.vouched[0], &dots[0]));
+    peer_get_reply_release(&told);
+    gr.n_vouched = 2; /* of one sibling */
+    buf_clear(&body);
+    peer_get_reply_encode(&gr, &body);
+    assert_int_equal(peer_get_reply_decode(buf_slice(&body), &told), DYN_ERR_PROTOCOL);
     object_release(&gr.object);
     buf_clear(&body);
     struct peer_list l = {.ring = some_ring, .dir = slice_str("d"), .limit = 10};
@@ -207,6 +228,18 @@ static void test_replies_and_small_messages_survive_hammering(void **state)
     struct peer_owed_clear c = {.key = slice_str("k")};
     peer_owed_clear_encode(&c, &body);
     hammer(&body, decode_clear);
+    buf_clear(&body);
+    struct peer_holds h = {
+        .ring = some_ring, .fence = 77, .key = slice_str("k"), .dots = dots, .n_dots = 2};
+    clock_advance(&h.clock, &dots[0], 1000);
+    peer_holds_encode(&h, &body);
+    clock_release(&h.clock);
+    hammer(&body, decode_holds);
+    assert_int_equal(peer_holds_decode(buf_slice(&body), &h), DYN_OK);
+    assert_true(history_epoch_equal(&h.ring, &some_ring));
+    assert_true(h.fence == 77 && h.n_dots == 2 && dot_equal(&h.dots[1], &dots[1]));
+    assert_int_equal(h.clock.n, 1);
+    peer_holds_release(&h);
     buf_release(&body);
 }
 

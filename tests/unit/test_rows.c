@@ -175,6 +175,37 @@ static void test_a_row_tells_what_is_kept_beside_it(void **state)
     buf_release(&name);
 }
 
+/* What is thin is not held, and is nothing that lacks. */
+static void test_a_row_tells_which_values_others_keep(void **state)
+{
+    (void)state;
+    struct object o = OBJECT_EMPTY;
+    struct row_state s = {.mark = {7, 8}}, got = ROW_STATE_NONE;
+    const struct dot thin = dot_of(1, 2), lack = dot_of(1, 3);
+    struct buf row = BUF_EMPTY;
+    for (int i = 0; i < 2; i++) {
+        buf_clear(&row);
+        row_state_add_thin(&s, &thin);
+        row_encode(&s, &o, &row);
+        assert_int_equal(row_decode(buf_slice(&row), &got, &o), DYN_OK);
+        assert_int_equal(got.n_thin, 1);
+        assert_int_equal(got.n_lacks, (uint32_t)i);
+        assert_true(row_state_thin(&got, &thin) && row_state_lacks(&got, &thin));
+        assert_false(row_state_thin(&got, &lack));
+        assert_int_equal(row_state_vouched(&got, &thin), i == 0);
+        assert_false(row_state_vouched(&got, &lack));
+        row_state_release(&got);
+        for (size_t cut = 1; cut < 4; cut++)
+            assert_int_equal(row_decode(slice_of(row.data, row.len - cut), &got, &o),
+                             DYN_ERR_CORRUPT);
+        row_state_add_lack(&s, &thin); /* it is thin already */
+        row_state_add_lack(&s, &lack);
+        row_state_add_hearsay(&s, &thin);
+    }
+    row_state_release(&s);
+    buf_release(&row);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +217,7 @@ int main(void)
         cmocka_unit_test(test_a_debt_comes_back_as_it_was),
         cmocka_unit_test(test_a_row_that_is_prepared_says_since_when),
         cmocka_unit_test(test_a_row_tells_what_is_kept_beside_it),
+        cmocka_unit_test(test_a_row_tells_which_values_others_keep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

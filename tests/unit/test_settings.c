@@ -168,9 +168,9 @@ static void refused(const char *name, const char *value, const char *says)
 static void test_words_of_people(void **state)
 {
     (void)state;
-    static const char *const good[][2] = {{"reconcile", "lww"}, {"reconcile", "union"},
-                                          {"r", "3"},           {"durability", "one"},
-                                          {"sloppy", "no"},     {"w", "default"}};
+    static const char *const good[][2] = {
+        {"reconcile", "lww"}, {"reconcile", "union"}, {"r", "3"}, {"durability", "one"},
+        {"sloppy", "no"},     {"w", "default"},       {"n", "2"}};
     for (unsigned i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
         enum dir_setting what;
         uint8_t v;
@@ -186,9 +186,30 @@ static void test_words_of_people(void **state)
     }
     refused("r", "4", "1 to 3");
     refused("r", "0", "1 to 3");
-    refused("n", "2", "cannot be set by directory");
+    refused("n", "4", "1 to 3");
     refused("reconcile", "newest", "default, siblings, lww, union");
-    refused("color", "red", "reconcile, r, w");
+    refused("color", "red", "reconcile, n, r, w");
+}
+
+/* What directories have as N is another digest whenever any of it is; nothing else is in it. */
+static void test_a_change_of_any_n_is_told_from_other_changes(void **state)
+{
+    (void)state;
+    struct settings s = SETTINGS_EMPTY;
+    uint8_t none[DIGEST_LEN], one[DIGEST_LEN], same[DIGEST_LEN], other[DIGEST_LEN];
+    set(&s, "d", SETTING_W, 1, 1);
+    assert_false(settings_copies(&s, none));
+    set(&s, "d", SETTING_N, 2, 1);
+    assert_true(settings_copies(&s, one));
+    set(&s, "d", SETTING_W, 2, 2);
+    assert_true(settings_copies(&s, same));
+    assert_memory_equal(one, same, DIGEST_LEN);
+    set(&s, "d", SETTING_N, 0, 3); /* unset, but copies may still be thin */
+    assert_true(settings_copies(&s, other));
+    assert_memory_not_equal(one, other, DIGEST_LEN);
+    assert_int_equal(rule(&s, "d/e", SETTING_N), 0);
+    assert_memory_not_equal(none, other, DIGEST_LEN);
+    settings_release(&s);
 }
 
 static bool name_growth(void *arg, struct slice dir, uint8_t growth)
@@ -242,6 +263,7 @@ int main(void)
         cmocka_unit_test(test_tables_that_met_in_any_order_are_equal),
         cmocka_unit_test(test_bytes_come_back_and_broken_ones_do_not),
         cmocka_unit_test(test_words_of_people),
+        cmocka_unit_test(test_a_change_of_any_n_is_told_from_other_changes),
         cmocka_unit_test(test_a_directorys_growth_only_grows_and_is_nobodys_to_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -315,7 +315,7 @@ static int fill_value(const struct put_op *op, const struct object *o, struct si
     const struct put_request *q = &op->r->q.put;
     s->value_dot = s->dot;
     s->base_dot = coordinate_base(q, &op->cover, o);
-    return put_value_fill(&op->value, q, o, op->read_done, s);
+    return put_value_fill(&op->value, q, o, &op->write.state, op->read_done, s);
 }
 
 /* Who is away keeps versions that only a whole clock covers when it is back. */

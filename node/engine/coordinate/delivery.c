@@ -6,6 +6,8 @@
  *   SEND, of a value that extends another only what follows -> receiver lacks the value, as it
  *   cannot make it -> as any other
  *   SEND -> receiver lacks values -> PART: FETCH -> SEND -> done, or the next PART
+ *   FETCH -> nobody has them any more -> SEND without, to this node alone; and without the versions
+ *   that were superseded (superseded.h)
  *
  * A replica stores no sibling without its value (E19), so a part is an older state of the object:
  * one more of its siblings after the other, until what travels is the whole (object_prefix). */
@@ -17,14 +19,43 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/peer_wire.h"
+#include "engine/thin/superseded.h"
 
 #define LEARN_MAX 3
 
 static void send(struct delivery *d);
 
+/* May the version go, of which nobody has the value? Never the last one that this node would know
+ * of: the first of the row knows others. */
+static bool may_drop(const struct delivery *d, const struct dot *value_dot)
+{
+    const struct engine *e = d->e;
+    bool others = superseded_is_first(e, d->key, e->cfg.node);
+    for (uint32_t i = 0; i < d->full.n && !others; i++)
+        others = !dot_equal(&d->full.siblings[i].value_dot, value_dot);
+    return others;
+}
+
+static void take_gone(struct delivery *d, const struct value_fetch *f)
+{
+    d->gone = mem_reallocarray(d->gone, d->n_gone + f->n_dots, sizeof(*d->gone));
+    for (uint32_t i = 0; i < f->n_dots; i++) {
+        if (value_fetch_superseded(f, i) && may_drop(d, &f->dots[i]) &&
+            superseded_drop(&d->full, &f->dots[i]))
+            d->owe_entry = true; /* a state that nobody had */
+        else
+            d->gone[d->n_gone++] = f->dots[i];
+    }
+}
+
 static void on_fetched(struct value_fetch *f, int err)
 {
     struct delivery *d = f->arg;
+    bool lost = err == DYN_ERR_NOT_FOUND && f->unasked == 0;
+    if (lost && d->without_lost && d->node == d->e->cfg.node) {
+        take_gone(d, f);
+        err = DYN_OK;
+    }
     value_fetch_release(f);
     d->fetching = false;
     if (err != DYN_OK)
@@ -215,6 +246,7 @@ static void send(struct delivery *d)
         object = &d->full;
     }
     if (d->node == d->e->cfg.node) {
+        bool whole = !d->second || d->sent == d->object->n; /* a part does not bring all */
         d->write = (struct replica_write){.e = d->e,
                                           .key = d->key,
                                           .fragment = d->fragment,
@@ -224,8 +256,12 @@ static void send(struct delivery *d)
                                           .owe_entry = d->owe_entry,
                                           .cut = d->cut,
                                           .born_us = d->born_us,
-                                          .heal = d->heal,
+                                          .heal = d->heal && whole,
+                                          .heal_thin = d->heal_thin && whole,
                                           .mend = d->mend,
+                                          .thin = d->gone,
+                                          .n_thin = d->n_gone,
+                                          .generation = d->e->generation,
                                           .sync = d->sync ? STORE_SYNCED : STORE_BUFFERED,
                                           .done = on_local,
                                           .arg = d};
@@ -262,8 +298,8 @@ void delivery_start(struct delivery *d)
     if (d->born_us == 0)
         d->born_us = engine_now(d->e);
     d->full = OBJECT_EMPTY;
-    d->lacking = NULL;
-    d->n_lacking = d->sent = 0;
+    d->lacking = d->gone = NULL;
+    d->n_lacking = d->sent = d->n_gone = 0;
     d->second = d->described = d->fetching = d->writing = false;
     d->parent_dead = d->differs = false;
     d->call = (struct rpc_call){0};
@@ -283,5 +319,6 @@ void delivery_release(struct delivery *d)
     rpc_cancel(d->e->rpc, &d->call);
     object_release(&d->full);
     free(d->lacking);
-    d->lacking = NULL;
+    free(d->gone);
+    d->lacking = d->gone = NULL;
 }

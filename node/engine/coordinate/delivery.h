@@ -23,8 +23,11 @@ struct delivery { /* caller-owned; must stay put until done */
     const struct clock *cut; /* see struct replica_write; borrowed until done; may be NULL */
     uint64_t born_us; /* when `object` was read, by this node's clock (E15); 0: it is new, now */
     bool sync, owe_entry;
-    bool heal;                           /* to this node: also fetch what its row lacks already */
-    bool mend;                           /* to this node: see struct replica_write */
+    bool heal;         /* to this node: also fetch what its row lacks already */
+    bool mend;         /* to this node: see struct replica_write */
+    bool heal_thin;    /* and what is thin in it (thin.h) */
+    bool without_lost; /* to this node: a value is stored thin where all holders say that they have
+                          no such value, for then nobody has it any more */
     uint64_t holders[READ_QUORUM_NODES]; /* who may have values that this node lacks */
     uint32_t n_holders;
     uint64_t timeout_us;
@@ -37,6 +40,8 @@ struct delivery { /* caller-owned; must stay put until done */
     struct object full;  /* what is sent: all of the object, or a part of it, with fetched values */
     struct dot *lacking; /* value dots that the receiver does not hold */
     uint32_t n_lacking;
+    struct dot *gone; /* value dots that nobody has; n_gone: valid in done */
+    uint32_t n_gone;
     uint32_t sent;          /* siblings in the part under way */
     bool second, described; /* described: the extension is what is under way */
     struct rpc_call call;

@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/fragments/fragments.h"
+#include "engine/thin/thin.h"
 
 #define SETTINGS_ROW "settings"
 #define COMPARE_US 10000000u
@@ -30,6 +31,8 @@ struct settings_keeper {
     struct timer compare;
     struct rpc_call call; /* of the comparison under way */
     uint32_t n_growths;
+    bool has_copies;            /* some directory has an N */
+    uint8_t copies[DIGEST_LEN]; /* of what directories have as N */
 };
 
 static void table_changed(struct settings_keeper *k)
@@ -38,6 +41,11 @@ static void table_changed(struct settings_keeper *k)
     k->n_growths = settings_growths(&k->table, NULL, NULL);
     if (k->n_growths > 0)
         fragments_table_changed(k->e);
+    uint8_t before[DIGEST_LEN];
+    memcpy(before, k->copies, DIGEST_LEN);
+    k->has_copies = settings_copies(&k->table, k->copies);
+    if (!digest_equal(before, k->copies))
+        thin_look(k->e->thin);
 }
 
 uint8_t settings_keeper_growth(const struct settings_keeper *k, struct slice dir)
@@ -67,6 +75,20 @@ void settings_keeper_free(struct settings_keeper *k)
     rpc_cancel(k->e->rpc, &k->call);
     settings_release(&k->table);
     free(k);
+}
+
+bool settings_keeper_has_copies(const struct settings_keeper *k)
+{
+    return k->has_copies;
+}
+
+uint8_t settings_keeper_copies(const struct settings_keeper *k, struct slice key)
+{
+    struct rules rules;
+    if (!k->has_copies)
+        return 0;
+    settings_rules(&k->table, key, &rules);
+    return rules.value[SETTING_N];
 }
 
 void settings_keeper_rules(const struct settings_keeper *k, struct slice key, struct rules *out)
@@ -375,7 +397,8 @@ static int apply(struct change *c, const struct settings_request *q)
     settings_join(&c->table, &e->settings->table);
     for (uint32_t i = 0; i < q->n && err == DYN_OK; i++) {
         enum dir_setting s = q->changes[i].setting;
-        if ((s == SETTING_R || s == SETTING_W) && q->changes[i].value > ring_n(e->ring))
+        if ((s == SETTING_N || s == SETTING_R || s == SETTING_W) &&
+            q->changes[i].value > ring_n(e->ring))
             err = DYN_ERR_INVALID;
         else
             err = settings_set(&c->table, q->dir, s, q->changes[i].value, engine_wall_ms(e),

@@ -14,6 +14,9 @@ void settings_keeper_load(struct settings_keeper *k, void (*done)(void *arg, int
 void settings_keeper_start(struct settings_keeper *k); /* comparing */
 
 /* What holds for a key. Cheap where nothing is set. */
+bool settings_keeper_has_copies(const struct settings_keeper *k); /* has any directory an N? */
+/* The N of the nearest directory above key that has one; 0: none has. */
+uint8_t settings_keeper_copies(const struct settings_keeper *k, struct slice key);
 void settings_keeper_rules(const struct settings_keeper *k, struct slice key, struct rules *out);
 
 /* How far directories are split (fragments.h). Cheap where none is. */

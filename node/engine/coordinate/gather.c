@@ -25,6 +25,8 @@
 #include "engine/fragments/fragments.h"
 #include "engine/membership/view.h"
 #include "engine/peer_wire.h"
+#include "engine/thin/superseded.h"
+#include "engine/thin/thin.h"
 
 #define ROUNDS_MAX 3
 #define LEARN_MAX 3u
@@ -306,9 +308,26 @@ static bool learns(struct gather *g)
     return true;
 }
 
+/* All owners were asked, and some of what nobody has is old. */
+static bool drop_superseded(struct gather *g, const struct value_fetch *f)
+{
+    struct object *o = &g->quorum.merged;
+    bool dropped = false;
+    for (uint32_t i = 0; i < f->n_dots && primaries(g) == g->voters; i++) {
+        bool others = false;
+        for (uint32_t k = 0; k < o->n && !others; k++)
+            others = !dot_equal(&o->siblings[k].value_dot, &f->dots[i]);
+        if (others && value_fetch_superseded(f, i))
+            dropped |= superseded_drop(o, &f->dots[i]);
+    }
+    return dropped;
+}
+
 static void on_fetched(struct value_fetch *f, int err)
 {
     struct gather *g = f->arg;
+    bool dropped = g->state == FETCHING && err == DYN_ERR_NOT_FOUND && drop_superseded(g, f);
+    bool thin = thin_possible(g->e, g->p.key) || thin_rows(g->e->thin) > 0, silent = f->unasked > 0;
     value_fetch_release(f);
     g->fetching = false;
     if (g->state == ANSWERED) {
@@ -316,11 +335,13 @@ static void on_fetched(struct value_fetch *f, int err)
         return;
     }
     g->state = ASKING;
-    if (err == DYN_OK)
+    if (err == DYN_OK || dropped)
         check(g);
     else if (g->n_active > 0)
         return; /* whoever is still to answer may have them */
-    else if (g->p.values == VALUE_DOT || g->round + 1 >= ROUNDS_MAX)
+    else if (thin && (primaries(g) < g->voters || (silent && g->round + 1 >= ROUNDS_MAX)))
+        answer(g, DYN_ERR_NO_QUORUM); /* those who keep the values are away */
+    else if ((g->p.values == VALUE_DOT && !(thin && silent)) || g->round + 1 >= ROUNDS_MAX)
         answer(g, DYN_ERR_STALE);
     else
         ask_again(g);
@@ -340,6 +361,15 @@ static bool wants(const struct gather *g, const struct sibling *s)
     default:
         return false;
     }
+}
+
+/* Is it one of the first n of the list? */
+static bool is_among(const struct gather *g, uint32_t n, uint64_t node)
+{
+    for (uint32_t i = 0; i < n && i < g->n_list; i++)
+        if (g->list[i] == node)
+            return true;
+    return false;
 }
 
 /* False when the answer holds as many bytes of values as it may: the others are to be asked for by
@@ -371,8 +401,11 @@ static bool fetch_values(struct gather *g)
         f->dots = NULL;
         return false;
     }
-    for (uint32_t i = 0; i < g->quorum.n; i++)
-        f->holders[f->n_holders++] = g->quorum.copies[i].node;
+    uint32_t keepers = thin_copies(g->e, g->p.key); /* first: the others may be thin */
+    for (int keeps = 1; keeps >= 0; keeps--)
+        for (uint32_t i = 0; i < g->quorum.n; i++)
+            if (is_among(g, keepers, g->quorum.copies[i].node) == (keeps == 1))
+                f->holders[f->n_holders++] = g->quorum.copies[i].node;
     g->state = FETCHING;
     g->fetching = true;
     value_fetch_start(f);

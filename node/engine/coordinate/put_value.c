@@ -51,11 +51,13 @@ void put_value_release(struct put_value *v)
     buf_release(&v->suffix);
 }
 
-static int keep(const struct put_request *q, const struct object *o, bool read, struct sibling *s)
+static int keep(const struct put_request *q, const struct object *o, const struct row_state *state,
+                bool read, struct sibling *s)
 {
     const struct sibling *src = object_find_value(o, &q->value_dot);
-    if (src == NULL)
-        return read ? DYN_ERR_STALE : NEED_READ;
+    bool thin = src != NULL && row_state_thin(state, &src->value_dot);
+    if (src == NULL || thin) /* W are to hold it with its value */
+        return !read ? NEED_READ : thin ? DYN_ERR_NO_QUORUM : DYN_ERR_STALE;
     s->value_dot = src->value_dot;
     s->base_dot = src->value_dot;
     s->size = src->size;
@@ -67,10 +69,10 @@ static int keep(const struct put_request *q, const struct object *o, bool read, 
 }
 
 int put_value_fill(const struct put_value *v, const struct put_request *q, const struct object *o,
-                   bool read, struct sibling *s)
+                   const struct row_state *state, bool read, struct sibling *s)
 {
     if (q->flags & PUT_KEEP_VALUE)
-        return keep(q, o, read, s);
+        return keep(q, o, state, read, s);
     if (s->type != SIBLING_FILE && s->type != SIBLING_SYMLINK)
         return DYN_OK;
     s->size = v->len;

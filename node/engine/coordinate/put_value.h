@@ -29,10 +29,11 @@ void put_value_start(struct put_value *v, struct engine *e, struct slice key,
                      const struct put_request *q, void (*done)(struct put_value *v, int err),
                      void *arg);
 void put_value_release(struct put_value *v);
-/* Fills in what a sibling says of its value. o: this node's own copy; read: R copies have been
- * merged into it. DYN_OK, NEED_READ, DYN_ERR_STALE: the value that is to be kept is gone. */
+/* Fills in what a sibling says of its value. o, state: this node's own copy; read: R copies have
+ * been merged into it. DYN_OK, NEED_READ, DYN_ERR_STALE: the value that is to be kept is gone,
+ * DYN_ERR_NO_QUORUM: it is thin here (thin.h), and whoever keeps it is away. */
 int put_value_fill(const struct put_value *v, const struct put_request *q, const struct object *o,
-                   bool read, struct sibling *s);
+                   const struct row_state *state, bool read, struct sibling *s);
 /* What can be said of it to replicas. */
 struct extended put_value_extended(const struct put_value *v, const struct dot *dot);
 

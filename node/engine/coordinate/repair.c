@@ -20,6 +20,7 @@
 #include "engine/coordinate/replication.h"
 #include "engine/fragments/entry_place.h"
 #include "engine/fragments/fragments.h"
+#include "engine/thin/thin.h"
 
 #define YOUNG_MS 2000
 
@@ -71,6 +72,19 @@ static void on_delivered(struct delivery *d, int err)
         end(r, DYN_OK);
 }
 
+/* After the peer itself, others may have what neither has. */
+static void add_holders(struct repair *r)
+{
+    const struct engine *e = r->e;
+    struct delivery *d = &r->delivery;
+    uint64_t nodes[OWNERS_MAX];
+    struct place at = place_of_row(e->ring, r->kind, r->key);
+    uint32_t n = engine_owners(e, at.partition, ring_n(e->ring), nodes);
+    for (uint32_t i = 0; i < n; i++)
+        if (nodes[i] != r->node && d->n_holders < READ_QUORUM_NODES)
+            d->holders[d->n_holders++] = nodes[i];
+}
+
 static void deliver(struct repair *r, int stage, uint64_t node, const struct object *o)
 {
     struct engine *e = r->e;
@@ -94,13 +108,9 @@ static void deliver(struct repair *r, int stage, uint64_t node, const struct obj
                                     .timeout_us = e->cfg.replica_timeout_us,
                                     .done = on_delivered,
                                     .arg = r};
-    /* after the peer itself, others may have what neither has */
-    uint64_t nodes[N_MAX];
-    struct place at = place_of_row(e->ring, r->kind, r->key);
-    uint32_t n = ring_preference_list(e->ring, at.partition, ring_n(e->ring), nodes, N_MAX);
-    for (uint32_t i = 0; i < n && i < ring_n(e->ring); i++)
-        if (nodes[i] != r->node && r->delivery.n_holders < READ_QUORUM_NODES)
-            r->delivery.holders[r->delivery.n_holders++] = nodes[i];
+    add_holders(r);
+    /* peers may be thin, and keepers lost */
+    r->delivery.without_lost = r->kind == ROW_OBJECT && thin_possible(e, key);
     r->delivering = true;
     delivery_start(&r->delivery);
 }

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/peer_wire.h"
+#include "engine/thin/superseded.h"
 
 static void ask_next(struct value_fetch *f);
 static void read_own(struct value_fetch *f);
@@ -38,8 +39,10 @@ static void drop_loaded(struct value_fetch *f)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < f->n_dots; i++)
-        if (!loaded(f->into, &f->dots[i]))
+        if (!loaded(f->into, &f->dots[i])) {
+            f->signs[kept] = f->signs[i];
             f->dots[kept++] = f->dots[i];
+        }
     f->n_dots = kept;
 }
 
@@ -57,24 +60,56 @@ static bool attach(struct value_fetch *f, const struct object *from)
     return f->n_dots < before;
 }
 
+static bool among(const struct dot *dots, uint32_t n, const struct dot *d)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (dot_equal(&dots[i], d))
+            return true;
+    return false;
+}
+
+static void note_signs(struct value_fetch *f, const struct peer_get_reply *by, uint64_t node)
+{
+    bool first =
+        !by->voteless && !object_is_absent(&by->object) && superseded_is_first(f->e, f->key, node);
+    for (uint32_t i = 0; i < f->n_dots; i++) {
+        if (among(by->vouched, by->n_vouched, &f->dots[i]))
+            f->signs[i] |= SUPERSEDED_VOUCHED;
+        if (first && object_find_value(&by->object, &f->dots[i]) == NULL)
+            f->signs[i] |= SUPERSEDED_UNNAMED;
+    }
+}
+
+bool value_fetch_superseded(const struct value_fetch *f, uint32_t i)
+{
+    return f->unasked == 0 && f->signs[i] == SUPERSEDED_BOTH;
+}
+
 static void on_reply(struct rpc_call *call, int err, struct slice body)
 {
     struct value_fetch *f = call->arg;
     struct peer_get_reply reply;
+    bool answered = false;
     if (err == DYN_OK && peer_get_reply_decode(body, &reply) == DYN_OK) {
-        if (reply.status == DYN_OK && attach(f, &reply.object))
+        answered = reply.status == DYN_OK;
+        if (answered)
+            note_signs(f, &reply, f->holders[f->next - 1]);
+        if (answered && attach(f, &reply.object))
             f->next--; /* it may have more than one message held */
         peer_get_reply_release(&reply);
     }
+    f->unasked += !answered;
     ask_next(f);
 }
 
 static void ask_next(struct value_fetch *f)
 {
-    while (f->n_dots > 0 && f->next < f->n_holders &&
-           (f->holders[f->next] == f->e->cfg.node ||
-            !detector_up(f->e->detector, f->holders[f->next])))
-        f->next++;
+    for (; f->n_dots > 0 && f->next < f->n_holders; f->next++) {
+        bool self = f->holders[f->next] == f->e->cfg.node;
+        if (!self && detector_up(f->e->detector, f->holders[f->next]))
+            break;
+        f->unasked += !self;
+    }
     if (f->n_dots == 0 || f->next == f->n_holders) {
         f->done(f, f->n_dots == 0 ? DYN_OK : DYN_ERR_NOT_FOUND);
         return;
@@ -94,6 +129,13 @@ static void ask_next(struct value_fetch *f)
 static void on_read(struct replica_read *r, int err)
 {
     struct value_fetch *f = r->arg;
+    struct peer_get_reply own = {.voteless = !engine_votes(f->e, ROW_OBJECT, f->key),
+                                 .object = r->object};
+    if (err == DYN_OK) {
+        own.n_vouched = superseded_vouched(&r->object, &r->state, &own.vouched);
+        note_signs(f, &own, f->e->cfg.node);
+        free(own.vouched);
+    }
     bool more = err == DYN_OK && attach(f, &r->object) && f->n_dots > 0;
     f->reading = false;
     replica_read_release(r);
@@ -118,8 +160,9 @@ static void read_own(struct value_fetch *f)
 
 void value_fetch_start(struct value_fetch *f)
 {
+    f->signs = mem_zalloc(f->n_dots + 1);
     attach(f, f->into);
-    f->next = 0;
+    f->next = f->unasked = 0;
     f->call = (struct rpc_call){0};
     read_own(f);
 }
@@ -130,6 +173,8 @@ void value_fetch_release(struct value_fetch *f)
     if (f->reading)
         replica_read_release(&f->read);
     free(f->dots);
+    free(f->signs);
     f->dots = NULL;
+    f->signs = NULL;
     f->n_dots = 0;
 }

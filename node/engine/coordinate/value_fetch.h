@@ -17,17 +17,21 @@ struct value_fetch { /* caller-owned; must stay put until done */
     uint64_t holders[READ_QUORUM_NODES]; /* other nodes to ask */
     uint32_t n_holders;
     uint64_t timeout_us; /* for each node */
-    /* DYN_OK: every one is loaded. DYN_ERR_NOT_FOUND: some are not. May run inside
+    /* DYN_OK: every one is loaded. DYN_ERR_NOT_FOUND: some are not, `dots` are those left; unasked:
+     * so many of the holders have not said that they do not have them. May run inside
      * value_fetch_start. */
     void (*done)(struct value_fetch *f, int err);
     void *arg;
 
     struct replica_read read;
     struct rpc_call call;
-    uint32_t next;
+    uint8_t *signs; /* of each dot, by who has answered: superseded.h */
+    uint32_t next, unasked;
     bool reading;
 };
 void value_fetch_start(struct value_fetch *f);
+/* In done, of a dot that is left, where all owners were asked: superseded.h. */
+bool value_fetch_superseded(const struct value_fetch *f, uint32_t i);
 /* Also ends one that is under way, when the engine itself ends. */
 void value_fetch_release(struct value_fetch *f);
 

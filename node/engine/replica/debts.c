@@ -131,7 +131,7 @@ static void remove_debt(struct engine *e, enum debt_kind kind, struct slice key,
     keylock_init(&m->lock);
     background_add(e, &m->background, removal_abandon);
     struct slice locked = slice_of(m->key, m->key_len);
-    enum lock_class cls = kind == DEBT_ENTRY ? LOCK_KEY : LOCK_DIR;
+    enum lock_class cls = kind == DEBT_DIR ? LOCK_DIR : LOCK_KEY;
     if (kind == DEBT_DIR)
         locked = owed_dir(locked);
     if (keylock_acquire(e->locks, &m->lock, cls, locked, removal_locked, m))
@@ -141,6 +141,13 @@ static void remove_debt(struct engine *e, enum debt_kind kind, struct slice key,
 void debts_clear_entry(struct engine *e, struct slice key, const uint8_t state[DIGEST_LEN])
 {
     remove_debt(e, DEBT_ENTRY, key, state);
+}
+
+void debts_forget(struct engine *e, enum debt_kind kind, struct slice key,
+                  const uint8_t state[DIGEST_LEN])
+{
+    assert(kind != DEBT_DIR);
+    remove_debt(e, kind, key, state);
 }
 
 void debts_clear_entry_at(struct engine *e, uint64_t node, struct slice key,

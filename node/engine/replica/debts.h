@@ -19,5 +19,8 @@ void debts_clear_entry_at(struct engine *e, uint64_t node, struct slice key,
                           const uint8_t state[DIGEST_LEN]);
 /* The same on this node. */
 void debts_clear_entry(struct engine *e, struct slice key, const uint8_t state[DIGEST_LEN]);
+/* The row of a debt about a key goes, if it still states what it did. Not of DEBT_DIR. */
+void debts_forget(struct engine *e, enum debt_kind kind, struct slice key,
+                  const uint8_t state[DIGEST_LEN]);
 
 #endif

@@ -19,6 +19,7 @@
 #include "engine/coordinate/replication.h"
 #include "engine/fragments/entry_place.h"
 #include "engine/fragments/fragments.h"
+#include "engine/thin/thin.h"
 #include "engine/trees/tree.h"
 
 #define SLICE 32 /* hints at once, at most */
@@ -328,6 +329,8 @@ static void delete_copy(struct drain_item *it, struct store_batch *b)
         row_value(&at, it->key, &it->now.siblings[i].value_dot, &key);
         store_batch_delete(b, STORE_VALUE, buf_slice(&key));
     }
+    if (it->kind == ROW_OBJECT)
+        thin_forget(b, at.partition, it->key);
     buf_release(&key);
 }
 

@@ -40,6 +40,13 @@ struct replica_write { /* caller-owned; must stay put until done */
     bool mend;              /* a row that cannot be read counts as absent: for bad_rows.h alone */
     const struct dot *lost; /* value dots found missing or rotten: lacking from now on (E19) */
     uint32_t n_lost;
+    /* Value dots that are thin in the row from now on (thin.h): others keep them, or, where none of
+     * them is at hand, nobody has them any more. Not under another ring than `generation`'s, which
+     * the caller sets then: DYN_ERR_REFUSED. */
+    const struct dot *thin;
+    uint32_t n_thin;
+    const uint8_t *thin_if; /* and only of an object in this state: DYN_ERR_REFUSED; may be NULL */
+    bool heal_thin;         /* with heal: thin values count as missing too */
     /* The entry becomes `incoming`, nothing joined, if it is in exactly this state (E18). */
     const uint8_t *only_if;
     /* When `incoming` was read from where it came, at the latest, by this node's monotonic clock;
@@ -79,7 +86,8 @@ struct replica_write { /* caller-owned; must stay put until done */
     uint64_t hint_was, hint_bytes; /* what the hint counted before, and counts now */
     uint64_t hint_since_ms;        /* of the hint before */
     uint64_t dirstat, live_here;   /* of the directory's fragment; live_here: entries */
-    uint64_t generation, fence;    /* the ring it was let in under: another one's owners end it */
+    uint64_t generation, fence;    /* the ring it was let in under: another one's owners end it;
+                                      generation: with thin it is the caller's */
     struct buf row;                /* key of the read in progress */
     struct store_get get;
     struct store_scan scan;
@@ -95,7 +103,9 @@ bool replica_names_value(const struct replica_write *w, const struct dot *value_
 bool replica_holds_value(const struct replica_write *w, const struct dot *value_dot);
 /* A value of this node's was found missing or rotten: the row will say so. In the background. */
 void replica_lost(struct engine *e, struct slice key, const struct dot *value_dot);
-bool replica_update_lacks(struct replica_write *w); /* true: they are others now */
+bool replica_gives_up(const struct replica_write *w, const struct dot *value_dot); /* thin, now */
+bool replica_update_lacks(struct replica_write *w);    /* true: they are others now */
+void replica_collect_missing(struct replica_write *w); /* the values to be sent along */
 /* Of the file that keeps what goes (kept.c). In the batch that stores w->object over w->stored: the
  * rows of what is kept; w->after says so. */
 void kept_batch(struct replica_write *w, struct store_batch *b);

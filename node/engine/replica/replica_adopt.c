@@ -16,6 +16,7 @@
 #include "engine/fragments/fragments.h"
 #include "engine/reap/reap.h"
 #include "engine/replica/collect.h"
+#include "engine/thin/thin.h"
 #include "engine/watchers.h"
 
 static void write_all(struct adoption *a);
@@ -186,6 +187,7 @@ static void batch_object(struct adoption *a, struct adopt_row *r, struct store_b
     if (object_live(o))
         collect_batch(a->e, b, r->at.partition, r->key);
     reap_batch(b, r->at.partition, r->key, o);
+    thin_batch_new(a->e, b, &r->at, r->key, o);
     buf_release(&key);
     buf_release(&row);
 }

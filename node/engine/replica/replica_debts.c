@@ -5,6 +5,7 @@
 #include "engine/reap/reap.h"
 #include "engine/replica/collect.h"
 #include "engine/replica/hints.h"
+#include "engine/thin/thin.h"
 
 static void batch_debt(struct replica_write *w, struct store_batch *b, enum debt_kind kind,
                        uint32_t partition, struct slice key)
@@ -54,6 +55,8 @@ void replica_batch_debts(struct replica_write *w, struct store_batch *b)
         collect_batch(w->e, b, w->at.partition, w->key);
     if ((w->roles & ROLE_OBJECT) && w->changed)
         reap_batch(b, w->at.partition, w->key, &w->object);
+    if ((w->roles & ROLE_OBJECT) && w->changed)
+        thin_batch(w, b);
     if (w->parent_dead)
         batch_parent_debt(w, b);
     if (w->orphans && entry_key_is_head(w->key))

@@ -111,19 +111,6 @@ static void close_forgotten_mark(struct replica_write *w, const struct object *o
         w->mark = (struct epoch){0, 0};
 }
 
-static void collect_missing(struct replica_write *w)
-{
-    for (uint32_t i = 0; i < w->object.n; i++) {
-        const struct sibling *s = &w->object.siblings[i];
-        bool enough =
-            w->heal ? replica_holds_value(w, &s->value_dot) : replica_names_value(w, &s->value_dot);
-        if (!sibling_live(s) || s->size == 0 || s->value != NULL || enough)
-            continue;
-        w->missing = mem_reallocarray(w->missing, w->n_missing + 1, sizeof(*w->missing));
-        w->missing[w->n_missing++] = s->value_dot;
-    }
-}
-
 static int by_dot(const void *a, const void *b)
 {
     return dot_compare(&((const struct sibling *)a)->dot, &((const struct sibling *)b)->dot);
@@ -170,8 +157,19 @@ static void touch_prepared(struct replica_write *w)
     w->e->stats.reap_cancelled++;
 }
 
+static bool is_in_state(const struct object *o, const uint8_t state[DIGEST_LEN])
+{
+    uint8_t hash[DIGEST_LEN];
+    object_hash(o, hash);
+    return digest_equal(hash, state);
+}
+
 static void merge_or_mutate(struct replica_write *w)
 {
+    if (w->thin_if != NULL && !is_in_state(&w->stored, w->thin_if)) {
+        finish(w, DYN_ERR_REFUSED); /* its keepers have spoken of another one */
+        return;
+    }
     w->mark = w->state.mark;
     w->was_live = object_live(&w->stored);
     object_copy(&w->object, &w->stored);
@@ -193,7 +191,7 @@ static void merge_or_mutate(struct replica_write *w)
         object_copy(&w->object, w->incoming);
     }
     if (w->roles & ROLE_OBJECT)
-        collect_missing(w);
+        replica_collect_missing(w);
     if (w->n_missing > 0) {
         finish(w, DYN_OK);
         return;
@@ -207,9 +205,7 @@ static void merge_or_mutate(struct replica_write *w)
 
 static void replace_entry(struct replica_write *w, const struct object *by)
 {
-    uint8_t state[DIGEST_LEN];
-    object_hash(&w->entry, state);
-    if (memcmp(state, w->only_if, DIGEST_LEN) != 0 || object_equal(&w->entry, by))
+    if (!is_in_state(&w->entry, w->only_if) || object_equal(&w->entry, by))
         return;
     object_copy(&w->entry, by);
     w->changed = true;
@@ -446,9 +442,11 @@ static void write_batch(struct replica_write *w)
         finish(w, DYN_ERR_STOPPED);
         return;
     }
-    if (w->generation != e->generation && w->fence != fence_now(w) &&
-        e->cfg.bug != BUG_UNFENCED_MOVE) {
-        finish(w, DYN_ERR_REFUSED); /* it was sent to owners that are none any more (E10) */
+    /* it was sent to owners that are none any more (E10), or who was to keep the values may be
+     * about to let go of them */
+    if (w->generation != e->generation &&
+        (w->n_thin > 0 || (w->fence != fence_now(w) && e->cfg.bug != BUG_UNFENCED_MOVE))) {
+        finish(w, DYN_ERR_REFUSED);
         return;
     }
     if (is_too_old(w)) {
@@ -662,7 +660,8 @@ void replica_write_start(struct replica_write *w)
         entry_id(w->fragment, w->key, &w->id_bytes);
         w->id = buf_slice(&w->id_bytes);
     }
-    w->generation = e->generation;
+    if (w->n_thin == 0)
+        w->generation = e->generation;
     w->fence = fence_now(w);
     w->object = w->stored = w->entry = OBJECT_EMPTY;
     w->state = w->after = ROW_STATE_NONE;

@@ -198,16 +198,28 @@ int row_debt_parse(struct slice row, struct slice *key)
 void row_state_release(struct row_state *s)
 {
     free(s->lacks);
-    s->lacks = NULL;
-    s->n_lacks = 0;
+    free(s->thin);
+    free(s->hearsay);
+    s->lacks = s->thin = s->hearsay = NULL;
+    s->n_lacks = s->n_thin = s->n_hearsay = 0;
+}
+
+static bool among(const struct dot *dots, uint32_t n, const struct dot *value_dot)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (dot_equal(&dots[i], value_dot))
+            return true;
+    return false;
+}
+
+bool row_state_thin(const struct row_state *s, const struct dot *value_dot)
+{
+    return among(s->thin, s->n_thin, value_dot);
 }
 
 bool row_state_lacks(const struct row_state *s, const struct dot *value_dot)
 {
-    for (uint32_t i = 0; i < s->n_lacks; i++)
-        if (dot_equal(&s->lacks[i], value_dot))
-            return true;
-    return false;
+    return among(s->lacks, s->n_lacks, value_dot) || row_state_thin(s, value_dot);
 }
 
 void row_state_add_lack(struct row_state *s, const struct dot *value_dot)
@@ -218,9 +230,49 @@ void row_state_add_lack(struct row_state *s, const struct dot *value_dot)
     s->lacks[s->n_lacks++] = *value_dot;
 }
 
-/* format, mark, object, and only where something is lacking, prepared or kept: how many dots are
- * lacking, the dots; then, where it is prepared or something is kept, since when it is prepared;
- * then, where something is kept, how many, bytes, since when. */
+void row_state_add_thin(struct row_state *s, const struct dot *value_dot)
+{
+    if (row_state_lacks(s, value_dot))
+        return;
+    s->thin = mem_reallocarray(s->thin, s->n_thin + 1, sizeof(*s->thin));
+    s->thin[s->n_thin++] = *value_dot;
+}
+
+void row_state_add_hearsay(struct row_state *s, const struct dot *value_dot)
+{
+    if (among(s->hearsay, s->n_hearsay, value_dot))
+        return;
+    s->hearsay = mem_reallocarray(s->hearsay, s->n_hearsay + 1, sizeof(*s->hearsay));
+    s->hearsay[s->n_hearsay++] = *value_dot;
+}
+
+bool row_state_vouched(const struct row_state *s, const struct dot *value_dot)
+{
+    return row_state_thin(s, value_dot) && !among(s->hearsay, s->n_hearsay, value_dot);
+}
+
+static void put_dots(const struct dot *dots, uint32_t n, struct buf *out)
+{
+    buf_put_varint(out, n);
+    for (uint32_t i = 0; i < n; i++)
+        dot_encode(&dots[i], out);
+}
+
+/* How many of the fields behind the object are there: each is, where it or a later one says
+ * something. */
+static uint32_t fields(const struct row_state *s)
+{
+    return s->n_hearsay != 0       ? 5
+           : s->n_thin != 0        ? 4
+           : s->kept.n != 0        ? 3
+           : s->prepared.boot != 0 ? 2
+           : s->n_lacks != 0       ? 1
+                                   : 0;
+}
+
+/* format, mark, object, and only where something of that or behind it is so: how many dots are
+ * lacking, the dots; since when it is prepared; what is kept: how many, bytes, since when; how
+ * many dots are thin, the dots; how many of those are hearsay, the dots. */
 void row_encode(const struct row_state *s, const struct object *o, struct buf *out)
 {
     buf_put_u8(out, ROW_FORMAT);
@@ -228,21 +280,34 @@ void row_encode(const struct row_state *s, const struct object *o, struct buf *o
     if (s->mark.run != 0)
         buf_put_u64(out, s->mark.boot);
     object_encode(o, out);
-    bool has_kept = s->kept.n != 0, has_prepared = s->prepared.boot != 0 || has_kept;
-    if (s->n_lacks == 0 && !has_prepared)
-        return;
-    buf_put_varint(out, s->n_lacks);
-    for (uint32_t i = 0; i < s->n_lacks; i++)
-        dot_encode(&s->lacks[i], out);
-    if (!has_prepared)
-        return;
-    buf_put_u64(out, s->prepared.boot);
-    buf_put_u64(out, s->prepared.us);
-    if (!has_kept)
-        return;
-    buf_put_varint(out, s->kept.n);
-    buf_put_varint(out, s->kept.bytes);
-    buf_put_varint(out, s->kept.last_ms);
+    uint32_t n = fields(s);
+    if (n >= 1)
+        put_dots(s->lacks, s->n_lacks, out);
+    if (n >= 2) {
+        buf_put_u64(out, s->prepared.boot);
+        buf_put_u64(out, s->prepared.us);
+    }
+    if (n >= 3) {
+        buf_put_varint(out, s->kept.n);
+        buf_put_varint(out, s->kept.bytes);
+        buf_put_varint(out, s->kept.last_ms);
+    }
+    if (n >= 4)
+        put_dots(s->thin, s->n_thin, out);
+    if (n >= 5)
+        put_dots(s->hearsay, s->n_hearsay, out);
+}
+
+static void read_dots(struct reader *r, struct row_state *s,
+                      void (*add)(struct row_state *s, const struct dot *value_dot))
+{
+    uint64_t n = reader_ok(r) && reader_left(r) > 0 ? read_varint(r) : 0;
+    for (uint64_t i = 0; i < n && reader_ok(r); i++) {
+        struct dot dot;
+        dot_decode(r, &dot);
+        if (reader_ok(r))
+            add(s, &dot);
+    }
 }
 
 int row_decode(struct slice row, struct row_state *s, struct object *o)
@@ -258,13 +323,7 @@ int row_decode(struct slice row, struct row_state *s, struct object *o)
     if (t.mark.run != 0)
         t.mark.boot = read_u64(&r);
     object_decode(&r, o);
-    uint64_t n = reader_ok(&r) && reader_left(&r) > 0 ? read_varint(&r) : 0;
-    for (uint64_t i = 0; i < n && reader_ok(&r); i++) {
-        struct dot lack;
-        dot_decode(&r, &lack);
-        if (reader_ok(&r))
-            row_state_add_lack(&t, &lack);
-    }
+    read_dots(&r, &t, row_state_add_lack);
     if (reader_ok(&r) && reader_left(&r) > 0) {
         t.prepared.boot = read_u64(&r);
         t.prepared.us = read_u64(&r);
@@ -274,6 +333,8 @@ int row_decode(struct slice row, struct row_state *s, struct object *o)
         t.kept.bytes = read_varint(&r);
         t.kept.last_ms = read_varint(&r);
     }
+    read_dots(&r, &t, row_state_add_thin);
+    read_dots(&r, &t, row_state_add_hearsay);
     if (!reader_done(&r)) {
         row_state_release(&t);
         return DYN_ERR_CORRUPT;

@@ -24,6 +24,11 @@
  *                                                                    reaped (reap.h)
  *                'r', partition                                   -> the same: since when it is
  *                                                                    owned no more (retire.h)
+ *                'n', partition, key                              -> the same: this copy is thin,
+ *                                                                    some of its values were let
+ *                                                                    go (thin.h)
+ *                's', partition, key                              -> the same: it may have values
+ *                                                                    to let go
  *   STORE_LOCAL  "lease"                                          -> first running number not yet
  *                                                                    leased (E2)
  *   STORE_TREE   see tree.h
@@ -42,7 +47,9 @@ enum debt_kind {
     DEBT_DIR = 'm',
     DEBT_UPLOAD = 'c',
     DEBT_DEAD = 't',
-    DEBT_RETIRED = 'r'
+    DEBT_RETIRED = 'r',
+    DEBT_THIN = 'n',
+    DEBT_SURPLUS = 's'
 };
 
 /* A point on the monotonic clock of one start of a node: no wall clock decides what is safe. */
@@ -94,11 +101,22 @@ struct row_state {
     uint32_t n_lacks;
     struct moment prepared; /* when this tombstone was prepared to be reaped (E15) */
     struct row_kept kept;
+    struct dot *thin; /* value dots that the object names and that others keep for this node, by the
+                         N of its directory (thin.h): in trees they count as held */
+    uint32_t n_thin;
+    struct dot *hearsay; /* those of them that this node was told of when nobody had them: no keeper
+                            has ever said to it that it holds them */
+    uint32_t n_hearsay;
 };
 #define ROW_STATE_NONE ((struct row_state){.lacks = NULL})
 void row_state_release(struct row_state *s);
-bool row_state_lacks(const struct row_state *s, const struct dot *value_dot);
+bool row_state_lacks(const struct row_state *s, const struct dot *value_dot); /* or is thin in it */
+bool row_state_thin(const struct row_state *s, const struct dot *value_dot);
 void row_state_add_lack(struct row_state *s, const struct dot *value_dot);
+void row_state_add_thin(struct row_state *s, const struct dot *value_dot);
+void row_state_add_hearsay(struct row_state *s, const struct dot *value_dot); /* it is thin */
+/* Its keepers have told this node that they held it. */
+bool row_state_vouched(const struct row_state *s, const struct dot *value_dot);
 
 /* The row of an object or an entry. */
 void row_encode(const struct row_state *s, const struct object *o, struct buf *out);

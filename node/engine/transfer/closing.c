@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "engine/membership/view.h"
 #include "engine/peer_wire.h"
+#include "engine/thin/thin.h"
 #include "engine/transfer/fence_list.h"
 
 #define CALL_US 5000000u
@@ -110,8 +111,8 @@ static bool closes_here(const struct closings *t, uint32_t p)
 {
     const struct engine *e = t->e;
     const struct move *mv = ring_move(e->ring, p);
-    if (!closings_owns(e, p))
-        return false;
+    if (!closings_owns(e, p) || !thin_whole(e->thin, p))
+        return false; /* who retires may have values that all who stay have let go of */
     for (uint32_t i = 0; i < mv->n_targets && !move_is_new(mv, e->cfg.node); i++)
         if (move_is_new(mv, mv->targets[i]) && detector_up(e->detector, mv->targets[i]))
             return false; /* it does */

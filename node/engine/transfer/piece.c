@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/coordinate/replication.h"
 #include "engine/fragments/entry_place.h"
 
 #define SLICE_BYTES (256u << 10) /* of values; the row that passes it is still in */
@@ -54,6 +55,26 @@ static void on_merged(struct delivery *d, int err)
     settled(m->piece, err);
 }
 
+static void add_holder(const struct piece *p, struct delivery *d, uint64_t node)
+{
+    for (uint32_t i = 0; i < d->n_holders; i++)
+        if (d->holders[i] == node)
+            return;
+    if (node != p->e->cfg.node && d->n_holders < READ_QUORUM_NODES)
+        d->holders[d->n_holders++] = node;
+}
+
+/* A source may be thin; then another owner has the values. */
+static void add_holders(const struct piece *p, struct delivery *d)
+{
+    uint64_t owners[OWNERS_MAX];
+    uint32_t n = engine_owners(p->e, p->partition, ring_n(p->e->ring), owners);
+    for (uint32_t i = 0; i < p->n_sources; i++)
+        add_holder(p, d, p->sources[i]);
+    for (uint32_t i = 0; i < n; i++)
+        add_holder(p, d, owners[i]);
+}
+
 static void merge_one(struct piece *p, uint32_t i)
 {
     struct engine *e = p->e;
@@ -73,11 +94,11 @@ static void merge_one(struct piece *p, uint32_t i)
         .roles = row->kind == ROW_ENTRY ? ROLE_ENTRY : ROLE_OBJECT,
         .owe_entry =
             false, /* the source's replicas owe it, and entries move with their partition */
+        .without_lost = true,
         .timeout_us = e->cfg.replica_timeout_us,
         .done = on_merged,
         .arg = m};
-    for (uint32_t k = 0; k < p->n_sources; k++)
-        m->delivery.holders[m->delivery.n_holders++] = p->sources[k];
+    add_holders(p, &m->delivery);
     delivery_start(&m->delivery);
 }
 

@@ -22,6 +22,7 @@
 #include "engine/fragments/entry_place.h"
 #include "engine/replica/hints.h"
 #include "engine/slices.h"
+#include "engine/thin/thin.h"
 #include "engine/trees/tree.h"
 
 #define SLICE_ROWS 64
@@ -333,6 +334,7 @@ static void drop(struct retirement *t)
     if (d->kind == ROW_OBJECT) {
         forget_debt(t, DEBT_DEAD, d);
         forget_debt(t, DEBT_UPLOAD, d);
+        thin_forget(&t->batch, d->at.partition, key);
     }
     if (hand_over(t) == DYN_OK)
         e->stats.retired_rows++;

@@ -10,7 +10,8 @@
  *   MERGING --something is left of the piece--> FETCHING
  *   MERGING --the piece is done--> LISTING the next, or CONFIRMING when there is none
  *   CONFIRMING --both trees are equal--> CONFIRMING with the next source
- *   CONFIRMING --enough sources are done--> SYNCING --> FILLED, which becomes an event
+ *   CONFIRMING --enough sources are done--> SYNCING, when no value is thin here (thin.h)
+ *   SYNCING --> FILLED, which becomes an event
  *   any --a source fails--> the next source; when too few are left, WAITING for a while
  *
  * One source is not enough: an acknowledged write is on W of the N old voters, perhaps not on the
@@ -27,6 +28,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "engine/thin/thin.h"
 #include "engine/transfer/closing.h"
 #include "engine/transfer/compare.h"
 #include "engine/transfer/confirm.h"
@@ -38,7 +40,8 @@
 #define AGAIN_US 1000000u
 #define FEW_ROWS 256u /* that came while the partition waited: not worth a comparison */
 #define LOOK_BYTES (1u << 20)
-#define TELL_US 100000u /* partitions that fill within this time are one event */
+#define WHOLE_US 100000u /* between looks whether it is */
+#define TELL_US 100000u  /* partitions that fill within this time are one event */
 
 enum job_state {
     WAITING,
@@ -123,7 +126,10 @@ static void on_again(struct timer *timer, void *arg)
 {
     (void)timer;
     struct job *j = arg;
-    start_waiting(j->t);
+    if (j->state == SYNCING)
+        job_step(j);
+    else
+        start_waiting(j->t);
 }
 
 /* Too few sources answer: later again, from the start, which costs little for what is here. */
@@ -439,6 +445,11 @@ static void job_step(struct job *j)
         confirm(j);
         return;
     case SYNCING:
+        if (e->cfg.bug != BUG_EARLY_FILL && !thin_whole(e->thin, j->partition)) {
+            timer_set(e->ports.timers, &j->again, engine_now(e) + WHOLE_US);
+            start_waiting(t);
+            return;
+        }
         j->sync = (struct store_write){.done = on_synced, .arg = j};
         j->syncing = true;
         e->ports.store.sync(e->ports.store.ctx, &j->sync);
