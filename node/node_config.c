@@ -245,6 +245,8 @@ static int read_limits(struct config *cfg, struct node_config *c, char **message
             DYN_OK ||
         (err = config_get_size(cfg, "write_buffer", MIB, UINT64_MAX / 2, &s->write_buffer_bytes,
                                message)) != DYN_OK ||
+        (err = config_get_size(cfg, "file_bytes", 0, UINT64_MAX / 2, &s->file_bytes, message)) !=
+            DYN_OK ||
         (err = u32(cfg, "object_buffer", 0, 1000000, &s->buffer_objects, message)) != DYN_OK ||
         (err = config_get_size(cfg, "ballast", 0, UINT64_MAX / 2, &s->ballast_bytes, message)) !=
             DYN_OK ||

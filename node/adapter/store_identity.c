@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See store_identity.h. Four rows: the format (a number; a store of a lower one is migrated at
- * open, of a higher one refused), the identity (cluster and node), and the mark of a clean stop,
- * which lives from the end of a run to the start of the next; and which start of the machine the
- * last run began under and in which folder, for a process that dies leaves the page cache, while a
- * machine that dies, and a copy that was made of a live store, do not. */
+/* See store_identity.h. Four rows: the format (a number; a store of a lower one is opened, and
+ * raised when it is to have what a lower one does not know, of a higher one refused), the identity
+ * (cluster and node), and the mark of a clean stop, which lives from the end of a run to the start
+ * of the next; and which start of the machine the last run began under and in which folder, for a
+ * process that dies leaves the page cache, while a machine that dies, and a copy that was made of a
+ * live store, do not. */
 #include "adapter/store_identity.h"
 
 #include <stdio.h>
@@ -12,7 +13,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-#define FORMAT 1u
+#define FORMAT ((uint32_t)STORE_FORMAT_FILES)
 
 static const char row_format[] = "format", row_identity[] = "identity", row_clean[] = "clean",
                   row_boot[] = "boot";
@@ -35,8 +36,17 @@ static int write_synced(struct rocks *r, char **message)
     return err == DYN_OK ? rocks_sync(r, message) : err;
 }
 
-static int check_format(struct rocks *r, const char *path, struct store_identity *id,
-                        char **message)
+static int write_format(struct rocks *r, uint32_t format, char **message)
+{
+    struct buf row = BUF_EMPTY;
+    buf_put_u32(&row, format);
+    rocks_batch_put(r, ROCKS_OWN, slice_str(row_format), buf_slice(&row));
+    buf_release(&row);
+    return write_synced(r, message);
+}
+
+static int check_format(struct rocks *r, const char *path, uint32_t wanted,
+                        struct store_identity *id, char **message)
 {
     struct buf row = BUF_EMPTY;
     int err = read_row(r, row_format, &row);
@@ -44,9 +54,8 @@ static int check_format(struct rocks *r, const char *path, struct store_identity
     uint32_t format = read_u32(&in);
     if (err == DYN_ERR_NOT_FOUND && rocks_sequence(r) == 0) {
         id->created = true;
-        buf_put_u32(&row, FORMAT);
-        rocks_batch_put(r, ROCKS_OWN, slice_str(row_format), buf_slice(&row));
-        err = write_synced(r, message);
+        format = wanted;
+        err = write_format(r, format, message);
     } else if (err != DYN_OK || !reader_done(&in) || format == 0) {
         err = DYN_ERR_CORRUPT;
         *message = mem_printf("the store in %s has no readable format: it is damaged or was not "
@@ -57,7 +66,11 @@ static int check_format(struct rocks *r, const char *path, struct store_identity
         *message = mem_printf("the store in %s has format %u, this version knows only up to %u: "
                               "use a newer version",
                               path, format, FORMAT);
+    } else if (format < wanted) {
+        format = wanted;
+        err = write_format(r, format, message);
     }
+    id->format = format;
     buf_release(&row);
     return err;
 }
@@ -161,11 +174,11 @@ int store_identity_forget_boot(struct rocks *r, char **message)
     return write_synced(r, message);
 }
 
-int store_identity_open(struct rocks *r, const char *path, uint64_t cluster, uint64_t node,
-                        struct store_identity *out, char **message)
+int store_identity_open(struct rocks *r, const char *path, uint32_t format, uint64_t cluster,
+                        uint64_t node, struct store_identity *out, char **message)
 {
     struct store_identity id = {0};
-    int err = check_format(r, path, &id, message);
+    int err = check_format(r, path, format, &id, message);
     if (err == DYN_OK)
         err = check_identity(r, path, cluster, node, &id, message);
     if (err == DYN_OK)

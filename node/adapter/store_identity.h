@@ -7,18 +7,25 @@
 
 #include "adapter/rocks.h"
 
+enum {
+    STORE_FORMAT_ROWS = 1,  /* all in RocksDB */
+    STORE_FORMAT_FILES = 2, /* rows may refer to files (store_files.h) */
+};
+
 struct store_identity {
     uint64_t cluster, node; /* 0: none yet */
+    uint32_t format;        /* STORE_FORMAT_... */
     bool created;           /* there was nothing in the store */
     bool clean;             /* the last run ended cleanly, or there was none */
     bool same_boot;         /* the last run was under this start of the machine, in this folder */
 };
 
-/* Reads and checks; a new store is given its format. cluster, node: what it must be, 0: anything;
- * a store that has no identity yet is given these when neither is 0. Takes the mark of a clean stop
- * away. All that it wrote is synced when it returns. Errors as store_rocksdb_open. */
-int store_identity_open(struct rocks *r, const char *path, uint64_t cluster, uint64_t node,
-                        struct store_identity *out, char **message);
+/* Reads and checks. format: what a new store is given and an older one is raised to, from when on
+ * older programs refuse it. cluster, node: what it must be, 0: anything; a store that has no
+ * identity yet is given these when neither is 0. Takes the mark of a clean stop away. All that it
+ * wrote is synced when it returns. Errors as store_rocksdb_open. */
+int store_identity_open(struct rocks *r, const char *path, uint32_t format, uint64_t cluster,
+                        uint64_t node, struct store_identity *out, char **message);
 /* Notes under which start of the machine this run is; once whoever needs same_boot has noted it,
  * for it is not said again. */
 int store_identity_mark_boot(struct rocks *r, const char *path, char **message);

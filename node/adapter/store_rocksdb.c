@@ -72,10 +72,17 @@ static void settle_unsynced(struct store_rocksdb *s, int err)
 
 /* --- syncs ---------------------------------------------------------------------------------- */
 
+/* The log only after what it refers to. */
+static int sync_all(struct store_rocksdb *s, char **message)
+{
+    int err = s->files == NULL ? DYN_OK : store_files_sync(s->files, message);
+    return err == DYN_OK ? rocks_sync(s->db, message) : err;
+}
+
 static void sync_run(struct lane_job *job)
 {
     struct sync_job *sync = container_of(job, struct sync_job, job);
-    sync->err = rocks_sync(sync->s->db, &sync->message);
+    sync->err = sync_all(sync->s, &sync->message);
     if (sync->err == DYN_OK)
         store_disk_mark(sync->s->disk, sync->sequence);
 }
@@ -98,11 +105,13 @@ static void sync_finish(struct lane_job *job)
     settle_unsynced(s, err);
     if (err == DYN_OK)
         store_rocksdb_start_sync(s);
+    store_rocksdb_tidy(s);
 }
 
 void store_rocksdb_start_sync(struct store_rocksdb *s)
 {
-    bool due = s->sync_due && s->written > s->durable;
+    bool files = s->files != NULL && store_files_unsynced(s->files); /* also of the last run */
+    bool due = s->sync_due && (s->written > s->durable || files);
     if ((list_empty(&s->unsynced) && !due) || s->sync.running || s->closing || s->stopped)
         return;
     s->sync.running = true;
@@ -245,6 +254,14 @@ static void check_finish(struct lane_job *job)
     if (check->background_errors > s->background_errors && !low)
         store_rocksdb_stop_writing(s, DYN_ERR_IO, mem_strdup("a flush or a compaction failed"));
     s->background_errors = check->background_errors;
+    store_rocksdb_tidy(s);
+}
+
+/* Nobody need ask for a sync: a value in a file should not be without it for longer than its row
+ * takes to reach the disk by itself, and files of deleted values wait for one. */
+static bool files_want_a_sync(const struct store_rocksdb *s)
+{
+    return s->files != NULL && (store_files_unsynced(s->files) || store_files_dropping(s->files));
 }
 
 static void start_check(struct store_rocksdb *s)
@@ -262,6 +279,8 @@ static void start_check(struct store_rocksdb *s)
         s->reclaimed_ms = now;
         s->reclaimed_at = s->bytes_written;
     }
+    s->sync_due |= files_want_a_sync(s);
+    store_rocksdb_start_sync(s);
     s->checked_ms = now;
     s->check.running = true;
     lanes_submit(s->lanes, LANE_UPKEEP, &s->check.job);
@@ -272,7 +291,9 @@ void store_rocksdb_flush_turn(struct store_rocksdb *s)
     s->dirty = false; /* what the callbacks hand over is for another flush, and asks for it */
     store_rocksdb_turn_write(s);
     store_rocksdb_start_write(s);
+    s->sync_due |= s->files != NULL && store_files_want_sync(s->files);
     store_rocksdb_start_sync(s);
+    store_rocksdb_tidy(s);
     deliver(s);
     start_check(s);
 }
@@ -323,11 +344,14 @@ static int port_write(void *ctx, struct store_batch *batch, enum store_sync sync
         err = DYN_ERR_STOPPED;
     else if (!room_for(batch, store_disk_room(s->disk, s->bytes_written)))
         err = DYN_ERR_NO_SPACE;
+    uint64_t bytes = batch->ops.len;
+    if (err == DYN_OK)
+        err = store_rocksdb_take_out(s, batch);
     if (err != DYN_OK) {
         store_batch_release(batch);
         return err;
     }
-    s->bytes_written += batch->ops.len;
+    s->bytes_written += bytes;
     s->stats.writes++;
     if (s->buffer != NULL) {
         buffer_rows(s, batch);
@@ -367,6 +391,8 @@ static void port_stats(void *ctx, struct store_stats *out)
     out->buffered = s->buffer == NULL ? 0 : store_buffer_count(s->buffer);
     store_disk_room(s->disk, s->bytes_written);
     out->bytes_used = rocks_bytes_used(s->db);
+    if (s->files != NULL)
+        out->bytes_used += store_files_bytes(s->files);
     out->bytes_free = store_disk_free_bytes(s->disk);
 }
 
@@ -388,6 +414,8 @@ struct store_rocksdb_config store_rocksdb_config_default(void)
         .cache_bytes = 16 << 20,
         .write_buffer_bytes = 16 << 20,
         .blob_bytes = 4096,
+        .file_bytes = 256 << 10,
+        .spare_files = 32,
         .ballast_bytes = 32 << 20,
         .reserve_bytes = 64 << 20, /* what memtables and their logs may still ask for */
     };
@@ -420,11 +448,13 @@ static int open_parts(struct store_rocksdb *s, const struct store_rocksdb_config
         uint64_t recovered = rocks_sequence(s->db);
         if (store_disk_marked(s->disk) > recovered)
             s->lost = store_disk_marked(s->disk) - recovered;
-        err = store_identity_open(s->db, config->path, config->cluster, config->node, &s->identity,
-                                  message);
+        err = store_identity_open(s->db, config->path, store_rocksdb_format(config),
+                                  config->cluster, config->node, &s->identity, message);
     }
     if (err == DYN_OK && config->buffer_objects > 0)
         err = store_identity_forget_boot(s->db, message);
+    if (err == DYN_OK)
+        err = store_rocksdb_files_open(s, config, message);
     free(path);
     return err;
 }
@@ -433,6 +463,7 @@ static void free_parts(struct store_rocksdb *s)
 {
     free(s->folder);
     rocks_close(s->db);
+    store_files_free(s->files);
     store_disk_free(s->disk);
     store_buffer_free(s->buffer);
     store_cache_free(s->rows);
@@ -448,7 +479,8 @@ int store_rocksdb_open(const struct store_rocksdb_config *config, const struct s
                                      [LANE_SYNC] = 1,
                                      [LANE_READ] = 2,
                                      [LANE_SCAN] = 1,
-                                     [LANE_UPKEEP] = 1};
+                                     [LANE_UPKEEP] = 1,
+                                     [LANE_FILES] = 1};
     struct store_rocksdb *s = mem_new(struct store_rocksdb);
     int err = open_parts(s, config, message);
     if (err != DYN_OK) {
@@ -468,6 +500,7 @@ int store_rocksdb_open(const struct store_rocksdb_config *config, const struct s
     s->check.job = (struct lane_job){.run = check_run, .finish = check_finish};
     s->check.s = s;
     s->lanes = lanes_new(threads, LANES, host->wake, host->ctx);
+    store_rocksdb_tidy(s);
     *out = s;
     return DYN_OK;
 }
@@ -475,19 +508,23 @@ int store_rocksdb_open(const struct store_rocksdb_config *config, const struct s
 void store_rocksdb_close(struct store_rocksdb *s)
 {
     char *message = NULL;
+    int err;
     if (s == NULL)
         return;
     s->closing = true;
     store_rocksdb_turn_write(s);
     rocks_reclaim_no_more(s->db); /* which may take minutes, when the disk is nearly full */
-    lanes_free(s->lanes);         /* finishes what the threads still had to do */
+    if (s->files != NULL)
+        store_files_look_no_more(s->files);
+    lanes_free(s->lanes); /* finishes what the threads still had to do */
     store_rocksdb_buffer_drain(s);
-    if (!s->stopped && rocks_sync(s->db, &message) == DYN_OK) {
+    if (!s->stopped && sync_all(s, &message) == DYN_OK) {
         s->durable = s->written;
         store_disk_mark(s->disk, rocks_sequence(s->db));
         settle_unsynced(s, DYN_OK);
         /* Tables instead of a log make the next start quick. The mark comes last. */
-        if (rocks_flush(s->db, &message) == DYN_OK)
+        err = s->files == NULL ? DYN_OK : store_files_end(s->files, s->durable, &message);
+        if (err == DYN_OK && rocks_flush(s->db, &message) == DYN_OK)
             store_identity_mark_clean(s->db, &message);
     } else {
         settle_unsynced(s, s->stopped ? s->failure : DYN_ERR_IO);

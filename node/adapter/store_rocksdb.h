@@ -22,7 +22,9 @@ struct store_rocksdb_config {
     /* Writes that may be acknowledged as buffered from this process's memory, before the kernel has
      * them; also no more bytes than write_buffer_bytes. 0: none, and a kill takes nothing along. */
     uint32_t buffer_objects;
-    uint64_t blob_bytes;    /* values from this size on lie in blob files */
+    uint64_t blob_bytes;    /* values from this size on lie in RocksDB's blob files, */
+    uint64_t file_bytes;    /* from this size on in files of their own (store_files.h); 0: none, */
+    uint32_t spare_files;   /* as long as so many, made ahead, last; nor any with a buffer */
     uint64_t ballast_bytes; /* 0: none */
     uint64_t reserve_bytes; /* free room below which no new data is taken */
 };

@@ -8,6 +8,7 @@
 #include "adapter/store_buffer.h"
 #include "adapter/store_cache.h"
 #include "adapter/store_disk.h"
+#include "adapter/store_files.h"
 #include "adapter/store_identity.h"
 #include "adapter/store_rocksdb.h"
 
@@ -23,7 +24,16 @@ enum {
     LOW_BLAME_MS = 60000, /* for so long after room was low, it is to blame */
 };
 
-enum lane { LANE_WRITE, LANE_PAUSE, LANE_SYNC, LANE_READ, LANE_SCAN, LANE_UPKEEP, LANES };
+enum lane {
+    LANE_WRITE,
+    LANE_PAUSE,
+    LANE_SYNC,
+    LANE_READ,
+    LANE_SCAN,
+    LANE_UPKEEP,
+    LANE_FILES,
+    LANES
+};
 
 struct sync_job {
     struct lane_job job;
@@ -59,12 +69,22 @@ struct check_job {
     bool running, low, reclaim;
 };
 
+/* A piece of the upkeep of files (store_files_tidy). */
+struct files_job {
+    struct lane_job job;
+    struct store_rocksdb *s;
+    uint64_t durable;
+    bool running, spares; /* spares: none failed to be made */
+};
+
 struct store_rocksdb {
     char *folder;
     struct store_host host;
     struct store_disk *disk;
     struct lanes *lanes;
     struct rocks *db;
+    struct store_files *files; /* NULL: no row refers to one */
+    struct files_job tidy;
     struct store_cache *rows;
     struct list cold_gets; /* struct cold_get.link: on their way to a thread and back */
     struct store_identity identity;
@@ -132,6 +152,18 @@ void store_rocksdb_buffer_drain(struct store_rocksdb *s);
 /* Reads past the buffer. */
 void store_rocksdb_get_written(struct store_rocksdb *s, struct store_get *req);
 void store_rocksdb_scan_written(struct store_rocksdb *s, struct store_scan *req);
+
+/* What belongs into files goes there (store_rocksdb_files.c), and the batch is left with
+ * references. An error is for whoever hands it over; after any but DYN_ERR_NO_SPACE the store has
+ * stopped. */
+int store_rocksdb_take_out(struct store_rocksdb *s, struct store_batch *batch);
+uint32_t store_rocksdb_format(const struct store_rocksdb_config *config);
+int store_rocksdb_files_open(struct store_rocksdb *s, const struct store_rocksdb_config *config,
+                             char **message);
+void store_rocksdb_tidy(struct store_rocksdb *s); /* when there is what, and nothing runs */
+/* True: the row is a reference, and a thread answers the read from its file. */
+bool store_rocksdb_get_file(struct store_rocksdb *s, struct store_get *req, uint64_t hash,
+                            struct slice row);
 
 /* The port's reads. */
 void store_rocksdb_get(void *ctx, struct store_get *req);

@@ -21,6 +21,8 @@ struct cold_get {
     struct store_rocksdb *s;
     struct store_get *req;
     struct rocks_value *value;
+    struct buf ref;   /* the row, where it is known and refers to a file */
+    struct buf bytes; /* of the file */
     uint64_t hash;
     bool stale; /* the row was written since: the cache must not learn what was found */
     int err;
@@ -51,9 +53,8 @@ void store_rocksdb_row_written(struct store_rocksdb *s, enum store_op_type type,
 }
 
 static void answer_get(struct store_rocksdb *s, struct store_get *req, uint64_t hash, bool keep,
-                       int err, struct rocks_value *value)
+                       int err, struct slice row)
 {
-    struct slice row = err == DYN_OK ? rocks_value_slice(value) : slice_of(NULL, 0);
     if (keep && worth_caching(req->family, err)) {
         if (err == DYN_OK)
             store_cache_put(s->rows, hash, req->family, req->key, row);
@@ -61,21 +62,66 @@ static void answer_get(struct store_rocksdb *s, struct store_get *req, uint64_t 
             store_cache_put_absent(s->rows, hash, req->family, req->key);
     }
     req->done(req, err, row);
-    rocks_value_free(value);
+}
+
+static bool refers(const struct store_rocksdb *s, enum store_family f, struct slice row)
+{
+    return f == STORE_VALUE && s->files != NULL && store_files_is_ref(row);
 }
 
 static void cold_get_run(struct lane_job *job)
 {
     struct cold_get *g = container_of(job, struct cold_get, job);
-    g->err = rocks_get(g->s->db, g->req->family, g->req->key, false, &g->value);
+    struct slice row = buf_slice(&g->ref);
+    if (row.len == 0) {
+        g->err = rocks_get(g->s->db, g->req->family, g->req->key, false, &g->value);
+        row = g->err == DYN_OK ? rocks_value_slice(g->value) : slice_of(NULL, 0);
+    }
+    if (g->err == DYN_OK && refers(g->s, g->req->family, row))
+        g->err = store_files_get(g->s->files, g->req->key, row, &g->bytes);
 }
 
 static void cold_get_finish(struct lane_job *job)
 {
     struct cold_get *g = container_of(job, struct cold_get, job);
+    struct slice row = buf_slice(&g->bytes);
     list_remove(&g->link);
-    answer_get(g->s, g->req, g->hash, !g->stale, g->err, g->value);
+    if (g->err == DYN_OK && row.len == 0)
+        row = rocks_value_slice(g->value);
+    answer_get(g->s, g->req, g->hash, !g->stale, g->err,
+               g->err == DYN_OK ? row : slice_of(NULL, 0));
+    rocks_value_free(g->value);
+    buf_release(&g->ref);
+    buf_release(&g->bytes);
     free(g);
+}
+
+/* ref: empty, or the row. */
+static void get_cold(struct store_rocksdb *s, struct store_get *req, uint64_t hash,
+                     struct slice ref)
+{
+    if (s->closing) { /* no thread is there any more; what ends now may still ask for the next */
+        req->done(req, DYN_ERR_STOPPED, slice_of(NULL, 0));
+        return;
+    }
+    s->stats.reads_disk++;
+    struct cold_get *g = mem_new(struct cold_get);
+    g->job = (struct lane_job){.run = cold_get_run, .finish = cold_get_finish};
+    g->s = s;
+    g->req = req;
+    g->hash = hash;
+    buf_put_slice(&g->ref, ref);
+    list_append(&s->cold_gets, &g->link);
+    lanes_submit(s->lanes, LANE_READ, &g->job);
+}
+
+bool store_rocksdb_get_file(struct store_rocksdb *s, struct store_get *req, uint64_t hash,
+                            struct slice row)
+{
+    if (!refers(s, req->family, row))
+        return false;
+    get_cold(s, req, hash, row);
+    return true;
 }
 
 static bool get_from_cache(struct store_rocksdb *s, struct store_get *req, uint64_t hash)
@@ -107,23 +153,14 @@ void store_rocksdb_get_written(struct store_rocksdb *s, struct store_get *req)
     struct rocks_value *value = NULL;
     uint64_t hash = store_cache_hash(req->family, req->key);
     int err = rocks_get(s->db, req->family, req->key, true, &value);
-    if (err != ROCKS_INCOMPLETE) {
+    struct slice row = err == DYN_OK ? rocks_value_slice(value) : slice_of(NULL, 0);
+    if (err == ROCKS_INCOMPLETE) {
+        get_cold(s, req, hash, row);
+    } else if (!store_rocksdb_get_file(s, req, hash, row)) {
         s->stats.reads_memory++;
-        answer_get(s, req, hash, true, err, value);
-        return;
+        answer_get(s, req, hash, true, err, row);
     }
-    if (s->closing) { /* no thread is there any more; what ends now may still ask for the next */
-        req->done(req, DYN_ERR_STOPPED, slice_of(NULL, 0));
-        return;
-    }
-    s->stats.reads_disk++;
-    struct cold_get *g = mem_new(struct cold_get);
-    g->job = (struct lane_job){.run = cold_get_run, .finish = cold_get_finish};
-    g->s = s;
-    g->req = req;
-    g->hash = hash;
-    list_append(&s->cold_gets, &g->link);
-    lanes_submit(s->lanes, LANE_READ, &g->job);
+    rocks_value_free(value);
 }
 
 /* A scan reads a chunk of rows at a time into `rows`, and gives them to the request from there. */
@@ -132,16 +169,32 @@ struct scan_job {
     struct store_rocksdb *s;
     struct store_scan *req;
     struct rocks_cursor *cursor;
-    struct buf rows;
+    struct buf rows, file;
     uint32_t rows_read, chunk_rows;
     uint64_t bytes_read;
-    bool more; /* rows follow those that were read */
+    bool in_memory; /* on the loop's thread */
+    bool more;      /* rows follow those that were read */
     int err;
 };
 
 static bool scan_reached_bound(const struct scan_job *j)
 {
     return j->rows_read >= j->req->max_rows || j->bytes_read >= j->req->max_bytes;
+}
+
+/* The value of a row that refers to one. gone: it was deleted after the scan had begun. False: it
+ * cannot be had here. */
+static bool scan_file(struct scan_job *j, struct slice key, struct slice *value, bool *gone)
+{
+    if (j->in_memory) {
+        j->err = ROCKS_INCOMPLETE;
+        return false;
+    }
+    buf_clear(&j->file);
+    j->err = store_files_get(j->s->files, key, *value, &j->file);
+    *gone = j->err == DYN_ERR_NOT_FOUND;
+    *value = buf_slice(&j->file);
+    return *gone || j->err == DYN_OK;
 }
 
 static void scan_read(struct scan_job *j)
@@ -154,10 +207,17 @@ static void scan_read(struct scan_job *j)
                   (j->rows_read > 0 && scan_reached_bound(j));
         if (j->more)
             break;
-        buf_put_bytes(&j->rows, key);
-        buf_put_bytes(&j->rows, value);
-        j->rows_read++;
-        j->bytes_read += key.len + value.len;
+        bool gone = false;
+        if (refers(j->s, j->req->family, value) && !scan_file(j, key, &value, &gone))
+            return;
+        if (gone) {
+            j->chunk_rows--;
+        } else {
+            buf_put_bytes(&j->rows, key);
+            buf_put_bytes(&j->rows, value);
+            j->rows_read++;
+            j->bytes_read += key.len + value.len;
+        }
         rocks_cursor_next(j->cursor);
     }
     j->err = rocks_cursor_error(j->cursor);
@@ -185,6 +245,7 @@ static void scan_free(struct scan_job *j)
 {
     rocks_cursor_free(j->cursor);
     buf_release(&j->rows);
+    buf_release(&j->file);
     free(j);
 }
 
@@ -229,6 +290,7 @@ void store_rocksdb_scan_written(struct store_rocksdb *s, struct store_scan *req)
     if (req->max_rows <= CHUNK_ROWS && req->max_bytes <= CHUNK_BYTES) {
         j->cursor =
             rocks_cursor_new(s->db, req->family, req->prefix, req->from, ROCKS_CURSOR_MEMORY);
+        j->in_memory = true;
         scan_read(j);
         if (j->err != ROCKS_INCOMPLETE) {
             s->stats.reads_memory++;
@@ -240,6 +302,7 @@ void store_rocksdb_scan_written(struct store_rocksdb *s, struct store_scan *req)
         }
         rocks_cursor_free(j->cursor);
         j->cursor = NULL;
+        j->in_memory = false;
         j->rows_read = 0;
         j->bytes_read = 0;
     }

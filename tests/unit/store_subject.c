@@ -2,6 +2,7 @@
 /* See store_subject.h. */
 #include "store_subject.h"
 
+#include <dirent.h>
 #include <ftw.h>
 #include <poll.h>
 #include <stdio.h>
@@ -14,7 +15,7 @@
 
 static bool on_disk(const struct subject *s)
 {
-    return s->kind == SUBJECT_ROCKSDB || s->kind == SUBJECT_BUFFERED;
+    return s->kind != SUBJECT_MEMORY && s->kind != SUBJECT_DEFERRED;
 }
 
 static void wake(void *ctx)
@@ -46,7 +47,26 @@ struct store_rocksdb_config subject_config(const struct subject *s)
     c.ballast_bytes = 0;
     c.reserve_bytes = 0;
     c.buffer_objects = s->kind == SUBJECT_BUFFERED ? SUBJECT_BUFFER : 0;
+    c.file_bytes = s->kind == SUBJECT_FILES ? 1 : 0;
     return c;
+}
+
+void subject_await_spares(const struct subject *s, unsigned wanted)
+{
+    char folder[80];
+    unsigned n = 0;
+    snprintf(folder, sizeof(folder), "%s/values", s->dir);
+    for (int i = 0; i < 6000 && n < wanted; i++) {
+        DIR *dir = opendir(folder);
+        n = 0;
+        for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;)
+            n += strncmp(e->d_name, "new.", 4) == 0;
+        if (dir != NULL)
+            closedir(dir);
+        if (n < wanted)
+            usleep(1000);
+    }
+    assert_true(n >= wanted);
 }
 
 static void open_rocksdb(struct subject *s)
@@ -56,6 +76,8 @@ static void open_rocksdb(struct subject *s)
     if (store_rocksdb_open(&c, &s->host, &s->rocksdb, &message) != DYN_OK)
         fail_msg("%s", message);
     s->port = store_rocksdb_port(s->rocksdb);
+    if (s->kind == SUBJECT_FILES)
+        subject_await_spares(s, c.spare_files);
 }
 
 void subject_open(struct subject *s, enum subject_kind kind)

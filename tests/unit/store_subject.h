@@ -7,8 +7,14 @@
 #include "adapter/store_rocksdb.h"
 #include "port/store.h"
 
-/* Buffered: RocksDB behind an object buffer of a few batches. */
-enum subject_kind { SUBJECT_MEMORY, SUBJECT_DEFERRED, SUBJECT_ROCKSDB, SUBJECT_BUFFERED };
+/* Buffered: RocksDB behind an object buffer of a few batches. Files: all values in files. */
+enum subject_kind {
+    SUBJECT_MEMORY,
+    SUBJECT_DEFERRED,
+    SUBJECT_ROCKSDB,
+    SUBJECT_BUFFERED,
+    SUBJECT_FILES,
+};
 enum { SUBJECT_BUFFER = 3 };
 
 struct subject {
@@ -26,6 +32,8 @@ struct subject {
 /* On disk: with a small cache, no ballast and no reserve. */
 void subject_open(struct subject *s, enum subject_kind kind);
 struct store_rocksdb_config subject_config(const struct subject *s);
+/* Until a store on disk has so many spare files for values. */
+void subject_await_spares(const struct subject *s, unsigned wanted);
 /* Stops cleanly and starts again. */
 void subject_restart(struct subject *s);
 void subject_close(struct subject *s);

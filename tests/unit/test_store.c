@@ -11,7 +11,8 @@
 #include "unit.h"
 
 static const enum subject_kind memory = SUBJECT_MEMORY, deferred = SUBJECT_DEFERRED,
-                               rocksdb = SUBJECT_ROCKSDB, buffered = SUBJECT_BUFFERED;
+                               rocksdb = SUBJECT_ROCKSDB, buffered = SUBJECT_BUFFERED,
+                               files = SUBJECT_FILES;
 
 static int open_subject(void **state)
 {
@@ -443,7 +444,8 @@ static void test_stats_count(void **state)
     {                                                                                              \
 #test " (" #kind ")", test, open_subject, close_subject, (void *)(uintptr_t)&kind          \
     }
-#define EACH(test) ON(memory, test), ON(deferred, test), ON(rocksdb, test), ON(buffered, test)
+#define EACH(test)                                                                                 \
+    ON(memory, test), ON(deferred, test), ON(rocksdb, test), ON(buffered, test), ON(files, test)
 
 int main(void)
 {
