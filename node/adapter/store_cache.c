@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See store_cache.h. A hash table of chains, and a list in the order of last use through all rows.
+/* See store_cache.h. A hash table of chains, and a list through all rows in the order in which they
+ * came. A row that was used since goes to the end of it again when its turn to go has come: to move
+ * it with each use would touch its neighbours, in memory that is seldom in the processor's caches.
  * The table grows with the rows, up to what the bound lets there be. */
 #include "adapter/store_cache.h"
 
@@ -17,19 +19,20 @@ enum {
 
 struct store_cached {
     struct store_cached *next; /* of its bucket */
-    struct list used;          /* in store_cache.used; the oldest first */
+    struct list in_order;      /* of store_cache.rows; the oldest first */
     uint64_t hash;
     uint32_t refs;
     uint32_t key_len, value_len;
     uint8_t family;
     bool absent;
+    bool used;       /* since it came into its place in the order */
     uint8_t bytes[]; /* key, value */
 };
 
 struct store_cache {
     struct store_cached **buckets;
     size_t n_buckets, n_rows; /* n_buckets: a power of two */
-    struct list used;
+    struct list rows;
     uint64_t bytes, bytes_max;
 };
 
@@ -86,7 +89,7 @@ static void drop(struct store_cache *c, struct store_cached **at)
 {
     struct store_cached *row = *at;
     *at = row->next;
-    list_remove(&row->used);
+    list_remove(&row->in_order);
     c->bytes -= cost(row);
     c->n_rows--;
     store_cached_unref(row);
@@ -95,7 +98,14 @@ static void drop(struct store_cache *c, struct store_cached **at)
 static void evict(struct store_cache *c)
 {
     while (c->bytes > c->bytes_max) {
-        struct store_cached *oldest = container_of(list_first(&c->used), struct store_cached, used);
+        struct store_cached *oldest =
+            container_of(list_first(&c->rows), struct store_cached, in_order);
+        if (oldest->used) {
+            oldest->used = false;
+            list_remove(&oldest->in_order);
+            list_append(&c->rows, &oldest->in_order);
+            continue;
+        }
         struct store_cached **at = &c->buckets[oldest->hash & (c->n_buckets - 1)];
         while (*at != oldest)
             at = &(*at)->next;
@@ -125,7 +135,7 @@ struct store_cache *store_cache_new(uint64_t bytes_max)
     c->n_buckets = BUCKETS_FIRST;
     c->buckets = mem_zalloc(c->n_buckets * sizeof(struct store_cached *));
     c->bytes_max = bytes_max;
-    list_init(&c->used);
+    list_init(&c->rows);
     return c;
 }
 
@@ -144,8 +154,7 @@ struct store_cached *store_cache_find(struct store_cache *c, uint64_t hash, enum
     struct store_cached *row = *find(c, hash, f, key);
     if (row == NULL)
         return NULL;
-    list_remove(&row->used);
-    list_append(&c->used, &row->used);
+    row->used = true;
     row->refs++;
     return row;
 }
@@ -154,6 +163,13 @@ static void put(struct store_cache *c, uint64_t hash, enum store_family f, struc
                 struct slice value, bool absent)
 {
     struct store_cached **at = find(c, hash, f, key);
+    if (*at != NULL && (*at)->refs == 1 && (*at)->value_len == value.len) {
+        (*at)->absent = absent;
+        (*at)->used = true;
+        if (value.len > 0)
+            memcpy((*at)->bytes + key.len, value.data, value.len);
+        return;
+    }
     if (*at != NULL)
         drop(c, at);
     if (key.len + value.len > VALUE_MAX)
@@ -174,8 +190,8 @@ static void put(struct store_cache *c, uint64_t hash, enum store_family f, struc
     if (value.len > 0)
         memcpy(row->bytes + key.len, value.data, value.len);
     *bucket = row;
-    list_init(&row->used);
-    list_append(&c->used, &row->used);
+    list_init(&row->in_order);
+    list_append(&c->rows, &row->in_order);
     c->n_rows++;
     c->bytes += cost(row);
     evict(c);

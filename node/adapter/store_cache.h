@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rows that were read or written lately, in memory: what RocksDB would have to look for in several
  * places, decompress and copy lies here as it is, and so does the knowledge that a row is absent.
- * Bounded in bytes; the row that has gone unused for longest goes first. One thread. */
+ * Bounded in bytes; rows that have gone unused for long go first. One thread. */
 #ifndef DYN_ADAPTER_STORE_CACHE_H
 #define DYN_ADAPTER_STORE_CACHE_H
 

@@ -43,8 +43,12 @@ static void test_a_row_is_found_in_its_newest_state(void **state)
     put(c, STORE_VALUE, "a", "another family's");
     put(c, STORE_META, "", "the empty key");
     expect(c, STORE_META, "a", "one");
-    put(c, STORE_META, "a", "two, and longer");
-    expect(c, STORE_META, "a", "two, and longer");
+    uint64_t bytes = store_cache_bytes(c);
+    put(c, STORE_META, "a", "two");
+    expect(c, STORE_META, "a", "two");
+    assert_true(store_cache_bytes(c) == bytes);
+    put(c, STORE_META, "a", "three, and longer");
+    expect(c, STORE_META, "a", "three, and longer");
     expect(c, STORE_VALUE, "a", "another family's");
     expect(c, STORE_META, "", "the empty key");
     store_cache_forget(c, store_cache_hash(STORE_META, slice_str("a")), STORE_META, slice_str("a"));
