@@ -195,6 +195,20 @@ static inline uint8_t read_u8(struct reader *r)
     return *r->p++;
 }
 
+static inline void read_format(struct reader *r, uint8_t format) /* any other first byte fails */
+{
+    if (read_u8(r) != format)
+        reader_fail(r);
+}
+
+/* Of a message or row that opens with its format. */
+static inline struct reader reader_of_format(struct slice s, uint8_t format)
+{
+    struct reader r = reader_of(s);
+    read_format(&r, format);
+    return r;
+}
+
 static inline uint32_t read_u32(struct reader *r)
 {
     uint32_t v;

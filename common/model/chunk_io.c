@@ -172,9 +172,7 @@ void upload_ref_encode(struct slice key, uint32_t numbers, struct buf *out)
 
 int upload_ref_decode(struct slice value, struct slice *key, uint32_t *numbers)
 {
-    struct reader r = reader_of(value);
-    if (read_u8(&r) != REF_FORMAT)
-        reader_fail(&r);
+    struct reader r = reader_of_format(value, REF_FORMAT);
     uint64_t n = read_varint(&r);
     struct slice k = read_bytes(&r);
     if (!reader_done(&r) || n > UINT32_MAX || key_check(k, NULL) != DYN_OK)

@@ -77,9 +77,7 @@ static int plain_parse(struct slice token, struct token *out)
     struct token t = {CLOCK_EMPTY, NULL, 0};
     if (token.len < DIGEST_LEN || token.len > CONTEXT_LEN_MAX)
         return DYN_ERR_BAD_CONTEXT;
-    struct reader r = reader_of(slice_of(token.data, token.len - DIGEST_LEN));
-    if (read_u8(&r) != FORMAT)
-        reader_fail(&r);
+    struct reader r = reader_of_format(slice_of(token.data, token.len - DIGEST_LEN), FORMAT);
     clock_decode(&r, &t.clock);
     uint64_t n = read_varint(&r);
     if (n > OBJECT_SIBLINGS_MAX || n > reader_left(&r) / 2)

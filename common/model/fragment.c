@@ -68,12 +68,18 @@ struct slice entry_id_dir(struct slice id)
     return slice_of(id.data, id.len - key.len + key_parent(key).len);
 }
 
+bool entry_id_parse(struct slice id, struct slice *key, uint32_t *fragment)
+{
+    *key = entry_id_split(id, fragment);
+    bool tagged = key->len != id.len;
+    return !tagged || (*fragment != 0 && *fragment < FRAGMENTS_MAX);
+}
+
 bool fragment_id_valid(struct slice id)
 {
     uint32_t fragment;
-    struct slice dir = entry_id_split(id, &fragment);
-    bool tagged = dir.len != id.len;
-    if (tagged && (fragment == 0 || fragment >= FRAGMENTS_MAX))
+    struct slice dir;
+    if (!entry_id_parse(id, &dir, &fragment))
         return false;
     return dir.len == 0 || key_check(dir, NULL) == DYN_OK;
 }

@@ -21,6 +21,8 @@ uint32_t fragment_partition(const struct ring *ring, struct slice dir, uint32_t 
 
 void entry_id(uint32_t fragment, struct slice key, struct buf *out);
 struct slice entry_id_split(struct slice id, uint32_t *fragment); /* the key; borrowed */
+/* The same of one that came from elsewhere: is its tag as entry_id writes it? No rule on the key */
+bool entry_id_parse(struct slice id, struct slice *key, uint32_t *fragment);
 struct slice entry_id_dir(struct slice id); /* of an entry: its fragment's id; borrowed */
 /* Of a directory's fragment, the root's too: every rule on one that came from elsewhere. */
 bool fragment_id_valid(struct slice id);

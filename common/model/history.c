@@ -605,8 +605,7 @@ static bool joins_precede(const struct history *h)
 void history_decode(struct reader *r, struct history *h)
 {
     struct history got = HISTORY_EMPTY;
-    if (read_u8(r) != HISTORY_FORMAT)
-        reader_fail(r);
+    read_format(r, HISTORY_FORMAT);
     uint64_t n = read_varint(r);
     if (n > EVENTS_MAX)
         reader_fail(r);

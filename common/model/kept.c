@@ -58,8 +58,7 @@ void kept_encode(const struct kept *k, struct buf *out)
 
 void kept_decode(struct reader *r, struct kept *k)
 {
-    if (read_u8(r) != FORMAT)
-        reader_fail(r);
+    read_format(r, FORMAT);
     k->since_ms = read_u64(r);
     uint8_t why = read_u8(r), has_by = read_u8(r);
     k->why = (enum kept_why)why;

@@ -333,8 +333,7 @@ void object_encode(const struct object *o, struct buf *out)
 void object_decode(struct reader *r, struct object *o)
 {
     struct object got = OBJECT_EMPTY;
-    if (read_u8(r) != FORMAT)
-        reader_fail(r);
+    read_format(r, FORMAT);
     clock_decode(r, &got.clock);
     uint64_t n = read_varint(r);
     if (n > OBJECT_SIBLINGS_MAX || n > reader_left(r) / SIBLING_ENCODED_MIN)

@@ -14,14 +14,6 @@
 #define CURSOR_MAX 16384u
 #define ENTRY_ID_LEN_MAX (KEY_LEN_MAX + 4u) /* nodes know what else it must be */
 
-static struct reader open_body(struct slice body)
-{
-    struct reader r = reader_of(body);
-    if (read_u8(&r) != FORMAT)
-        reader_fail(&r);
-    return r;
-}
-
 void range_name_put(const struct range_row *row, struct buf *out)
 {
     buf_put_u8(out, row->kind);
@@ -57,7 +49,7 @@ void range_request_encode(const struct range_request *q, struct buf *out)
 
 int range_request_decode(struct slice body, struct range_request *q)
 {
-    struct reader r = open_body(body);
+    struct reader r = reader_of_format(body, FORMAT);
     struct range_request got = {.n = 0};
     got.ring.length = read_u32(&r);
     read_copy(&r, got.ring.digest, DIGEST_LEN);
@@ -137,7 +129,7 @@ int range_reply_decode(struct slice body, struct range_reply *p)
     digest_sha256(body, digest);
     if (memcmp(digest, body.data + body.len, DIGEST_LEN) != 0)
         return DYN_ERR_CORRUPT;
-    struct reader r = open_body(body);
+    struct reader r = reader_of_format(body, FORMAT);
     got.status = (int)read_u32(&r);
     uint8_t form = read_u8(&r);
     uint32_t n = read_u32(&r);
@@ -232,7 +224,7 @@ void archive_request_encode(const struct archive_request *q, struct buf *out)
 
 int archive_request_decode(struct slice body, struct archive_request *q)
 {
-    struct reader r = open_body(body);
+    struct reader r = reader_of_format(body, FORMAT);
     struct archive_request got = {.target = 0};
     uint8_t op = read_u8(&r);
     got.target = read_u64(&r);
@@ -260,7 +252,7 @@ void archive_root_encode(const struct archive_root *p, struct buf *out)
 
 int archive_root_decode(struct slice body, struct archive_root *p)
 {
-    struct reader r = open_body(body);
+    struct reader r = reader_of_format(body, FORMAT);
     struct archive_root got = {.status = (int)read_u32(&r)};
     got.a = read_u64(&r);
     got.b = read_u64(&r);
@@ -281,7 +273,7 @@ void archive_targets_encode(const struct archive_targets *p, struct buf *out)
 
 int archive_targets_decode(struct slice body, struct archive_targets *p)
 {
-    struct reader r = open_body(body);
+    struct reader r = reader_of_format(body, FORMAT);
     struct archive_targets got = {.status = (int)read_u32(&r)};
     uint32_t n = read_u32(&r);
     if (n > ARCHIVE_TARGETS_MAX || got.status > 0)
@@ -313,7 +305,7 @@ void restore_request_begin(struct buf *out, uint32_t rows)
 
 int restore_request_decode(struct slice body, struct restore_request *q)
 {
-    struct reader r = open_body(body);
+    struct reader r = reader_of_format(body, FORMAT);
     struct restore_request got = {.n = 0};
     uint32_t n = read_u32(&r);
     if (n > RANGE_ROWS_MAX)
@@ -346,7 +338,7 @@ void restore_reply_encode(const struct restore_reply *p, struct buf *out)
 
 int restore_reply_decode(struct slice body, struct restore_reply *p)
 {
-    struct reader r = open_body(body);
+    struct reader r = reader_of_format(body, FORMAT);
     struct restore_reply got = {.status = (int)read_u32(&r)};
     uint32_t n = read_u32(&r);
     if (n > RANGE_ROWS_MAX || got.status > 0)

@@ -12,8 +12,7 @@
 #include "engine/core.h"
 
 #define REST_TIMES 3
-#define ROUND_US                                                                                   \
-    4000000u /* for all that wait: who asks across the network does not wait for ever */
+#define ROUND_US 4000000u /* all that wait are served in it: a peer that asks gives up else */
 
 struct pace {
     struct engine *e;

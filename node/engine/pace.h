@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Moves beside requests. A partition moves as fast as disk and processor let it while nobody asks
  * this node for anything. While somebody does, bounded pieces of the work run one at a time, each
- * followed by a rest of three times as long as it took, so that a quarter of the loop's time is the
- * most that moves take, and requests find it free soon. A rest is never longer than PACE_REST_US,
- * and shorter where very many wait, who would give up else: however slow requests are, for whatever
- * reason, moves go on (HAZARDS E25).
+ * followed by a rest of three times as long as it took: moves take a quarter of the loop's time,
+ * and requests find it free soon. A rest is never longer than PACE_REST_US, and shorter where very
+ * many wait, who would give up else: however slow requests are, for whatever reason, moves go on
+ * (HAZARDS E25), and pieces that are slow themselves then take more than a quarter.
  *
  * Not slices of admission control (admission.h): those come at a rate that falls as long as
  * requests are slow, down to one a second, and a move of thousands of pieces would never end. */

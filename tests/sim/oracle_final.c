@@ -21,6 +21,14 @@ static bool stands_in(const struct oracle_write *w, const struct object *merged)
     return false;
 }
 
+static bool may_be_removed(const struct oracle_key *k, const struct dot *dot)
+{
+    for (uint32_t i = 0; i < k->n; i++)
+        if (k->writes[i]->status != WRITE_REFUSED && oracle_may_remove(k->writes[i], dot))
+            return true;
+    return false;
+}
+
 /* One write can have got several dots, when whoever passed it on tried a second node. */
 static bool other_dot_may_be_covered(const struct oracle *o, const struct oracle_write *w)
 {
@@ -30,10 +38,8 @@ static bool other_dot_may_be_covered(const struct oracle *o, const struct oracle
         if (seen->origin.writer != w->origin.writer || seen->origin.stream != w->origin.stream ||
             seen->origin.seq != w->origin.seq)
             continue;
-        for (uint32_t j = 0; j < k->n; j++)
-            if (k->writes[j]->status != WRITE_REFUSED &&
-                oracle_may_remove(k->writes[j], &seen->dot))
-                return true;
+        if (may_be_removed(k, &seen->dot))
+            return true;
     }
     return false;
 }
@@ -62,10 +68,8 @@ static bool made_directory_may_be_covered(const struct oracle *o, const struct o
         const struct oracle_seen *seen = &k->seen[i];
         if (seen->type != SIBLING_DIR || seen->mode != w->mode || dot_equal(&seen->dot, &w->dot))
             continue;
-        for (uint32_t j = 0; j < k->n; j++)
-            if (k->writes[j]->status != WRITE_REFUSED &&
-                oracle_may_remove(k->writes[j], &seen->dot))
-                return true;
+        if (may_be_removed(k, &seen->dot))
+            return true;
     }
     return false;
 }

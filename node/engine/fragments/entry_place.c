@@ -29,12 +29,11 @@ bool entry_key_is_head(struct slice key)
 bool entry_id_valid(struct slice id)
 {
     uint32_t fragment;
-    struct slice key = entry_id_split(id, &fragment);
-    bool tagged = key.len != id.len;
-    if (tagged && (fragment == 0 || fragment >= FRAGMENTS_MAX))
+    struct slice key;
+    if (!entry_id_parse(id, &key, &fragment))
         return false;
     if (entry_key_is_head(key))
-        return tagged && key_check(slice_of(key.data, key.len - 1), NULL) == DYN_OK;
+        return fragment != 0 && key_check(slice_of(key.data, key.len - 1), NULL) == DYN_OK;
     if (key_check(key, NULL) != DYN_OK)
         return false;
     uint32_t depth = 0;

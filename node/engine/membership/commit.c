@@ -118,10 +118,8 @@ void vote_request_encode(const struct vote_request *q, struct buf *out)
 
 int vote_request_decode(struct slice body, struct vote_request *q)
 {
-    struct reader r = reader_of(body);
+    struct reader r = reader_of_format(body, FORMAT);
     struct vote_request got = {.change = {NULL, 0}};
-    if (read_u8(&r) != FORMAT)
-        reader_fail(&r);
     read_copy(&r, got.base, DIGEST_LEN);
     got.ballot = read_ballot(&r);
     got.change = read_bytes(&r);
@@ -142,10 +140,8 @@ void vote_reply_encode(const struct vote_reply *p, struct buf *out)
 
 int vote_reply_decode(struct slice body, struct vote_reply *p)
 {
-    struct reader r = reader_of(body);
+    struct reader r = reader_of_format(body, FORMAT);
     struct vote_reply got = {0};
-    if (read_u8(&r) != FORMAT)
-        reader_fail(&r);
     got.status = (int)read_u32(&r);
     got.promised = read_ballot(&r);
     got.accepted = read_ballot(&r);
@@ -221,9 +217,7 @@ static void on_row(struct store_get *req, int err, struct slice value)
 {
     struct commit *c = req->arg;
     if (err == DYN_OK) {
-        struct reader r = reader_of(value);
-        if (read_u8(&r) != FORMAT)
-            reader_fail(&r);
+        struct reader r = reader_of_format(value, FORMAT);
         read_copy(&r, c->base, DIGEST_LEN);
         c->promised = read_ballot(&r);
         c->accepted = read_ballot(&r);

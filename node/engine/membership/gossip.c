@@ -81,10 +81,8 @@ void gossip_digest_encode(int status, const struct rumours_digest *d, struct buf
 
 int gossip_digest_decode(struct slice body, int *status, struct rumours_digest *d)
 {
-    struct reader r = reader_of(body);
+    struct reader r = reader_of_format(body, FORMAT);
     struct rumours_digest got = {0};
-    if (read_u8(&r) != FORMAT)
-        reader_fail(&r);
     int s = (int)read_u32(&r);
     rumours_digest_decode(&r, &got);
     if (!reader_ok(&r) || s > 0)
@@ -104,9 +102,7 @@ void gossip_exchange_encode(int status, const struct rumours *r, struct buf *out
 
 int gossip_exchange_decode(struct slice body, int *status, struct rumours *out)
 {
-    struct reader r = reader_of(body);
-    if (read_u8(&r) != FORMAT)
-        reader_fail(&r);
+    struct reader r = reader_of_format(body, FORMAT);
     int s = (int)read_u32(&r);
     if (reader_ok(&r) && s == DYN_OK)
         rumours_decode(&r, out);

@@ -10,14 +10,6 @@
 #define FORMAT 1
 #define FENCES_MAX 65536u
 
-static struct reader open_body(struct slice body)
-{
-    struct reader r = reader_of(body);
-    if (read_u8(&r) != FORMAT)
-        reader_fail(&r);
-    return r;
-}
-
 void fence_list_encode(const struct fence_list *l, struct buf *out)
 {
     buf_put_u8(out, FORMAT);
@@ -30,7 +22,7 @@ void fence_list_encode(const struct fence_list *l, struct buf *out)
 
 int fence_list_decode(struct slice body, struct fence_list *l)
 {
-    struct reader r = open_body(body);
+    struct reader r = reader_of_format(body, FORMAT);
     struct fence_list got = {.n = 0};
     uint64_t n = read_varint(&r);
     if (n > FENCES_MAX || n * 12 > reader_left(&r))
