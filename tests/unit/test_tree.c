@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "engine/trees/leaf_rows.h"
 #include "played_cluster.h"
 #include "unit.h"
 
@@ -239,6 +240,63 @@ static void test_trees_are_built_for_a_store_that_has_none(void **state)
     played_cluster_free(c);
 }
 
+static void garble(struct played_cluster *c, uint32_t node, const char *key)
+{
+    struct store_port port = store_memory_port(c->nodes[node].store);
+    struct store_batch b = STORE_BATCH_EMPTY;
+    struct buf row = BUF_EMPTY;
+    struct place at = place_of(c->ring, slice_str(key));
+    row_object(&at, slice_str(key), &row);
+    store_batch_put(&b, STORE_META, buf_slice(&row), slice_str("rot"));
+    assert_int_equal(port.write(port.ctx, &b, STORE_SYNCED, NULL), DYN_OK);
+    buf_release(&row);
+}
+
+static void on_leaf(struct leaf_rows *l, int err)
+{
+    *(int *)l->arg = err;
+}
+
+/* How many rows of the key's leaf the tree names that cannot be read. */
+static uint32_t unreadable(struct played_cluster *c, uint32_t node, const char *key)
+{
+    struct engine *e = c->nodes[node].engine;
+    uint64_t slot = trees_slot(e->trees, ROW_OBJECT, slice_str(key));
+    int err = 1;
+    struct leaf_rows l = {.e = e,
+                          .partition = ring_partition_of(c->ring, slice_str(key)),
+                          .leaf = tree_leaf_of(slot),
+                          .done = on_leaf,
+                          .arg = &err};
+    leaf_rows_read(&l);
+    assert_int_equal(err, DYN_OK);
+    uint32_t found = l.unreadable;
+    leaf_rows_release(&l);
+    return found;
+}
+
+static void test_a_row_that_building_cannot_read_shows_until_it_is_replaced(void **state)
+{
+    (void)state;
+    struct played_cluster *c = played_cluster_new(3, 3, 2, 2);
+    write_some(c, 0, 20);
+    assert_int_equal(played_write(c, 0, "k", "x", 0, slice_of(NULL, 0)), DYN_OK);
+    played_run(c, 30000000);
+    assert_int_equal(unequal(c), 0);
+    played_crash(c, 1, false);
+    forget_trees(c->nodes[1].store);
+    garble(c, 1, "k");
+    played_restart(c, 1);
+    for (uint32_t i = 0; i < 1000 && !trees_complete(c->nodes[1].engine->trees); i++)
+        played_run(c, 1000);
+    assert_int_equal(unreadable(c, 1, "k"), 1);
+    assert_true(unequal(c) > 0);
+    played_run(c, 600000000);
+    assert_int_equal(unreadable(c, 1, "k"), 0);
+    assert_int_equal(unequal(c), 0);
+    played_cluster_free(c);
+}
+
 static void test_building_goes_on_after_a_crash(void **state)
 {
     (void)state;
@@ -296,6 +354,7 @@ int main(void)
         cmocka_unit_test(test_each_node_is_the_sum_of_its_children),
         cmocka_unit_test(test_copies_that_are_handed_over_leave_the_tree),
         cmocka_unit_test(test_trees_are_built_for_a_store_that_has_none),
+        cmocka_unit_test(test_a_row_that_building_cannot_read_shows_until_it_is_replaced),
         cmocka_unit_test(test_building_goes_on_after_a_crash),
         cmocka_unit_test(test_values_not_held_and_marks),
     };

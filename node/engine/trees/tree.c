@@ -122,6 +122,18 @@ struct tree_hash trees_hash(struct trees *t, enum row_kind kind, struct slice ke
     return keyed(t);
 }
 
+struct tree_hash trees_hash_unreadable(struct trees *t, enum row_kind kind, struct slice key,
+                                       struct slice value)
+{
+    struct buf *b = &t->scratch;
+    buf_clear(b);
+    buf_put_u8(b, (uint8_t)kind);
+    buf_put_bytes(b, key);
+    buf_put_slice(b, slice_str("unreadable"));
+    buf_put_bytes(b, value);
+    return keyed(t);
+}
+
 uint64_t trees_slot(struct trees *t, enum row_kind kind, struct slice key)
 {
     buf_clear(&t->scratch);

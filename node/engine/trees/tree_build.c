@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "engine/fragments/entry_place.h"
+#include "engine/trees/bad_rows.h"
 #include "engine/trees/tree_private.h"
 
 #define STATE_ROW "tree"
@@ -162,10 +163,15 @@ static void add_row(struct trees *t, const struct place *at, enum row_kind kind,
 {
     struct object o = OBJECT_EMPTY;
     struct row_state state = ROW_STATE_NONE;
-    /* A row that cannot be read counts for nothing: then it is missed, and given by others. */
-    if (row_decode(value, &state, &o) == DYN_OK)
-        trees_insert(t, &t->batch, kind, at, key, (struct tree_hash){0, 0},
-                     trees_hash(t, kind, key, &o, &state));
+    struct tree_hash hash;
+    if (row_decode(value, &state, &o) == DYN_OK) {
+        hash = trees_hash(t, kind, key, &o, &state);
+    } else { /* left out, it would be missed by nobody who fills from here (E10) */
+        hash = trees_hash_unreadable(t, kind, key, value);
+        if (kind == ROW_OBJECT)
+            bad_rows_note(t->e->bad_rows, key);
+    }
+    trees_insert(t, &t->batch, kind, at, key, (struct tree_hash){0, 0}, hash);
     row_state_release(&state);
     object_release(&o);
 }

@@ -57,6 +57,10 @@ struct trees {
 
 /* Is the row, which changes now, in the trees already? If not the walk will meet it. */
 bool trees_covers(struct trees *t, enum row_kind kind, const struct place *at, struct slice key);
+/* What a row counts for that cannot be read: something that no peer's row does. Its leaf differs
+ * from theirs then, and names it, until what they have has replaced it (bad_rows.h). */
+struct tree_hash trees_hash_unreadable(struct trees *t, enum row_kind kind, struct slice key,
+                                       struct slice value);
 void trees_insert(struct trees *t, struct store_batch *b, enum row_kind kind,
                   const struct place *at, struct slice key, struct tree_hash before,
                   struct tree_hash after);
