@@ -96,6 +96,10 @@ struct replica_write { /* caller-owned; must stay put until done */
 };
 void replica_write_start(struct replica_write *w);
 void replica_write_release(struct replica_write *w);
+/* Of the file that makes the rows of what has changed (replica_batch.c). */
+void replica_batch_rows(struct replica_write *w, struct store_batch *b);
+/* Does the entry come to life or die, so that its directory counts another number? */
+bool replica_liveness_changed(const struct replica_write *w);
 /* Of the file that says what is owed (replica_debts.c). */
 void replica_batch_debts(struct replica_write *w, struct store_batch *b);
 /* Of the file that keeps the books of values not held (replica_lacks.c). */

@@ -288,11 +288,6 @@ static void on_dirstat(struct store_get *req, int err, struct slice value)
 }
 
 /* A head is no entry that anybody lists. */
-static bool liveness_changed(const struct replica_write *w)
-{
-    return (w->roles & ROLE_ENTRY) && w->entry_live_changed && !entry_key_is_head(w->key);
-}
-
 static void on_parent(struct store_get *req, int err, struct slice value)
 {
     struct replica_write *w = req->arg;
@@ -328,72 +323,6 @@ static void on_hint(struct store_get *req, int err, struct slice value)
 }
 
 /* ---- the batch --------------------------------------------------------------------------- */
-
-static void batch_object(struct replica_write *w, struct store_batch *b)
-{
-    struct buf key = BUF_EMPTY, row = BUF_EMPTY;
-    kept_batch(w, b);
-    row_object(&w->at, w->key, &key);
-    row_encode(&w->after, &w->object, &row);
-    store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
-    if (w->replaces)
-        trees_replace(w->e->trees, b, ROW_OBJECT, &w->at, w->key);
-    else
-        trees_change(w->e->trees, b, ROW_OBJECT, &w->at, w->key,
-                     trees_hash(w->e->trees, ROW_OBJECT, w->key, &w->stored, &w->state),
-                     trees_hash(w->e->trees, ROW_OBJECT, w->key, &w->object, &w->after));
-    for (uint32_t i = 0; i < w->object.n; i++) {
-        const struct sibling *s = &w->object.siblings[i];
-        if (s->size == 0 || s->value == NULL || replica_holds_value(w, &s->value_dot))
-            continue;
-        buf_clear(&key);
-        row_value(&w->at, w->key, &s->value_dot, &key);
-        store_batch_put(b, STORE_VALUE, buf_slice(&key), slice_of(s->value->data, s->value->len));
-    }
-    for (uint32_t i = 0; i < w->stored.n; i++) {
-        const struct sibling *s = &w->stored.siblings[i];
-        bool stays = object_find_value(&w->object, &s->value_dot) != NULL &&
-                     !row_state_lacks(&w->after, &s->value_dot);
-        if (s->size == 0 || stays || kept_value(w, &s->value_dot))
-            continue;
-        buf_clear(&key);
-        row_value(&w->at, w->key, &s->value_dot, &key);
-        store_batch_delete(b, STORE_VALUE, buf_slice(&key));
-    }
-    buf_release(&key);
-    buf_release(&row);
-}
-
-static void batch_entry(struct replica_write *w, struct store_batch *b)
-{
-    struct buf key = BUF_EMPTY, row = BUF_EMPTY;
-    row_of_id(&w->at_dir, ROW_ENTRY, w->id, &key);
-    object_row_encode((struct epoch){0, 0}, &w->entry, &row);
-    if (object_is_absent(&w->entry))
-        store_batch_delete(b, STORE_META, buf_slice(&key));
-    else
-        store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
-    trees_change(w->e->trees, b, ROW_ENTRY, &w->at_dir, w->id, w->entry_was,
-                 trees_hash(w->e->trees, ROW_ENTRY, w->id, &w->entry, NULL));
-    if (liveness_changed(w)) {
-        uint64_t newest = w->dirstat;
-        for (uint32_t i = 0; i < w->entry.n; i++)
-            if (w->entry.siblings[i].time_ns > newest)
-                newest = w->entry.siblings[i].time_ns;
-        buf_clear(&key);
-        buf_clear(&row);
-        row_dirstat(&w->at_dir, w->dir, &key);
-        if (object_live(&w->entry))
-            w->live_here++;
-        else if (w->live_here > 0)
-            w->live_here--;
-        buf_put_u64(&row, newest);
-        buf_put_u64(&row, w->live_here);
-        store_batch_put(b, STORE_META, buf_slice(&key), buf_slice(&row));
-    }
-    buf_release(&key);
-    buf_release(&row);
-}
 
 static void on_written(struct store_write *req, int err)
 {
@@ -455,10 +384,7 @@ static void write_batch(struct replica_write *w)
         return;
     }
     if (w->changed) {
-        if (w->roles & ROLE_OBJECT)
-            batch_object(w, &b);
-        if (w->roles & ROLE_ENTRY)
-            batch_entry(w, &b);
+        replica_batch_rows(w, &b);
         replica_batch_debts(w, &b);
         b.deletes = deletes(w);
     } else if (w->hint_for != 0 && !w->hint_current) {
@@ -496,7 +422,7 @@ static void write_batch(struct replica_write *w)
     }
     if (w->changed && (w->roles & ROLE_ENTRY) && w->name.len > 0)
         fragments_note(e, &w->at_dir, w->dir, w->name, w->fragment,
-                       liveness_changed(w) ? w->live_here : 0);
+                       replica_liveness_changed(w) ? w->live_here : 0);
     if (w->handed != NULL)
         w->handed(w);
     w->handing_over = false;
@@ -589,7 +515,7 @@ static void begin_stage(struct replica_write *w)
         look_for_children(w);
         return;
     case LOCK_PARENT:
-        if (!liveness_changed(w)) {
+        if (!replica_liveness_changed(w)) {
             advance(w, READ_HINT);
             return;
         }
