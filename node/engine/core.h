@@ -97,6 +97,8 @@ struct engine {
     struct store_get start_get;
     struct list requests; /* struct request.link, all in flight */
     uint64_t next_request_id;
+    struct list deliveries; /* struct delivery.link: of puts to other nodes, oldest first */
+    uint32_t deliveries_waiting;
     struct list background; /* struct background.link: coordinators that outlive their requests */
     struct engine_stats stats;
     struct histogram latencies[LATENCIES];

@@ -275,6 +275,7 @@ struct engine *engine_new(const struct engine_config *cfg, const struct engine_p
     e->watchers = watchers_new(e);
     list_init(&e->requests);
     list_init(&e->background);
+    list_init(&e->deliveries);
     timer_init(&e->drain_timer, on_drain_timer, e);
     e->rumours = RUMOURS_EMPTY;
     e->view = view_new(e);

@@ -12,6 +12,7 @@ struct wire {
     uint32_t extensions, wholes;
     uint32_t deaf; /* this node hears of no write, from nobody */
     bool hold;     /* extensions arrive late, or never */
+    bool hold_one; /* the next to node 2 does */
 };
 
 #define NOBODY 99u
@@ -26,6 +27,10 @@ static enum sim_fate count(void *arg, uint32_t from, uint32_t to, uint8_t type, 
     bool write = type == FRAME_REPLICA_EXTEND || type == FRAME_REPLICA_PUT;
     if (write && to == w->deaf)
         return FATE_DROP;
+    if (w->hold_one && type == FRAME_REPLICA_EXTEND && to == 2) {
+        w->hold_one = false;
+        return FATE_HOLD;
+    }
     return w->hold && type == FRAME_REPLICA_EXTEND ? FATE_HOLD : FATE_CHANCE;
 }
 
@@ -86,7 +91,7 @@ static void test_a_replica_that_lacks_the_base_gets_the_whole(void **state)
     extend_by(&s, VIA_FRAME, 0, FIRST, "and more", &put, 0);
     assert_int_equal(put.status, DYN_OK);
     assert_int_equal(wire.extensions, 2);
-    assert_in_range(wire.wholes, 1, 2); /* what it has missed may be on its way as well */
+    assert_in_range(wire.wholes, 1, 3); /* what it has missed may be on its way as well */
     scenario_settle(&s);
     expect_everywhere(&s, (const char *const[]){FIRST "and more"}, 1);
     answer_release(&put);
@@ -171,6 +176,59 @@ static void test_a_coordinator_that_is_killed_between_costs_nothing(void **state
     scenario_end(&s);
 }
 
+/* What is appended next must not overtake what it is appended to. */
+static void test_an_append_waits_for_the_one_before_to_the_same_replica(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer put = {0};
+    struct wire wire = {.deaf = NOBODY, .hold_one = true};
+    scenario_begin(&s, 3, 3, 2, 2);
+    scenario_put(&s, 0, "log", FIRST, NULL, 0, &put);
+    assert_int_equal(put.status, DYN_OK);
+    scenario_settle(&s);
+    sim_net_set_judge(s.cluster->net, count, &wire);
+    extend_by(&s, VIA_FRAME, 0, FIRST, "one, ", &put, 0);
+    assert_int_equal(put.status, DYN_OK);
+    extend_by(&s, VIA_FRAME, 0, FIRST "one, ", "two, ", &put, 0);
+    assert_int_equal(put.status, DYN_OK);
+    extend_by(&s, VIA_FRAME, 0, FIRST "one, two, ", "three", &put, 0);
+    assert_int_equal(put.status, DYN_OK);
+    assert_int_equal(wire.extensions, 4); /* three to node 1 */
+    assert_int_equal(sim_net_release_held(s.cluster->net), 1);
+    scenario_settle(&s);
+    assert_int_equal(wire.extensions, 6);
+    assert_int_equal(wire.wholes, 0);
+    expect_everywhere(&s, (const char *const[]){FIRST "one, two, three"}, 1);
+    answer_release(&put);
+    scenario_end(&s);
+}
+
+/* ... but not for ever: when that one is given up, it goes, and is the whole in the end. */
+static void test_an_append_does_not_wait_for_what_is_lost(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer put = {0};
+    struct wire wire = {.deaf = NOBODY, .hold_one = true};
+    scenario_begin(&s, 3, 3, 2, 2);
+    scenario_put(&s, 0, "log", FIRST, NULL, 0, &put);
+    assert_int_equal(put.status, DYN_OK);
+    scenario_settle(&s);
+    sim_net_set_judge(s.cluster->net, count, &wire);
+    extend_by(&s, VIA_FRAME, 0, FIRST, "one, ", &put, 0);
+    assert_int_equal(put.status, DYN_OK);
+    s.opt.w = 3;
+    s.opt.sloppy = SLOPPY_NO;
+    extend_by(&s, VIA_FRAME, 0, FIRST "one, ", "two", &put, 0);
+    assert_int_equal(put.status, DYN_OK);
+    assert_true(wire.wholes > 0);
+    scenario_settle(&s);
+    expect_everywhere(&s, (const char *const[]){FIRST "one, two"}, 1);
+    answer_release(&put);
+    scenario_end(&s);
+}
+
 static bool is_first_value(void *arg, struct slice row)
 {
     (void)arg;
@@ -212,6 +270,8 @@ int main(void)
         cmocka_unit_test(test_a_base_that_was_superseded_makes_a_conflict_and_no_loss),
         cmocka_unit_test(test_the_library_sends_the_whole_by_itself),
         cmocka_unit_test(test_a_coordinator_that_is_killed_between_costs_nothing),
+        cmocka_unit_test(test_an_append_waits_for_the_one_before_to_the_same_replica),
+        cmocka_unit_test(test_an_append_does_not_wait_for_what_is_lost),
         cmocka_unit_test(test_a_rotten_base_is_lacking),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

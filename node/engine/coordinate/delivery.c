@@ -3,7 +3,7 @@
  *
  *   SEND -> done
  *   SEND -> receiver knows other owners -> LEARN -> SEND again, LEARN_MAX times
- *   SEND, of a value that extends another only what follows -> receiver lacks the value, as it
+ *   [TURN] -> SEND, of a value that extends another only what follows -> receiver lacks the value, as it
  *   cannot make it -> as any other
  *   SEND -> receiver lacks values -> PART: FETCH -> SEND -> done, or the next PART
  *   FETCH -> nobody has them any more -> SEND without, to this node alone; and without the versions
@@ -24,6 +24,71 @@
 #define LEARN_MAX 3
 
 static void send(struct delivery *d);
+
+/* ---- turns ------------------------------------------------------------------------------- */
+
+/* What follows a value is of use to a node that has the value. Were it to overtake it, on another
+ * connection, the whole would have to travel as well, and take so long that the next one overtakes
+ * that. So it waits for an earlier delivery to the same node that brings the value; never for a
+ * later one, so nobody waits in a circle. */
+static bool waits_for_base(struct delivery *d)
+{
+    if (d->extended == NULL || extension_is_none(&d->extended->base) || d->link.next == NULL)
+        return false;
+    for (struct list *l = d->e->deliveries.next; l != &d->link && l != &d->e->deliveries;
+         l = l->next) {
+        const struct delivery *other = container_of(l, struct delivery, link);
+        if (other->node == d->node && slice_equal(other->key, d->key) &&
+            object_find_value(other->object, &d->extended->base.base) != NULL)
+            return true;
+    }
+    return false;
+}
+
+static void on_turn(struct timer *t, void *arg)
+{
+    (void)t;
+    struct delivery *d = arg;
+    d->waiting = false;
+    d->e->deliveries_waiting--;
+    send(d);
+}
+
+static void enter(struct delivery *d)
+{
+    list_init(&d->link);
+    timer_init(&d->turn, on_turn, d);
+    d->waiting = false;
+    if (d->extended != NULL && d->node != d->e->cfg.node)
+        list_append(&d->e->deliveries, &d->link);
+}
+
+static void leave(struct delivery *d)
+{
+    struct engine *e = d->e;
+    if (d->link.next == NULL) /* it never began */
+        return;
+    e->deliveries_waiting -= d->waiting;
+    d->waiting = false;
+    timer_cancel(e->ports.timers, &d->turn);
+    if (list_empty(&d->link))
+        return;
+    list_remove(&d->link);
+    for (struct list *l = e->deliveries.next; e->deliveries_waiting > 0 && l != &e->deliveries;
+         l = l->next) {
+        struct delivery *other = container_of(l, struct delivery, link);
+        if (other->waiting && other->node == d->node && slice_equal(other->key, d->key))
+            timer_set(e->ports.timers, &other->turn, engine_now(e));
+    }
+}
+
+static void end(struct delivery *d, int err)
+{
+    leave(d);
+    d->done(d, err);
+}
+
+/* ---- values ------------------------------------------------------------------------------ */
 
 /* May the version go, of which nobody has the value? Never the last one that this node would know
  * of: the first of the row knows others. */
@@ -59,7 +124,7 @@ static void on_fetched(struct value_fetch *f, int err)
     value_fetch_release(f);
     d->fetching = false;
     if (err != DYN_OK)
-        d->done(d, err);
+        end(d, err);
     else
         send(d);
 }
@@ -139,7 +204,7 @@ static void fetch_then_resend(struct delivery *d, struct dot *dots, uint32_t n)
 {
     if (d->second) { /* asked for the same twice: the receiver is broken, or forgot in between */
         free(dots);
-        d->done(d, DYN_ERR_NOT_FOUND);
+        end(d, DYN_ERR_NOT_FOUND);
         return;
     }
     d->second = true;
@@ -156,7 +221,7 @@ static void sent(struct delivery *d, int err)
     if (err == DYN_OK && d->second && d->sent < d->object->n)
         next_part(d);
     else
-        d->done(d, err);
+        end(d, err);
 }
 
 static void on_learned(struct view_wait *w)
@@ -187,7 +252,7 @@ static void on_reply(struct rpc_call *call, int err, struct slice body)
         return;
     }
     if (err != DYN_OK) {
-        d->done(d, err);
+        end(d, err);
         return;
     }
     if (reply.status == DYN_OK && reply.n_missing > 0) {
@@ -269,6 +334,11 @@ static void send(struct delivery *d)
         replica_write_start(&d->write);
         return;
     }
+    if (!d->second && waits_for_base(d)) {
+        d->waiting = true;
+        d->e->deliveries_waiting++;
+        return;
+    }
     struct peer_put m = {.ring = *ring_epoch(d->e->ring),
                          .fence = engine_fence(d->e, d->key, d->fragment, d->roles),
                          .roles = d->roles,
@@ -305,11 +375,13 @@ void delivery_start(struct delivery *d)
     d->call = (struct rpc_call){0};
     d->learn = (struct view_wait){0};
     d->learned = 0;
+    enter(d);
     send(d);
 }
 
 void delivery_release(struct delivery *d)
 {
+    leave(d);
     if (d->fetching) {
         value_fetch_release(&d->fetch);
     }

@@ -18,7 +18,7 @@ struct delivery { /* caller-owned; must stay put until done */
     unsigned roles;
     uint64_t hint_for;
     /* A value in `object` that the node can make of one that it holds; borrowed until done; may be
-     * NULL. Not for whoever stands in: it has no reason to hold that. */
+     * NULL: it is no put. Not for whoever stands in: it has no reason to hold that. */
     const struct extended *extended;
     const struct clock *cut; /* see struct replica_write; borrowed until done; may be NULL */
     uint64_t born_us; /* when `object` was read, by this node's clock (E15); 0: it is new, now */
@@ -50,6 +50,9 @@ struct delivery { /* caller-owned; must stay put until done */
     bool fetching, writing;
     struct view_wait learn; /* the receiver's ring was another one */
     uint32_t learned;
+    struct list link; /* engine.deliveries, if it is a put's */
+    struct timer turn;
+    bool waiting; /* for an earlier one, which brings what its value extends */
 };
 void delivery_start(struct delivery *d);
 void delivery_release(struct delivery *d);
