@@ -16,23 +16,23 @@ bool extension_of(const struct extension *x, const struct sibling *s)
            digest_equal(s->value_hash, x->digest);
 }
 
-static bool begins_with(struct slice value, const struct sibling *s, const struct blob *loaded)
-{
-    uint8_t digest[DIGEST_LEN];
-    if (loaded != NULL && loaded->len == s->size)
-        return memcmp(value.data, loaded->data, loaded->len) == 0;
-    digest_sha256(slice_of(value.data, (size_t)s->size), digest);
-    return digest_equal(digest, s->value_hash);
-}
-
 bool extension_find(const struct sibling *s, const struct blob *loaded, struct slice value,
-                    struct extension *out)
+                    struct extension *out, uint8_t hash[DIGEST_LEN])
 {
+    uint8_t of_base[DIGEST_LEN], of_both[DIGEST_LEN];
     if (s->type != SIBLING_FILE || s->manifest_len != 0 || dot_is_none(&s->value_dot) ||
-        s->size < EXTENSION_BASE_MIN || value.len <= s->size || !begins_with(value, s, loaded))
+        s->size < EXTENSION_BASE_MIN || value.len <= s->size)
+        return false;
+    size_t len = (size_t)s->size;
+    if (loaded != NULL && (loaded->len != len || memcmp(value.data, loaded->data, len) != 0))
+        return false;
+    digest_sha256_both(slice_of(value.data, len), slice_of(value.data + len, value.len - len),
+                       of_base, of_both);
+    if (!digest_equal(of_base, s->value_hash))
         return false;
     *out = (struct extension){.base = s->value_dot, .len = s->size};
-    memcpy(out->digest, s->value_hash, DIGEST_LEN);
+    memcpy(out->digest, of_base, DIGEST_LEN);
+    memcpy(hash, of_both, DIGEST_LEN);
     return true;
 }
 

@@ -19,10 +19,11 @@ struct extension {
 bool extension_is_none(const struct extension *x);
 /* Does this sibling have the value that is meant, and is that what a file's bytes are? */
 bool extension_of(const struct extension *x, const struct sibling *s);
-/* Is `value` longer than that of s, and does it begin with it? loaded: the bytes of s, if at hand;
- * may be NULL. False where it would not be worth while, too. *out is set when true. */
+/* Is `value` longer than that of s, and does it begin with it, by the digest of that? Then *out
+ * says so, and hash is digest_sha256 of all of `value`. loaded: what are held to be the bytes of s,
+ * to see sooner that it does not; may be NULL. False where it would not be worth while, too. */
 bool extension_find(const struct sibling *s, const struct blob *loaded, struct slice value,
-                    struct extension *out);
+                    struct extension *out, uint8_t hash[DIGEST_LEN]);
 
 /* Bases are 1 to VALUE_LEN_MAX bytes: decoding fails the reader otherwise. */
 void extension_encode(const struct extension *x, struct buf *out);

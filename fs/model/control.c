@@ -44,8 +44,8 @@ static void put_metrics(struct fs *fs, struct buf *out)
     put_metric(out, "puts_total", "counter", "Writes of keys.", c->puts);
     put_metric(out, "lists_total", "counter", "Pages of listings.", c->lists);
     put_metric(out, "syncs_total", "counter", "Requests to sync a version.", c->syncs);
-    put_metric(out, "value_bytes_put_total", "counter", "Bytes of values sent.",
-               c->value_bytes_put);
+    put_metric(out, "value_bytes_put_total", "counter",
+               "Bytes of values sent, of an append those appended.", c->value_bytes_put);
     put_metric(out, "published_total", "counter", "Publications that succeeded.", c->published);
     put_metric(out, "publish_failures_total", "counter", "Publications that failed.",
                c->publish_failures);

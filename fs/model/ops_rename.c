@@ -104,7 +104,7 @@ static void take_name(struct renaming *r, const struct put_reply *p)
     struct dot pages = i->pages_dot, value = i->s.value_dot;
     bool same_pages = dot_equal(&pages, &value);
     i->s.attrs.ctime_ns = r->ctime_ns;
-    publish_took(i, p, &r->origin, r->sent, r->gen);
+    publish_took(i, p, &r->origin, r->sent, NULL, r->gen);
     i->pages_dot = same_pages ? i->s.value_dot : (struct dot){0};
     inode_touch_dir(r->t.fs, key_parent(seen_key(r->to.seen)));
 }

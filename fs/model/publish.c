@@ -37,7 +37,8 @@ struct publication {
     enum durability durability;
     uint64_t gen;
     struct origin origin;
-    struct blob *sent; /* the value: bytes, or a manifest */
+    struct blob *sent;        /* the value: bytes, or a manifest */
+    uint8_t hash[DIGEST_LEN]; /* of sent, with hashed */
     struct large_wait store;
     struct naming naming;
     struct cover cover;    /* what is superseded */
@@ -50,7 +51,8 @@ struct publication {
     uint64_t chunk_puts; /* of the mount, when last looked at */
     bool ahead;          /* what is put now is on this machine, or that has been tried */
     int err, was;        /* was: what the attempt before this one ended with */
-    bool keeps, sought;  /* keeps: the put names a stored value; sought: it was not found once */
+    bool hashed;
+    bool keeps, sought; /* keeps: the put names a stored value; sought: it was not found once */
 };
 
 static void begin(struct inode *i);
@@ -230,19 +232,22 @@ static void served_by_own_write(struct inode *i)
 }
 
 /* The version's value now is this. */
-static void take_value(struct sibling *s, struct slice value, bool manifest)
+static void take_value(struct sibling *s, struct slice value, const uint8_t *hash, bool manifest)
 {
     s->size = value.len;
     s->manifest_len = 0;
     blob_unref(s->uploads);
     s->uploads = NULL;
-    digest_sha256(value, s->value_hash);
+    if (hash != NULL)
+        memcpy(s->value_hash, hash, DIGEST_LEN);
+    else
+        digest_sha256(value, s->value_hash);
     if (manifest)
         manifest_describe(value, s); /* this mount has made it */
 }
 
 void publish_took(struct inode *i, const struct put_reply *p, const struct origin *origin,
-                  struct blob *sent, uint64_t gen)
+                  struct blob *sent, const uint8_t *hash, uint64_t gen)
 {
     bool appended = i->appended_only;
     seen_put(i->seen, p);
@@ -252,7 +257,7 @@ void publish_took(struct inode *i, const struct put_reply *p, const struct origi
     i->s.base_dot = i->s.value_dot;
     if (sent != NULL) {
         i->s.value_dot = p->dot;
-        take_value(&i->s, slice_of(sent->data, sent->len), manifest);
+        take_value(&i->s, slice_of(sent->data, sent->len), hash, manifest);
     }
     if (s != NULL) {
         i->s.dot = s->dot;
@@ -334,7 +339,7 @@ static void on_put(struct task *t, const struct put_reply *r)
         return;
     }
     i->fs->counters.published++;
-    publish_took(i, r, &p->origin, p->sent, p->gen);
+    publish_took(i, r, &p->origin, p->sent, p->hashed ? p->hash : NULL, p->gen);
     owed_add_unfound(i->seen, &p->cover, &r->object);
     if (p->durability == DURABILITY_QUORUM) {
         i->durable_dot = i->s.dot;
@@ -399,6 +404,7 @@ static void put(struct publication *p)
     q.opt.durability = (uint8_t)p->durability;
     blob_unref(p->sent);
     p->sent = NULL;
+    p->hashed = false;
     bool large = i->large != NULL && i->dirty_data;
     bool bytes = large ? new_manifest(p) : i->large == NULL && new_bytes(i);
     if (bytes && large) {
@@ -409,7 +415,7 @@ static void put(struct publication *p)
         p->sent = blob_new(content.data, content.len);
         q.value = content;
         if (inode_published(i)) /* only what was appended need travel (F27) */
-            extension_find(&i->s, i->loaded, content, &q.extends);
+            p->hashed = extension_find(&i->s, i->loaded, content, &q.extends, p->hash);
     } else if (i->s.type != SIBLING_DIR) {
         q.flags |= PUT_KEEP_VALUE;
         q.value_dot = i->s.value_dot;

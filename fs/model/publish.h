@@ -40,9 +40,10 @@ void publish_cover(const struct inode *i, struct cover *out);
 /* The next origin of this inode's line (F9). */
 void publish_origin(struct inode *i, struct origin *out);
 /* A put of i's bytes or attributes was answered: the inode shows what is now there. sent: the
- * bytes (shared), NULL when only attributes changed; gen: the change that was sent. */
+ * bytes (shared), NULL when only attributes changed; hash: their digest, NULL: not known; gen: the
+ * change that was sent. */
 void publish_took(struct inode *i, const struct put_reply *p, const struct origin *origin,
-                  struct blob *sent, uint64_t gen);
+                  struct blob *sent, const uint8_t *hash, uint64_t gen);
 /* For .dynamount/pending: a line for each inode that is dirty, oldest first. */
 void publish_report(struct fs *fs, struct buf *out);
 /* The inode's last attempt to publish ended with i->error, the one before with was: for the log. */

@@ -122,22 +122,28 @@ static void test_a_longer_value_that_begins_the_same_is_found(void **state)
     memcpy(longer, base, sizeof(base) - 1);
     memcpy(longer + sizeof(base) - 1, "0123456789", 11);
     struct sibling s = file_sibling(dot_of(1, 1), base, 1);
+    uint8_t hash[DIGEST_LEN], want[DIGEST_LEN];
+    digest_sha256(slice_str(longer), want);
     for (int by_digest = 0; by_digest < 2; by_digest++) {
         const struct blob *loaded = by_digest ? NULL : s.value;
         struct extension x = {.len = 0};
-        assert_true(extension_find(&s, loaded, slice_str(longer), &x));
+        assert_true(extension_find(&s, loaded, slice_str(longer), &x, hash));
         assert_true(extension_of(&x, &s));
+        assert_memory_equal(hash, want, DIGEST_LEN);
         x.len = 0;
-        assert_false(extension_find(&s, loaded, slice_str(base), &x)); /* nothing follows */
+        assert_false(extension_find(&s, loaded, slice_str(base), &x, hash)); /* nothing follows */
         longer[100] ^= 1;
-        assert_false(extension_find(&s, loaded, slice_str(longer), &x));
+        assert_false(extension_find(&s, loaded, slice_str(longer), &x, hash));
         longer[100] ^= 1;
         assert_true(extension_is_none(&x));
     }
+    struct extension y = {.len = 0};
+    s.value_hash[0] ^= 1; /* the bytes at hand are not those of the version after all */
+    assert_false(extension_find(&s, s.value, slice_str(longer), &y, hash));
     sibling_release(&s);
     s = file_sibling(dot_of(1, 1), "short", 1);
     struct extension x = {.len = 0};
-    assert_false(extension_find(&s, s.value, slice_str("short, and not worth while"), &x));
+    assert_false(extension_find(&s, s.value, slice_str("short, and not worth while"), &x, hash));
     sibling_release(&s);
 }
 

@@ -3,8 +3,8 @@
  *
  *   SEND -> done
  *   SEND -> receiver knows other owners -> LEARN -> SEND again, LEARN_MAX times
- *   [TURN] -> SEND, of a value that extends another only what follows -> receiver lacks the value, as it
- *   cannot make it -> as any other
+ *   [TURN] -> SEND, of a value that extends another only what follows -> receiver lacks the value,
+ *   as it cannot make it -> as any other
  *   SEND -> receiver lacks values -> PART: FETCH -> SEND -> done, or the next PART
  *   FETCH -> nobody has them any more -> SEND without, to this node alone; and without the versions
  *   that were superseded (superseded.h)
