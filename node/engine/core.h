@@ -99,7 +99,8 @@ struct engine {
     uint64_t next_request_id;
     struct list deliveries; /* struct delivery.link: of puts to other nodes, oldest first */
     uint32_t deliveries_waiting;
-    struct list background; /* struct background.link: coordinators that outlive their requests */
+    uint64_t extended_bytes; /* of values that are being made, or were (extend.h) */
+    struct list background;  /* struct background.link: coordinators that outlive their requests */
     struct engine_stats stats;
     struct histogram latencies[LATENCIES];
     uint32_t told_behind; /* repairs under way that clients asked for */

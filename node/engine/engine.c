@@ -58,6 +58,7 @@ void engine_config_defaults(struct engine_config *c)
         .request_timeout_us = 5000000,
         .replica_timeout_us = 500000,
         .value_max = VALUE_LEN_MAX,
+        .extended_max = 64u << 20,
         .frame_values_max = 16u << 20,
         .answer_values_max = 48u << 20,
         .hints_max_bytes = 4ull << 30,

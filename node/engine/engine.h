@@ -73,6 +73,8 @@ struct engine_config {
     uint64_t history_ms;    /* versions that went stay for so long: a day; 0: none is kept */
     uint64_t history_max, history_key_max; /* bytes of them on this node, and of one key */
     uint64_t value_max;                    /* bytes; default VALUE_LEN_MAX */
+    uint64_t extended_max; /* bytes of values that were asked for by what follows others (F27), as
+                              long as they are held: over it the whole is to be sent */
     uint64_t frame_values_max;  /* bytes of values in one message between nodes, when there are
                                    several; default 16 MiB */
     uint64_t answer_values_max; /* bytes of values in an answer of several versions: the rest is

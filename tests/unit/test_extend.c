@@ -303,6 +303,36 @@ static void test_the_limit_is_that_of_the_whole(void **state)
     log_free(l);
 }
 
+/* A small message asks for much memory: there is a limit, and over it the whole is to be sent. What
+ * is not held any more does not count. */
+static void test_values_that_are_made_take_no_more_than_they_may(void **state)
+{
+    (void)state;
+    struct log *l = log_new(3, 3, 2, 2);
+    static const uint64_t limits[] = {BASE_LEN / 2, BASE_LEN + 1000};
+    for (uint32_t i = 0; i < 2; i++) {
+        l->c->cfg.extended_max = limits[i];
+        for (uint32_t k = 0; k < 3; k++) {
+            played_crash(l->c, k, false);
+            played_restart(l->c, k);
+        }
+        played_run(l->c, 10 * SECOND);
+        append(l, 0, "a line\n");
+        assert_int_equal(l->status, i == 0 ? DYN_ERR_BASE_LACKING : DYN_OK);
+        if (i == 0)
+            send(l, 0, false);
+        assert_int_equal(l->status, DYN_OK);
+        played_run(l->c, SECOND);
+    }
+    for (uint32_t i = 0; i < 20; i++) {
+        append(l, 0, "a line\n");
+        assert_int_equal(l->status, DYN_OK);
+        played_run(l->c, SECOND);
+    }
+    assert_everywhere(l);
+    log_free(l);
+}
+
 /* A node that is no primary passes the description on. */
 static void test_it_is_forwarded_as_it_is(void **state)
 {
@@ -328,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_a_repeat_is_the_same_write),
         cmocka_unit_test(test_a_description_that_is_wrong_is_refused),
         cmocka_unit_test(test_the_limit_is_that_of_the_whole),
+        cmocka_unit_test(test_values_that_are_made_take_no_more_than_they_may),
         cmocka_unit_test(test_it_is_forwarded_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

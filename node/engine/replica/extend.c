@@ -41,8 +41,22 @@ static void on_read(struct replica_read *r, int err)
     finish(x, err);
 }
 
+static bool has_room(const struct extend *x, uint64_t bytes)
+{
+    const struct engine *e = x->e;
+    return e->extended_bytes < e->cfg.extended_max &&
+           bytes <= e->cfg.extended_max - e->extended_bytes;
+}
+
 void extend_start(struct extend *x)
 {
+    uint64_t bytes = x->base.len + x->suffix.len;
+    if (!has_room(x, bytes)) {
+        finish(x, DYN_ERR_BASE_LACKING);
+        return;
+    }
+    x->held = bytes;
+    x->e->extended_bytes += bytes;
     x->read = (struct replica_read){.e = x->e,
                                     .key = x->key,
                                     .load = LOAD_DOTS,
@@ -59,6 +73,9 @@ void extend_release(struct extend *x)
     if (x->reading)
         replica_read_release(&x->read);
     x->reading = false;
+    if (x->held > 0) /* else it may never have been started */
+        x->e->extended_bytes -= x->held;
+    x->held = 0;
     blob_unref(x->whole);
     x->whole = NULL;
 }

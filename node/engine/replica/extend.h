@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Values that begin with one that this node holds (model/extension.h): making the whole of such a
  * one from this node's own store, and describing one that is here to another replica. A node that
- * does not hold the base, or only bad bytes of it, says so; then the whole travels (F27). */
+ * does not hold the base, or only bad bytes of it, says so; then the whole travels (F27). So does
+ * one that holds many of them already: a small message asks for much memory. */
 #ifndef DYN_ENGINE_EXTEND_H
 #define DYN_ENGINE_EXTEND_H
 
@@ -19,6 +20,7 @@ struct extend { /* caller-owned, zeroed but for the first part; must stay put un
     struct blob *whole; /* valid from done on, until extend_release */
     uint8_t hash[DIGEST_LEN];
     struct replica_read read;
+    uint64_t held; /* bytes, counted by the engine */
     bool reading;
 };
 void extend_start(struct extend *x);
