@@ -70,10 +70,11 @@ def test_a_hundred_appends_cost_what_was_appended(wires):
     assert wires.path.read_bytes() == want
     by_client = after[3] - before[3]
     by_all = sum(after) - sum(before)
-    # Whole values would be 50 MB from the client and 100 MB between nodes.
-    assert by_client < 2_000_000, (by_client, by_all)
-    assert by_all < 8_000_000, (by_client, by_all)
-    assert wires.extended() >= 250
+    # Whole values would be 50 MB from the client and 100 MB between nodes. What is appended, with all
+    # that goes along, is less than a hundredth of that; the rest is for a machine that stalls.
+    assert by_client < 5_000_000, (by_client, by_all)
+    assert by_all < 15_000_000, (by_client, by_all)
+    assert wires.extended() >= 200
     for node in wires.cluster.nodes:
         wait.until(lambda at=node: wires.holds(at, want), 60, "each replica having all of it")
 

@@ -472,7 +472,9 @@ static int mint(struct replica_write *w, struct object *o, struct epoch *mark)
      * of now; where the author says "whatever is there", nothing does. */
     bool look = !takes_current && !(q->flags & PUT_DROP_ONLY) &&
                 late_copy_possible(&op->late, w, &q->origin, &op->cover);
-    int err = look ? NEED_KEPT : write_covered(op, o, mark, &cover);
+    int err = look ? NEED_KEPT : DYN_ERR_BASE_LACKING;
+    if (!look && !op->value.lacking)
+        err = write_covered(op, o, mark, &cover);
     cover_release(&cover);
     return err;
 }

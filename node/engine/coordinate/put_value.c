@@ -14,7 +14,8 @@ static void on_extended(struct extend *x, int err)
         v->len = x->whole->len;
         memcpy(v->hash, x->hash, DIGEST_LEN);
     }
-    v->done(v, err);
+    v->lacking = err == DYN_ERR_BASE_LACKING;
+    v->done(v, v->lacking ? DYN_OK : err);
 }
 
 void put_value_start(struct put_value *v, struct engine *e, struct slice key,

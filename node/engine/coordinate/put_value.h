@@ -19,12 +19,13 @@ struct put_value {      /* caller-owned */
     struct buf suffix;     /* the request may be gone before the base has been read */
     struct extend extend;
     bool building; /* the storage will call */
+    bool lacking;  /* the base is not here: only a repeat of what has been done needs no value */
     void (*done)(struct put_value *v, int err);
     void *arg;
 };
 
-/* done: see struct extend. May run inside; runs inside where nothing is to be read. key: borrowed
- * until done. */
+/* done: DYN_OK, also when the base is lacking, or why the store could not be read. Runs inside
+ * where nothing is to be read, and may do so otherwise. key: borrowed until done. */
 void put_value_start(struct put_value *v, struct engine *e, struct slice key,
                      const struct put_request *q, void (*done)(struct put_value *v, int err),
                      void *arg);
