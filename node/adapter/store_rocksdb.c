@@ -123,34 +123,22 @@ void store_rocksdb_start_sync(struct store_rocksdb *s)
 
 /* --- the batches of a turn ------------------------------------------------------------------ */
 
-/* Finds the hash's slot. The table is four times larger than what a turn may hold, so a free slot
- * comes soon. */
-static bool turn_has(const struct store_rocksdb *s, uint64_t hash, uint32_t *slot)
+static void turn_mark(struct store_rocksdb *s, uint64_t hash)
 {
-    uint32_t at = (uint32_t)hash % TURN_SLOTS;
-    while (s->keys[at].generation == s->generation) {
-        if (s->keys[at].hash == hash)
-            return true;
-        at = (at + 1) % TURN_SLOTS;
-    }
-    *slot = at;
-    return false;
+    s->marks[hash / 64 % (TURN_MARKS / 64)] |= 1ull << hash % 64;
 }
 
+/* Also true now and then for a key that shares a mark: its reader writes the turn's batch early. */
 bool store_rocksdb_turn_may_hold(const struct store_rocksdb *s, uint64_t hash)
 {
-    uint32_t slot;
-    return s->turn_ops > 0 && turn_has(s, hash, &slot);
+    return s->turn_ops > 0 && (s->marks[hash / 64 % (TURN_MARKS / 64)] & 1ull << hash % 64) != 0;
 }
 
 static void turn_clear(struct store_rocksdb *s)
 {
     s->turn_ops = 0;
     s->turn_bytes = 0;
-    if (++s->generation == 0) { /* wrapped: old slots would count again */
-        memset(s->keys, 0, sizeof(s->keys));
-        s->generation = 1;
-    }
+    memset(s->marks, 0, sizeof(s->marks));
 }
 
 void store_rocksdb_turn_write(struct store_rocksdb *s)
@@ -208,11 +196,7 @@ static void turn_add(struct store_rocksdb *s, const struct store_batch *batch)
     struct slice key, value;
     while (store_batch_next(batch, &at, &type, &f, &key, &value)) {
         uint64_t hash = store_cache_hash(f, key);
-        uint32_t slot;
-        if (s->turn_ops < TURN_OPS_MAX && !turn_has(s, hash, &slot)) {
-            s->keys[slot].generation = s->generation;
-            s->keys[slot].hash = hash;
-        }
+        turn_mark(s, hash);
         if (type == STORE_PUT)
             rocks_batch_put(s->db, f, key, value);
         else if (type == STORE_MERGE)
@@ -490,7 +474,6 @@ int store_rocksdb_open(const struct store_rocksdb_config *config, const struct s
     s->host = *host;
     s->rows = store_cache_new(config->cache_bytes / 2);
     list_init(&s->cold_gets);
-    s->generation = 1;
     list_init(&s->waiting);
     list_init(&s->unsynced);
     list_init(&s->settled);

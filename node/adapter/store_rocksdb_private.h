@@ -15,7 +15,7 @@
 enum {
     TURN_OPS_MAX = 1024,      /* operations that wait for the end of a turn, */
     TURN_BYTES_MAX = 1 << 20, /* and bytes; beyond, they are written at once */
-    TURN_SLOTS = 4096,
+    TURN_MARKS = 16384,
     WRITE_BATCHES_MAX = 1024,  /* of the buffer that are written at once, */
     WRITE_BYTES_MAX = 1 << 20, /* and bytes, about */
     SYNC_PAUSE_MS = 100,       /* before the buffer's store syncs what nobody asked it to */
@@ -90,14 +90,11 @@ struct store_rocksdb {
     struct store_identity identity;
     uint64_t lost;
 
-    /* The batches of this turn lie in the database's batch. A set of the hashes of their keys: a
-     * slot counts only when its generation is this turn's. */
+    /* The batches of this turn lie in the database's batch, and each of their keys has a mark, by
+     * its hash. So few bytes stay in the processor's caches, where a table of keys would not. */
     uint64_t turn_bytes;
-    uint32_t turn_ops, generation;
-    struct {
-        uint32_t generation;
-        uint64_t hash;
-    } keys[TURN_SLOTS];
+    uint32_t turn_ops;
+    uint64_t marks[TURN_MARKS / 64];
     /* Or they lie in the buffer, and a thread writes them: then tickets count batches. */
     struct store_buffer *buffer; /* NULL: none */
     struct write_job writer;

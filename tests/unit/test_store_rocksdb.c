@@ -362,6 +362,35 @@ static void test_a_read_from_disk_does_not_hide_what_was_written_meanwhile(void 
     subject_close(&s);
 }
 
+/* Values are in no cache before somebody has read them. */
+static void test_a_read_finds_what_its_own_turn_has_written(void **state)
+{
+    (void)state;
+    struct subject s;
+    struct store_batch b = STORE_BATCH_EMPTY;
+    struct buf value = BUF_EMPTY;
+    char key[16];
+    subject_open(&s, SUBJECT_ROCKSDB);
+    for (int i = 0; i < 300; i++) {
+        for (int early = 0; early < i % 3; early++) { /* a turn of one row, or of several */
+            snprintf(key, sizeof(key), "early%d.%d", i, early);
+            store_batch_put(&b, STORE_VALUE, slice_str(key), slice_str("other"));
+        }
+        snprintf(key, sizeof(key), "key%d", i);
+        store_batch_put(&b, STORE_VALUE, slice_str(key), slice_str(key));
+        assert_int_equal(s.port.write(s.port.ctx, &b, STORE_BUFFERED, NULL), DYN_OK);
+        buf_clear(&value);
+        assert_int_equal(subject_get(&s, STORE_VALUE, slice_str(key), &value), DYN_OK);
+        assert_true(slice_equal(buf_slice(&value), slice_str(key)));
+        store_batch_delete(&b, STORE_VALUE, slice_str(key));
+        assert_int_equal(s.port.write(s.port.ctx, &b, STORE_BUFFERED, NULL), DYN_OK);
+        buf_clear(&value);
+        assert_int_equal(subject_get(&s, STORE_VALUE, slice_str(key), &value), DYN_ERR_NOT_FOUND);
+    }
+    buf_release(&value);
+    subject_close(&s);
+}
+
 /* Rows i of both files, as one table each below the first level. */
 static void make_two_tables(const char *dir)
 {
@@ -561,6 +590,7 @@ int main(void)
         cmocka_unit_test(test_a_read_that_needs_the_disk_completes_later_and_right),
         cmocka_unit_test(test_rows_in_files_that_are_not_open_yet_are_read_whole),
         cmocka_unit_test(test_a_read_from_disk_does_not_hide_what_was_written_meanwhile),
+        cmocka_unit_test(test_a_read_finds_what_its_own_turn_has_written),
         cmocka_unit_test(test_a_scan_does_not_end_where_the_next_table_is_not_in_memory),
         cmocka_unit_test(test_room_is_made_until_the_store_closes),
         cmocka_unit_test(test_what_ends_as_the_store_closes_may_ask_for_more_in_vain),
