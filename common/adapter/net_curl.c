@@ -354,6 +354,7 @@ static bool post_start(struct net_curl *n, struct net_peer *peer, bool ring)
         .cluster = n->cfg.cluster,
         .from = n->cfg.self,
         .to = ring ? 0 : net_peer_node(peer),
+        .hashed = n->mac != NULL && net_peer_takes_hashed(peer),
     };
     p->net = n;
     p->peer = peer;
@@ -418,6 +419,8 @@ static int check_response(struct post *p, struct slice in)
 {
     struct batch_header h;
     int status = net_conn_status(p->connection->conn);
+    if (status == 400) /* an older version may have taken the node's place */
+        net_peer_set_takes_hashed(p->peer, false);
     if (status != 200)
         return status_error(status);
     if (in.len < BATCH_PREFIX_LEN)
@@ -450,7 +453,9 @@ static void post_deliver(struct post *p)
         uint64_t rid;
         struct slice frame;
         rc = frame_take(&left, &type, &rid, &frame);
-        if (rc == 1 && net_batch_answered(&p->batch, rid))
+        if (rc == 1 && rid == 0 && type == FRAME_TAKES_HASHED)
+            net_peer_set_takes_hashed(p->peer, true);
+        else if (rc == 1 && net_batch_answered(&p->batch, rid))
             n->events.receive_reply(n->events.ctx, rid, type, frame);
     }
     if (rc < 0)

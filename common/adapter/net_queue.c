@@ -29,6 +29,7 @@ struct net_peer {
     struct frames frames, ring;
     uint64_t bytes;
     uint32_t posts;
+    bool takes_hashed;
 };
 
 static void frames_push(struct frames *f, const struct frame *frame)
@@ -235,6 +236,16 @@ uint64_t net_peer_oldest_us(const struct net_peer *p)
 uint32_t net_peer_posts(const struct net_peer *p)
 {
     return p->posts;
+}
+
+bool net_peer_takes_hashed(const struct net_peer *p)
+{
+    return p->takes_hashed;
+}
+
+void net_peer_set_takes_hashed(struct net_peer *p, bool takes)
+{
+    p->takes_hashed = takes;
 }
 
 void net_peer_posted(struct net_peer *p)

@@ -45,6 +45,9 @@ bool net_peer_has_frames(const struct net_peer *p);
 bool net_peer_has_ring(const struct net_peer *p); /* frames that name no receiver */
 uint64_t net_peer_oldest_us(const struct net_peer *p);
 uint32_t net_peer_posts(const struct net_peer *p); /* on their way */
+/* Does it take requests with a mac over a hash (batch_header.hashed)? Not until it has said so. */
+bool net_peer_takes_hashed(const struct net_peer *p);
+void net_peer_set_takes_hashed(struct net_peer *p, bool takes);
 void net_peer_posted(struct net_peer *p);
 void net_peer_ended(struct net_queue *q, struct net_peer *p); /* frees a forgotten node */
 

@@ -22,6 +22,10 @@ struct mac;
 struct mac *mac_new(struct slice key);
 void mac_free(struct mac *m);
 void mac_compute(struct mac *m, const struct slice *parts, size_t n, uint8_t out[DIGEST_LEN]);
+/* The same of parts[0] and a hash of the rest, for much: a tenth of the time. For each key and what
+ * mac_compute says of the same parts, another. */
+void mac_compute_hashed(struct mac *m, const struct slice *parts, size_t n,
+                        uint8_t out[DIGEST_LEN]);
 bool digest_equal(const uint8_t a[DIGEST_LEN], const uint8_t b[DIGEST_LEN]); /* in constant time */
 
 #endif

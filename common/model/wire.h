@@ -80,10 +80,13 @@ enum frame_type {
     FRAME_ARCHIVE = 47,    /* model/range_wire.h */
     FRAME_RESTORE = 48,
     FRAME_REPLY = 128, /* added to a request's type in its reply */
+    /* Ahead of the replies to a peer, with rid 0: it may send batches with a mac over a hash. */
+    FRAME_TAKES_HASHED = 255,
 };
 
 struct batch_header {
     uint64_t cluster, from, to;
+    bool hashed; /* of a peer's request: its mac is over a hash of the frames */
 };
 
 void batch_begin(const struct batch_header *h, struct buf *out); /* leaves room for the mac */

@@ -8,25 +8,30 @@
 
 #include "base/err.h"
 
-static const uint8_t batch_magic[4] = {'D', 'Y', 'N', '1'};
+static const uint8_t batch_magic[4] = {'D', 'Y', 'N', '1'}, hashed_magic[4] = {'D', 'Y', 'N', '2'};
 static const uint8_t no_mac[DIGEST_LEN];
 
 #define MAC_LEN (BATCH_HEADER_LEN - BATCH_PREFIX_LEN)
 
 _Static_assert(MAC_LEN == DIGEST_LEN, "the header holds one authenticator");
 
-void response_begin(const struct batch_header *h, struct buf *out)
+static void put_prefix(const struct batch_header *h, const uint8_t magic[4], struct buf *out)
 {
-    buf_put(out, batch_magic, sizeof(batch_magic));
+    buf_put(out, magic, sizeof(batch_magic));
     buf_put_u64(out, h->cluster);
     buf_put_u64(out, h->from);
     buf_put_u64(out, h->to);
 }
 
+void response_begin(const struct batch_header *h, struct buf *out)
+{
+    put_prefix(h, batch_magic, out);
+}
+
 void batch_begin(const struct batch_header *h, struct buf *out)
 {
     assert(out->len == 0);
-    response_begin(h, out);
+    put_prefix(h, h->hashed ? hashed_magic : batch_magic, out);
     buf_put(out, no_mac, sizeof(no_mac));
 }
 
@@ -36,7 +41,10 @@ static void batch_mac(struct mac *mac, struct slice batch, uint8_t out[DIGEST_LE
         slice_of(batch.data, BATCH_PREFIX_LEN),
         slice_of(batch.data + BATCH_HEADER_LEN, batch.len - BATCH_HEADER_LEN),
     };
-    mac_compute(mac, parts, 2, out);
+    if (memcmp(batch.data, hashed_magic, sizeof(hashed_magic)) == 0)
+        mac_compute_hashed(mac, parts, 2, out);
+    else
+        mac_compute(mac, parts, 2, out);
 }
 
 void batch_seal(struct mac *mac, struct buf *batch)
@@ -46,7 +54,7 @@ void batch_seal(struct mac *mac, struct buf *batch)
         batch_mac(mac, buf_slice(batch), batch->data + BATCH_PREFIX_LEN);
 }
 
-int response_open(struct slice prefix, struct batch_header *h)
+static int prefix_open(struct slice prefix, struct batch_header *h)
 {
     struct reader r = reader_of(prefix);
     uint8_t magic[4];
@@ -54,10 +62,23 @@ int response_open(struct slice prefix, struct batch_header *h)
     struct batch_header got = {.cluster = read_u64(&r)};
     got.from = read_u64(&r);
     got.to = read_u64(&r);
-    if (!reader_done(&r) || memcmp(magic, batch_magic, sizeof(magic)) != 0)
+    got.hashed = memcmp(magic, hashed_magic, sizeof(magic)) == 0;
+    bool good = got.hashed ? got.from != 0 : memcmp(magic, batch_magic, sizeof(magic)) == 0;
+    if (!reader_done(&r) || !good)
         return DYN_ERR_PROTOCOL;
     *h = got;
     return DYN_OK;
+}
+
+int response_open(struct slice prefix, struct batch_header *h)
+{
+    struct batch_header got;
+    int err = prefix_open(prefix, &got);
+    if (err == DYN_OK && got.hashed) /* that is for requests */
+        err = DYN_ERR_PROTOCOL;
+    if (err == DYN_OK)
+        *h = got;
+    return err;
 }
 
 static bool client_frame(uint8_t type)
@@ -89,7 +110,7 @@ int batch_open(struct mac *mac, struct slice batch, struct batch_header *h, stru
 
     if (batch.len < BATCH_HEADER_LEN)
         return DYN_ERR_PROTOCOL;
-    int err = response_open(slice_of(batch.data, BATCH_PREFIX_LEN), &got);
+    int err = prefix_open(slice_of(batch.data, BATCH_PREFIX_LEN), &got);
     if (err != DYN_OK)
         return err;
     if (got.from != 0) {

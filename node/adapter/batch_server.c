@@ -225,6 +225,8 @@ void batch_server_take(struct batch_server *b, struct http_request *r, bool peer
     a->started_us = loop_now_us();
     http_request_on_gone(r, asker_gone, a);
     response_begin(&answer, &a->out);
+    if (peer && !h.hashed)
+        frame_append(&a->out, FRAME_TAKES_HASHED, 0, slice_of(NULL, 0));
     hand_over(b, asker_handle(a), h.from, frames); /* may answer at once */
     if (a->missing == 0)
         mark_dirty(a);

@@ -98,6 +98,38 @@ static void test_another_key_gives_another_mac(void **state)
     mac_free(NULL);
 }
 
+static void test_a_mac_over_a_hash_differs_by_any_byte_of_any_part_and_by_the_key(void **state)
+{
+    (void)state;
+    uint8_t text[700], one[DIGEST_LEN], other[DIGEST_LEN];
+    struct mac *m = mac_new(slice_str("secret")), *n = mac_new(slice_str("secreu"));
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = (uint8_t)(i * 7);
+    const struct slice two[] = {slice_of(text, 28), slice_of(text + 28, sizeof(text) - 28)};
+    const struct slice three[] = {two[0], slice_of(text + 28, 100), slice_of(text + 128, 572)};
+    const struct slice moved[] = {slice_of(text, 27), slice_of(text + 27, sizeof(text) - 27)};
+    const struct slice shorter[] = {two[0], slice_of(text + 28, sizeof(text) - 29)};
+    mac_compute_hashed(m, two, 2, one);
+    mac_compute_hashed(m, three, 3, other);
+    assert_true(digest_equal(one, other));
+    mac_compute_hashed(m, moved, 2, other);
+    assert_false(digest_equal(one, other));
+    mac_compute_hashed(m, shorter, 2, other);
+    assert_false(digest_equal(one, other));
+    mac_compute_hashed(n, two, 2, other);
+    assert_false(digest_equal(one, other));
+    mac_compute(m, two, 2, other);
+    assert_false(digest_equal(one, other));
+    for (size_t i = 0; i < sizeof(text); i++) {
+        text[i] ^= 1;
+        mac_compute_hashed(m, two, 2, other);
+        assert_false(digest_equal(one, other));
+        text[i] ^= 1;
+    }
+    mac_free(m);
+    mac_free(n);
+}
+
 static void test_digests_differ_by_any_byte(void **state)
 {
     (void)state;
@@ -120,6 +152,7 @@ int main(void)
         cmocka_unit_test(test_mac_hashes_a_key_that_is_longer_than_a_block),
         cmocka_unit_test(test_a_mac_is_over_the_parts_in_order_and_can_be_used_again),
         cmocka_unit_test(test_another_key_gives_another_mac),
+        cmocka_unit_test(test_a_mac_over_a_hash_differs_by_any_byte_of_any_part_and_by_the_key),
         cmocka_unit_test(test_digests_differ_by_any_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

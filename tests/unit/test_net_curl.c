@@ -30,6 +30,8 @@ struct fixture {
     unsigned n_held, received, replies, failures, echoed;
     uint64_t last_rid;
     int last_err;
+    char magic[5]; /* of the last batch */
+    bool older;    /* the server is of a version that knows one kind of mac */
 };
 
 static void receive_request(void *ctx, uint64_t origin, uint64_t from, uint64_t rid, uint8_t type,
@@ -67,7 +69,13 @@ static void failed(void *ctx, uint64_t rid, int err)
 static void handle(void *arg, struct http_request *r)
 {
     struct fixture *f = arg;
-    struct slice path = http_request_path(r);
+    struct slice path = http_request_path(r), body = http_request_body(r);
+    snprintf(f->magic, sizeof(f->magic), "%.*s", (int)(body.len < 4 ? body.len : 4),
+             (const char *)body.data);
+    if (f->older && strcmp(f->magic, "DYN1") != 0) {
+        http_reply_error(r, 400, "protocol", "not a batch");
+        return;
+    }
     batch_server_take(f->batches, r, slice_equal(path, slice_str("/internal/batch")));
 }
 
@@ -308,6 +316,33 @@ static void test_a_client_asks_a_seed_for_the_ring_without_knowing_its_id(void *
     assert_int_equal(f->last_err, DYN_ERR_REFUSED);
 }
 
+static void test_the_mac_is_over_a_hash_once_the_receiver_has_said_that_it_takes_that(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, SERVER, 1, FRAME_PING, 10);
+    await(f, 1);
+    assert_string_equal(f->magic, "DYN1");
+    ask(f, SERVER, 2, FRAME_PING, 10);
+    await(f, 2);
+    assert_string_equal(f->magic, "DYN2");
+    assert_int_equal(f->replies, 2);
+    f->older = true;
+    ask(f, SERVER, 3, FRAME_PING, 10);
+    await(f, 3);
+    assert_int_equal(f->last_err, DYN_ERR_PROTOCOL);
+    ask(f, SERVER, 4, FRAME_PING, 10);
+    await(f, 4);
+    assert_string_equal(f->magic, "DYN1");
+    assert_int_equal(f->replies, 3);
+    sender_start(f, 0, ""); /* a client has none */
+    for (uint64_t rid = 5; rid <= 6; rid++) {
+        ask(f, SERVER, rid, FRAME_GET, 4);
+        await(f, (unsigned)rid);
+        assert_string_equal(f->magic, "DYN1");
+    }
+    assert_int_equal(f->replies, 5);
+}
+
 static void test_large_frames_arrive_whole_in_both_directions(void **state)
 {
     struct fixture *f = *state;
@@ -382,6 +417,7 @@ int main(void)
         NET_TEST(test_a_peer_without_the_secret_is_denied),
         NET_TEST(test_a_client_may_send_client_frames_only),
         NET_TEST(test_a_client_asks_a_seed_for_the_ring_without_knowing_its_id),
+        NET_TEST(test_the_mac_is_over_a_hash_once_the_receiver_has_said_that_it_takes_that),
         NET_TEST(test_large_frames_arrive_whole_in_both_directions),
         NET_TEST(test_a_connection_that_has_ended_is_made_again),
         NET_TEST(test_a_post_that_nobody_answers_fails_in_time),

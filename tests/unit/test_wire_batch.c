@@ -6,6 +6,7 @@
 #include "unit.h"
 
 static const struct batch_header from_peer = {.cluster = 7, .from = 11, .to = 13};
+static const struct batch_header hashed = {.cluster = 7, .from = 11, .to = 13, .hashed = true};
 static const struct batch_header from_client = {.cluster = 7, .from = 0, .to = 13};
 
 static struct mac *secret(const char *text)
@@ -55,12 +56,11 @@ static void test_a_peers_batch_opens_with_its_frames(void **state)
     mac_free(mac);
 }
 
-static void test_no_byte_of_a_peers_batch_can_be_changed(void **state)
+static void expect_no_byte_to_change(const struct batch_header *from)
 {
-    (void)state;
     struct mac *mac = secret("secret");
     struct buf b = BUF_EMPTY;
-    make_batch(mac, &from_peer, FRAME_REPLICA_GET, &b);
+    make_batch(mac, from, FRAME_REPLICA_GET, &b);
     for (size_t i = 0; i < b.len; i++) {
         for (unsigned bit = 0; bit < 8; bit++) {
             b.data[i] ^= (uint8_t)(1u << bit);
@@ -69,24 +69,52 @@ static void test_no_byte_of_a_peers_batch_can_be_changed(void **state)
         }
     }
     assert_int_equal(open_batch(mac, buf_slice(&b)), DYN_OK);
+    b.data[3] ^= '1' ^ '2'; /* the mac of one kind is none of the other */
+    assert_int_equal(open_batch(mac, buf_slice(&b)), DYN_ERR_DENIED);
     buf_release(&b);
     mac_free(mac);
+}
+
+static void test_no_byte_of_a_peers_batch_can_be_changed(void **state)
+{
+    (void)state;
+    expect_no_byte_to_change(&from_peer);
+    expect_no_byte_to_change(&hashed);
+}
+
+static void expect_to_need_the_secret(const struct batch_header *from)
+{
+    struct mac *mac = secret("secret"), *other = secret("secreu");
+    struct buf b = BUF_EMPTY;
+    make_batch(other, from, FRAME_PING, &b);
+    assert_int_equal(open_batch(mac, buf_slice(&b)), DYN_ERR_DENIED);
+    assert_int_equal(open_batch(NULL, buf_slice(&b)), DYN_ERR_DENIED);
+    buf_clear(&b);
+    make_batch(NULL, from, FRAME_PING, &b);
+    assert_int_equal(open_batch(mac, buf_slice(&b)), DYN_ERR_DENIED);
+    buf_release(&b);
+    mac_free(mac);
+    mac_free(other);
 }
 
 static void test_a_peer_needs_the_clusters_secret(void **state)
 {
     (void)state;
-    struct mac *mac = secret("secret"), *other = secret("secreu");
+    expect_to_need_the_secret(&from_peer);
+    expect_to_need_the_secret(&hashed);
+}
+
+static void test_a_client_has_no_mac_of_either_kind(void **state)
+{
+    (void)state;
+    struct batch_header h = from_client;
+    struct mac *mac = secret("secret");
     struct buf b = BUF_EMPTY;
-    make_batch(other, &from_peer, FRAME_PING, &b);
-    assert_int_equal(open_batch(mac, buf_slice(&b)), DYN_ERR_DENIED);
-    assert_int_equal(open_batch(NULL, buf_slice(&b)), DYN_ERR_DENIED);
-    buf_clear(&b);
-    make_batch(NULL, &from_peer, FRAME_PING, &b);
-    assert_int_equal(open_batch(mac, buf_slice(&b)), DYN_ERR_DENIED);
+    h.hashed = true;
+    make_batch(NULL, &h, FRAME_GET, &b);
+    assert_int_equal(open_batch(mac, buf_slice(&b)), DYN_ERR_PROTOCOL);
     buf_release(&b);
     mac_free(mac);
-    mac_free(other);
 }
 
 static void test_a_client_may_send_client_frames_only(void **state)
@@ -167,6 +195,7 @@ int main(void)
         cmocka_unit_test(test_a_peers_batch_opens_with_its_frames),
         cmocka_unit_test(test_no_byte_of_a_peers_batch_can_be_changed),
         cmocka_unit_test(test_a_peer_needs_the_clusters_secret),
+        cmocka_unit_test(test_a_client_has_no_mac_of_either_kind),
         cmocka_unit_test(test_a_client_may_send_client_frames_only),
         cmocka_unit_test(test_a_batch_holds_whole_frames_only),
         cmocka_unit_test(test_an_oversized_frame_is_refused_before_it_arrives),
