@@ -58,7 +58,7 @@ def three_nodes(make_network, make_cluster, tmp_path):
     return Wires(make_network, make_cluster, tmp_path)
 
 
-@pytest.mark.limit(180)
+@pytest.mark.limit(300)
 def test_a_hundred_appends_cost_what_was_appended(wires):
     wires.mount("w=3")  # so that no replica lags behind, and has to be sent the whole
     base = os.urandom(BASE)
@@ -79,7 +79,7 @@ def test_a_hundred_appends_cost_what_was_appended(wires):
         wait.until(lambda at=node: wires.holds(at, want), 60, "each replica having all of it")
 
 
-@pytest.mark.limit(180)
+@pytest.mark.limit(300)
 def test_a_log_of_many_children_costs_what_they_wrote(wires):
     """`make > log`: one open file, which each child's exit flushes."""
     wires.mount()
@@ -92,7 +92,7 @@ def test_a_log_of_many_children_costs_what_they_wrote(wires):
     assert by_client < 2_000_000, by_client  # whole values would be 5 MB
 
 
-@pytest.mark.limit(180)
+@pytest.mark.limit(300)
 def test_appends_go_on_where_a_node_has_missed_some(wires):
     """A node that was away has not the version that the next append extends: it gets the whole."""
     wires.mount()
