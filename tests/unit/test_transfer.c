@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "engine/coordinate/dir_settings.h"
 #include "engine/transfer/range.h"
 #include "played_cluster.h"
 #include "unit.h"
@@ -255,6 +256,26 @@ static int ask_as_peer(struct played_cluster *c, uint32_t at, uint8_t type, uint
     return status;
 }
 
+/* Or it would tell of fewer fragments than are in use (E26). */
+static void test_who_has_filled_knows_how_far_its_sources_know_directories_to_be_split(void **state)
+{
+    (void)state;
+    struct watch w;
+    struct played_cluster *c = begin(&w);
+    struct slice dir = slice_str("split");
+    w.lost = FRAME_SETTINGS_SYNC;
+    settings_raise(c->nodes[LEAVER].engine, dir, 2);
+    played_run(c, SECOND / 10);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(settings_keeper_growth(c->nodes[i].engine->settings, dir), 0);
+    w.lost = 0;
+    leave(c);
+    run_until_settled(c, 3); /* before they would compare anyhow */
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(settings_keeper_growth(c->nodes[i].engine->settings, dir), 2);
+    end(c);
+}
+
 static void test_who_knows_other_owners_gets_nothing(void **state)
 {
     (void)state;
@@ -280,6 +301,8 @@ int main(void)
         cmocka_unit_test(test_a_source_that_dies_in_the_middle_is_replaced_by_others),
         cmocka_unit_test(test_pieces_that_are_here_are_not_fetched_again_after_a_crash),
         cmocka_unit_test(test_nothing_is_filled_before_the_trees_are_equal),
+        cmocka_unit_test(
+            test_who_has_filled_knows_how_far_its_sources_know_directories_to_be_split),
         cmocka_unit_test(test_who_knows_other_owners_gets_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

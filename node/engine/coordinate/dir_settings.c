@@ -465,6 +465,11 @@ void settings_tell(struct engine *e, struct buf *body)
     put_sync(e->settings, true, body);
 }
 
+void settings_ask(struct engine *e, struct buf *body)
+{
+    put_sync(e->settings, false, body);
+}
+
 int settings_confirmed(struct engine *e, struct slice reply)
 {
     struct settings_sync m;

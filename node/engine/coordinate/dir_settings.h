@@ -28,6 +28,9 @@ void settings_raise(struct engine *e, struct slice dir, uint8_t growth);
 /* The body of a FRAME_SETTINGS_SYNC that tells all that is known here, and whether its reply
  * confirms that the other has it all. */
 void settings_tell(struct engine *e, struct buf *body);
+/* The body of one that asks what the other knows: settings_confirmed() learns it from the reply. A
+ * sync of the store that is asked for after that has it on disk. */
+void settings_ask(struct engine *e, struct buf *body);
 int settings_confirmed(struct engine *e, struct slice reply);
 
 /* FRAME_SETTINGS_SYNC of a peer; FRAME_SETTINGS of a client. */

@@ -11,6 +11,8 @@
 #include "engine/coordinate/dir_settings.h"
 #include "engine/coordinate/gather.h"
 #include "engine/coordinate/replication.h"
+#include "engine/peer_wire.h"
+#include "engine/transfer/fence_list.h"
 #include "engine/watchers.h"
 #include "model/wire.h"
 
@@ -19,7 +21,7 @@
 #define METERS 64u
 #define METER_S 10u /* over which changes are counted */
 
-enum stage { CONFIRMING = 1, READING, HEADS, RAISING };
+enum stage { CONFIRMING = 1, AGREEING, READING, HEADS, RAISING };
 
 struct split { /* a directory that has grown */
     uint8_t *dir;
@@ -37,6 +39,7 @@ struct activation {
     uint8_t *dir;
     size_t dir_len;
     uint8_t growth;
+    uint64_t fence; /* of its partition: the owners that are asked */
     struct rpc_call calls[OWNERS_MAX];
     uint32_t n_calls, n_active;
     int err;
@@ -330,6 +333,48 @@ static void read_dir(struct activation *a)
         gather_start(a->e, &p);
 }
 
+static bool same_owners(const struct activation *a, uint32_t partition)
+{
+    return a->fence == ring_fence(a->e->ring, partition);
+}
+
+static void on_agreed(struct rpc_call *call, int err, struct slice body)
+{
+    struct activation *a = call->arg;
+    int status = DYN_OK;
+    if (err == DYN_OK)
+        err = peer_status_decode(body, &status);
+    if (err == DYN_OK)
+        err = status;
+    if (err != DYN_OK)
+        a->err = err;
+    if (--a->n_active == 0)
+        read_dir(a);
+}
+
+static void agree(struct activation *a)
+{
+    struct engine *e = a->e;
+    uint32_t partition = ring_partition_of(e->ring, activated(a));
+    const struct fence_list l = {.partitions = &partition, .fences = &a->fence, .n = 1};
+    go_to(a, AGREEING);
+    if (a->err != DYN_OK || !same_owners(a, partition)) {
+        activation_free(a);
+        return;
+    }
+    a->n_active = 1; /* this loop */
+    for (uint32_t i = 0; i < a->n_calls; i++) {
+        struct buf body = BUF_EMPTY;
+        uint64_t node = a->calls[i].node;
+        a->calls[i] = (struct rpc_call){.done = on_agreed, .arg = a};
+        fence_list_encode(&l, &body);
+        a->n_active++;
+        rpc_start(e->rpc, &a->calls[i], node, FRAME_FENCED, &body, e->cfg.replica_timeout_us);
+    }
+    if (--a->n_active == 0)
+        read_dir(a);
+}
+
 static void on_confirmed(struct rpc_call *call, int err, struct slice body)
 {
     struct activation *a = call->arg;
@@ -338,7 +383,7 @@ static void on_confirmed(struct rpc_call *call, int err, struct slice body)
     if (err != DYN_OK)
         a->err = err;
     if (--a->n_active == 0)
-        read_dir(a);
+        agree(a);
 }
 
 static void activate(struct fragments *f, const struct split *s)
@@ -346,8 +391,10 @@ static void activate(struct fragments *f, const struct split *s)
     struct engine *e = f->e;
     uint64_t owners[OWNERS_MAX];
     struct activation *a = mem_new(struct activation);
-    uint32_t n = engine_owners(e, ring_partition_of(e->ring, dir_of(s)), ring_n(e->ring), owners);
+    uint32_t partition = ring_partition_of(e->ring, dir_of(s));
+    uint32_t n = engine_owners(e, partition, ring_n(e->ring), owners);
     a->e = e;
+    a->fence = ring_fence(e->ring, partition);
     a->stage = CONFIRMING;
     a->dir = mem_dup(s->dir, s->dir_len);
     a->dir_len = s->dir_len;
@@ -366,7 +413,7 @@ static void activate(struct fragments *f, const struct split *s)
         rpc_start(e->rpc, call, owners[i], FRAME_SETTINGS_SYNC, &body, e->cfg.replica_timeout_us);
     }
     if (--a->n_active == 0)
-        read_dir(a);
+        agree(a);
 }
 
 /* ---- once a second ----------------------------------------------------------------------- */

@@ -12,6 +12,8 @@
  * announces. One of the directory's own replicas then
  *
  *   CONFIRMING  has all of them write the announcement to their disks
+ *   AGREEING    and then say that they know of no others: who becomes one later learns it from them
+ *               before it counts (transfer/confirm.h)
  *   READING     the directory's object
  *   HEADS       and puts its head into each fragment
  *   RAISING     and only then lets projections go there

@@ -1,22 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See confirm.h.
  *
- *   LOAD (own tree) -> ASK (the source's root) -> equal: done
+ *   LOAD (own tree) -> ASK (the source's root) -> equal: TABLE
  *                                              -> other: DESCEND (descent.h)
- *   DESCEND -> all that differed was found, and is level: done
+ *   DESCEND -> all that differed was found, and is level: TABLE
  *           -> else a moment later LOAD again, ROUNDS times
+ *   TABLE (what the source knows of settings) -> done
  *   any -> the source knows other owners -> LEARN -> LOAD again
  *
  * Writes go on meanwhile, to both nodes, and a root is of one moment. In a partition that is
  * written all the time two roots may never meet; there it is enough that a descent has found in
  * each leaf that differed a row that did, and has made it level, whatever its age. A leaf that
  * differs without such a row is one that was written between two questions, so it is asked about
- * again; or it has lost a row that its sum still counts, and this source is never done with. */
+ * again; or it has lost a row that its sum still counts, and this source is never done with.
+ *
+ * The table of settings says how far directories are split (E26), and the owners of a directory
+ * tell it to whoever lists. A new owner that had missed a split would tell of fewer fragments than
+ * are in use. */
 #include "engine/transfer/confirm.h"
 
 #include <assert.h>
 
 #include "base/err.h"
+#include "engine/coordinate/dir_settings.h"
 #include "engine/transfer/range.h"
 #include "engine/trees/descent.h"
 
@@ -58,6 +64,22 @@ static bool learns(struct confirm *c, int err)
     return true;
 }
 
+static void on_table(struct rpc_call *call, int err, struct slice body)
+{
+    struct confirm *c = call->arg;
+    if (err == DYN_OK)
+        err = settings_confirmed(c->e, body);
+    c->done(c, err);
+}
+
+static void ask_table(struct confirm *c)
+{
+    struct buf body = BUF_EMPTY;
+    settings_ask(c->e, &body);
+    c->call = (struct rpc_call){.done = on_table, .arg = c};
+    rpc_start(c->e->rpc, &c->call, c->node, FRAME_SETTINGS_SYNC, &body, CALL_US);
+}
+
 static void on_descended(void *arg, int err, const struct descent_result *r)
 {
     struct confirm *c = arg;
@@ -68,7 +90,7 @@ static void on_descended(void *arg, int err, const struct descent_result *r)
     if (err != DYN_OK && !c->cancelled)
         c->done(c, err);
     else if (err == DYN_OK && descent_levelled(r) && r->unexplained == 0 && !c->cancelled)
-        c->done(c, DYN_OK);
+        ask_table(c);
     else
         next_round(c);
 }
@@ -92,7 +114,7 @@ static void on_root(struct rpc_call *call, int err, struct slice body)
     } else if (!trees_root(e->trees, c->partition, &own)) {
         next_round(c);
     } else if (own.a == theirs.a && own.b == theirs.b) {
-        c->done(c, DYN_OK);
+        ask_table(c);
     } else {
         const struct descent_params p = {.node = c->node,
                                          .partition = c->partition,

@@ -16,8 +16,9 @@ struct confirm { /* caller-owned; must stay put until done, or confirm_end */
     struct engine *e;
     uint64_t node; /* the source */
     uint32_t partition;
-    /* DYN_OK: all that it has is here. DYN_ERR_TIMEOUT: the two would not become equal. After
-     * confirm_cancel: DYN_ERR_CANCELED, where confirm_busy said so. Never inside confirm_start. */
+    /* DYN_OK: all that it has is here, and what it knows of settings (HAZARDS E26).
+     * DYN_ERR_TIMEOUT: the two would not become equal. After confirm_cancel: DYN_ERR_CANCELED,
+     * where confirm_busy said so. Never inside confirm_start. */
     void (*done)(struct confirm *c, int err);
     void *arg;
     uint64_t repaired; /* rows that the trees have brought; valid in done */
