@@ -68,7 +68,7 @@ void store_buffer_free(struct store_buffer *b)
 
 static uint64_t held_bytes(const struct held *h)
 {
-    return sizeof(*h) + h->n * sizeof(h->rows[0]) + store_batch_bytes(&h->batch);
+    return sizeof(*h) + h->n * sizeof(h->rows[0]) + h->batch.ops.len;
 }
 
 static void grow(struct store_buffer *b)
@@ -182,7 +182,7 @@ uint32_t store_buffer_oldest(const struct store_buffer *b, uint64_t bytes_max, u
     uint32_t n = 0;
     for (uint64_t bytes = 0; n < b->n && n < cap && bytes < bytes_max; n++) {
         batches[n] = &held_at(b, n)->batch;
-        bytes += store_batch_bytes(batches[n]);
+        bytes += batches[n]->ops.len;
     }
     return n;
 }

@@ -362,14 +362,6 @@ static void refer(const struct store_files *f, struct store_batch *batch, const 
     *batch = with;
 }
 
-static bool any_filed(const struct takens *t)
-{
-    bool any = false;
-    for (size_t i = 0; i < t->n; i++)
-        any |= t->v[i].filed;
-    return any;
-}
-
 int store_files_take_out(struct store_files *f, struct store_batch *batch, uint64_t ticket,
                          char **message)
 {
@@ -377,7 +369,7 @@ int store_files_take_out(struct store_files *f, struct store_batch *batch, uint6
     int err = write_files(f, batch, &t, message);
     if (err == DYN_OK) {
         note_all(f, batch, &t, ticket);
-        if (any_filed(&t))
+        if (t.n > 0)
             refer(f, batch, &t);
     }
     free(t.v);

@@ -328,7 +328,7 @@ static int port_write(void *ctx, struct store_batch *batch, enum store_sync sync
         err = DYN_ERR_STOPPED;
     else if (!room_for(batch, store_disk_room(s->disk, s->bytes_written)))
         err = DYN_ERR_NO_SPACE;
-    uint64_t bytes = store_batch_bytes(batch);
+    uint64_t bytes = batch->ops.len;
     if (err == DYN_OK)
         err = store_rocksdb_take_out(s, batch);
     if (err != DYN_OK) {

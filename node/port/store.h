@@ -19,7 +19,6 @@
 
 #include "base/buf.h"
 #include "base/list.h"
-#include "base/mem.h"
 
 enum store_family { STORE_META, STORE_VALUE, STORE_HINT, STORE_TREE, STORE_LOCAL, STORE_FAMILIES };
 
@@ -29,29 +28,21 @@ enum store_family { STORE_META, STORE_VALUE, STORE_HINT, STORE_TREE, STORE_LOCAL
 enum store_op_type { STORE_PUT, STORE_DELETE, STORE_MERGE };
 #define STORE_MERGE_LEN 16
 
-/* A batch is one buffer of encoded operations, built by the store_batch functions below, and the
- * large values that they share with others. */
+/* A batch is one buffer of encoded operations, built by the store_batch functions below. */
 struct store_batch {
     struct buf ops;
-    struct blob **blobs;
-    uint32_t n_blobs, cap_blobs;
-    uint64_t blob_bytes;
     uint32_t count;
     bool deletes; /* it ends with less data, whatever rows it needs to say so: a disk that is too
                      full for new data takes it all the same (HAZARDS E20) */
 };
-#define STORE_BATCH_EMPTY ((struct store_batch){.ops = BUF_EMPTY})
+#define STORE_BATCH_EMPTY ((struct store_batch){BUF_EMPTY, 0, false})
 void store_batch_release(struct store_batch *b);
 void store_batch_put(struct store_batch *b, enum store_family f, struct slice key,
                      struct slice value);
-/* The same; the batch holds a large blob instead of a copy. */
-void store_batch_put_blob(struct store_batch *b, enum store_family f, struct slice key,
-                          struct blob *value);
 void store_batch_delete(struct store_batch *b, enum store_family f, struct slice key);
 void store_batch_merge(struct store_batch *b, enum store_family f, struct slice key,
                        const uint8_t operand[STORE_MERGE_LEN]);
 void store_merge(uint8_t row[STORE_MERGE_LEN], const uint8_t operand[STORE_MERGE_LEN]);
-uint64_t store_batch_bytes(const struct store_batch *b);
 /* Walks: *at starts at 0; false at the end. Slices borrowed from the batch. */
 bool store_batch_next(const struct store_batch *b, size_t *at, enum store_op_type *type,
                       enum store_family *f, struct slice *key, struct slice *value);

@@ -1,29 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A batch as bytes: for each operation one byte of type and family, the key, and for all but a
- * delete the value, or the number of the blob that is the value. One allocation for a whole batch,
- * moved (not copied) when it is handed to a store, and replayable by the store that keeps a log of
- * them. */
+ * delete the value. One allocation for a whole batch, moved (not copied) when it is handed to a
+ * store, and replayable by the store that keeps a log of them. */
 #include "port/store.h"
 
 #include <assert.h>
-#include <stdlib.h>
 
-enum {
-    TYPE_SHIFT = 4,
-    FAMILY_MASK = 15,
-    PUT_BLOB = STORE_MERGE + 1, /* a type, in here */
-    BLOB_LEN_MIN = 4096,        /* what is smaller is copied */
-};
+enum { TYPE_SHIFT = 4, FAMILY_MASK = 15 };
 
 _Static_assert((int)STORE_FAMILIES <= (int)FAMILY_MASK, "a family fits in four bits");
 
 void store_batch_release(struct store_batch *b)
 {
-    for (uint32_t i = 0; i < b->n_blobs; i++)
-        blob_unref(b->blobs[i]);
-    free(b->blobs);
     buf_release(&b->ops);
-    *b = STORE_BATCH_EMPTY;
+    b->count = 0;
+    b->deletes = false;
 }
 
 void store_batch_put(struct store_batch *b, enum store_family f, struct slice key,
@@ -34,31 +25,6 @@ void store_batch_put(struct store_batch *b, enum store_family f, struct slice ke
     buf_put_bytes(&b->ops, key);
     buf_put_bytes(&b->ops, value);
     b->count++;
-}
-
-void store_batch_put_blob(struct store_batch *b, enum store_family f, struct slice key,
-                          struct blob *value)
-{
-    if (value->len < BLOB_LEN_MIN) {
-        store_batch_put(b, f, key, slice_of(value->data, value->len));
-        return;
-    }
-    assert(f < STORE_FAMILIES);
-    if (b->n_blobs == b->cap_blobs) {
-        b->cap_blobs = b->cap_blobs == 0 ? 2 : 2 * b->cap_blobs;
-        b->blobs = mem_reallocarray(b->blobs, b->cap_blobs, sizeof(*b->blobs));
-    }
-    buf_put_u8(&b->ops, (uint8_t)(PUT_BLOB << TYPE_SHIFT | (int)f));
-    buf_put_bytes(&b->ops, key);
-    buf_put_u32(&b->ops, b->n_blobs);
-    b->blobs[b->n_blobs++] = blob_ref(value);
-    b->blob_bytes += value->len;
-    b->count++;
-}
-
-uint64_t store_batch_bytes(const struct store_batch *b)
-{
-    return b->ops.len + b->blob_bytes;
 }
 
 void store_batch_delete(struct store_batch *b, enum store_family f, struct slice key)
@@ -93,16 +59,10 @@ bool store_batch_next(const struct store_batch *b, size_t *at, enum store_op_typ
         return false;
     struct reader r = reader_of(slice_of(b->ops.data + *at, b->ops.len - *at));
     uint8_t head = read_u8(&r);
-    bool blob = head >> TYPE_SHIFT == PUT_BLOB;
-    *type = blob ? STORE_PUT : (enum store_op_type)(head >> TYPE_SHIFT);
+    *type = (enum store_op_type)(head >> TYPE_SHIFT);
     *f = (enum store_family)(head & FAMILY_MASK);
     *key = read_bytes(&r);
-    if (blob) {
-        const struct blob *shared = b->blobs[read_u32(&r)];
-        *value = slice_of(shared->data, shared->len);
-    } else {
-        *value = *type == STORE_DELETE ? slice_of(NULL, 0) : read_bytes(&r);
-    }
+    *value = *type == STORE_DELETE ? slice_of(NULL, 0) : read_bytes(&r);
     assert(reader_ok(&r)); /* only the functions above write here */
     *at = b->ops.len - reader_left(&r);
     return true;

@@ -308,6 +308,40 @@ static void test_e16_a_directory_that_lives_is_owed_no_more_by_any_clock(void **
     scenario_end(&s);
 }
 
+/* A create that has not come to its directory fails, and leaves its file all the same. Who
+ * overwrites that strictly is not told that all is well while strict listings lack the file. */
+static void test_a_strict_overwrite_waits_for_an_entry_that_is_not_there_yet(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer a = {0};
+    char key[32], listed[32];
+    uint32_t owner, of_entry, i = 0;
+    scenario_begin(&s, 3, 1, 1, 1);
+    sim_cluster_replicas(s.cluster, slice_str("d"), 1, &of_entry);
+    do {
+        snprintf(key, sizeof(key), "d/f%u", ++i);
+        snprintf(listed, sizeof(listed), "f%u ", i);
+        sim_cluster_replicas(s.cluster, slice_str(key), 1, &owner);
+    } while (owner == of_entry);
+    s.opt.sloppy = SLOPPY_NO;
+    scenario_isolate(&s, of_entry, true);
+    scenario_put(&s, owner, key, "one", NULL, 0, &a);
+    assert_int_equal(a.status, DYN_ERR_NO_QUORUM);
+    scenario_get(&s, owner, key, &a);
+    assert_true(answer_has(&a, "one"));
+    scenario_put(&s, owner, key, "two", NULL, PUT_CURRENT, &a);
+    assert_int_equal(a.status, DYN_ERR_NO_QUORUM);
+    sim_net_heal(s.cluster->net);
+    sim_cluster_run(s.cluster, 3 * (uint64_t)SIM_SECOND);
+    scenario_put(&s, owner, key, "three", NULL, PUT_CURRENT, &a);
+    assert_int_equal(a.status, DYN_OK);
+    scenario_list(&s, of_entry, "d", 100, &a);
+    assert_true(lists(&a, listed));
+    answer_release(&a);
+    scenario_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,6 +353,7 @@ int main(void)
         cmocka_unit_test(test_e16_who_owes_a_directory_settles_it_also_when_others_own_it),
         cmocka_unit_test(test_e16_a_directory_that_is_empty_with_its_owners_is_owed_no_more),
         cmocka_unit_test(test_e16_a_directory_that_lives_is_owed_no_more_by_any_clock),
+        cmocka_unit_test(test_a_strict_overwrite_waits_for_an_entry_that_is_not_there_yet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -331,43 +331,6 @@ static void test_synced_writes_complete_once_each_and_in_order(void **state)
     free(w);
 }
 
-static void expect_bytes(struct subject *s, const char *key, const struct blob *value)
-{
-    struct buf got = BUF_EMPTY;
-    assert_int_equal(subject_get(s, STORE_VALUE, slice_str(key), &got), DYN_OK);
-    assert_true(slice_equal(buf_slice(&got), slice_of(value->data, value->len)));
-    buf_release(&got);
-}
-
-static void test_a_batch_keeps_the_blobs_that_were_put(void **state)
-{
-    struct subject *s = *state;
-    struct store_batch b = STORE_BATCH_EMPTY;
-    struct blob *values[4], *kept[4];
-    static const char *const keys[4] = {"a", "b", "c", "d"};
-    for (uint32_t i = 0; i < 4; i++) {
-        values[i] = blob_new(NULL, i % 2 == 0 ? 100000 + i : 10 + i);
-        for (uint32_t k = 0; k < values[i]->len; k++)
-            values[i]->data[k] = (uint8_t)(k * (i + 3) >> 2);
-        kept[i] = blob_new(values[i]->data, values[i]->len);
-        store_batch_put_blob(&b, STORE_VALUE, slice_str(keys[i]), values[i]);
-        store_batch_put(&b, STORE_META, slice_str(keys[i]), slice_str("row"));
-        blob_unref(values[i]);
-    }
-    assert_true(store_batch_bytes(&b) > 200000);
-    assert_int_equal(b.count, 8);
-    assert_int_equal(subject_write(s, &b, STORE_SYNCED), DYN_OK);
-    assert_int_equal(b.count, 0);
-    assert_true(store_batch_bytes(&b) == 0);
-    for (uint32_t i = 0; i < 4; i++)
-        expect_bytes(s, keys[i], kept[i]);
-    subject_restart(s);
-    for (uint32_t i = 0; i < 4; i++) {
-        expect_bytes(s, keys[i], kept[i]);
-        blob_unref(kept[i]);
-    }
-}
-
 static void test_a_sync_with_nothing_to_sync_completes(void **state)
 {
     struct subject *s = *state;
@@ -500,7 +463,6 @@ int main(void)
         EACH(test_values_of_megabytes_come_back_whole),
         EACH(test_keys_and_values_may_hold_any_byte),
         EACH(test_synced_writes_complete_once_each_and_in_order),
-        EACH(test_a_batch_keeps_the_blobs_that_were_put),
         EACH(test_a_sync_with_nothing_to_sync_completes),
         EACH(test_callbacks_may_ask_for_more),
         EACH(test_rows_survive_a_clean_restart_and_long_scans_page),

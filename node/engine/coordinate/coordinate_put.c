@@ -193,14 +193,16 @@ static void on_handed(struct replica_write *w)
     struct put_op *op = w->arg;
     if (op->unchanged)
         return;
+    bool lists_otherwise = op->repeat || w->was_live != object_live(&w->object);
     struct replication_params p = {.key = op->key,
                                    .fragment = w->fragment,
                                    .object = &w->object,
                                    .cut = &op->cut,
                                    .quorum = op->quorum,
                                    .roles = ROLE_OBJECT,
-                                   .wait_entry =
-                                       op->repeat || w->was_live != object_live(&w->object),
+                                   /* what was there may be owed its entry as yet: it was made by
+                                      the cluster (E16), or by a put that failed */
+                                   .wait_entry = lists_otherwise || !op->quorum.sloppy,
                                    .self_roles = w->roles,
                                    .self_hint_for = w->hint_for,
                                    .owe_entry = w->owe_entry,
@@ -209,7 +211,7 @@ static void on_handed(struct replica_write *w)
                                    .arg = op};
     if (engine_has_entry(op->key))
         p.roles |= ROLE_ENTRY;
-    op->heads_due = p.wait_entry && fragments_listed(op->e, op->key) > 1;
+    op->heads_due = lists_otherwise && fragments_listed(op->e, op->key) > 1;
     p.keep_debts = op->heads_due;
     op->spreading = true;
     op->replication = replication_start(op->e, &p);

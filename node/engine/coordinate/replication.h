@@ -18,7 +18,7 @@ struct replication_params {
     struct quorum quorum;
     unsigned roles;         /* what to spread: ROLE_OBJECT, ROLE_ENTRY or both */
     uint32_t fragment;      /* in which the entry lies; see entry_place.h */
-    bool wait_entry;        /* W entries too, before it is settled (creates and deletes) */
+    bool wait_entry;        /* W entries too, before it is settled (see coordinate_put.c) */
     unsigned self_roles;    /* this node writes its own copy in these roles: see replication_self */
     uint64_t self_hint_for; /* not 0: as a stand-in for this primary */
     bool owe_entry;         /* replicas record the entry as owed; cleared at W entries (E17) */

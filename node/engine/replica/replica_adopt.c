@@ -182,7 +182,7 @@ static void batch_object(struct adoption *a, struct adopt_row *r, struct store_b
             continue;
         buf_clear(&key);
         row_value(&r->at, r->key, &s->value_dot, &key);
-        store_batch_put_blob(b, STORE_VALUE, buf_slice(&key), s->value);
+        store_batch_put(b, STORE_VALUE, buf_slice(&key), slice_of(s->value->data, s->value->len));
     }
     if (object_live(o))
         collect_batch(a->e, b, r->at.partition, r->key);

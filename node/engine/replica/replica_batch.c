@@ -29,7 +29,7 @@ static void batch_object(struct replica_write *w, struct store_batch *b)
             continue;
         buf_clear(&key);
         row_value(&w->at, w->key, &s->value_dot, &key);
-        store_batch_put_blob(b, STORE_VALUE, buf_slice(&key), s->value);
+        store_batch_put(b, STORE_VALUE, buf_slice(&key), slice_of(s->value->data, s->value->len));
     }
     for (uint32_t i = 0; i < w->stored.n; i++) {
         const struct sibling *s = &w->stored.siblings[i];
