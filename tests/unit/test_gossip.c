@@ -165,6 +165,51 @@ static void test_a_start_that_others_know_is_confirmed_without_news(void **state
     played_cluster_free(c);
 }
 
+static void tell_of_start(struct played_cluster *c, uint64_t count, uint64_t incarnation)
+{
+    struct rumours r = RUMOURS_EMPTY;
+    const struct boot boot = {.node = 2, .count = count, .incarnation = incarnation};
+    rumours_set_boot(&r, &boot);
+    gossip_take(c->nodes[1].engine->gossip, &r);
+    rumours_release(&r);
+}
+
+static uint64_t own_count(const struct played_cluster *c)
+{
+    return rumours_boot(&c->nodes[1].engine->rumours, 2)->count;
+}
+
+/* A node whose disk was emptied counts from 1 again. One peer knows of an old start of it, another
+ * of a later one, and a third that two of them were at odds. */
+static void test_old_starts_that_are_told_of_one_by_one_are_no_second_process(void **state)
+{
+    (void)state;
+    struct played_cluster *c = played_cluster_new(3, 3, 2, 2);
+    played_run(c, 3 * SECOND);
+    tell_of_start(c, own_count(c) + 4, 111);
+    tell_of_start(c, own_count(c) + 3, 222);
+    tell_of_start(c, own_count(c), 333); /* at the count that it has given itself */
+    tell_of_start(c, own_count(c) + 1, 0);
+    tell_of_start(c, own_count(c) - 2, 111);
+    assert_false(c->nodes[1].engine->halted);
+    played_run(c, 10 * SECOND);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(rumours_boot(&c->nodes[i].engine->rumours, 2)->count, own_count(c));
+    played_cluster_free(c);
+}
+
+static void test_a_start_that_counts_on_is_a_second_process(void **state)
+{
+    (void)state;
+    struct played_cluster *c = played_cluster_new(3, 3, 2, 2);
+    played_run(c, 3 * SECOND);
+    tell_of_start(c, own_count(c) + 1, 111);
+    assert_false(c->nodes[1].engine->halted);
+    tell_of_start(c, own_count(c) + 1, 111);
+    assert_true(c->nodes[1].engine->halted);
+    played_cluster_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +219,8 @@ int main(void)
         cmocka_unit_test(test_each_start_is_counted_and_told),
         cmocka_unit_test(test_a_start_that_others_know_is_confirmed_without_news),
         cmocka_unit_test(test_no_cut_of_a_digest_is_another),
+        cmocka_unit_test(test_old_starts_that_are_told_of_one_by_one_are_no_second_process),
+        cmocka_unit_test(test_a_start_that_counts_on_is_a_second_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

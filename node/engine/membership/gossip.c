@@ -3,10 +3,10 @@
  * whoever asked starts an exchange (view_learn), after which both know what either knew.
  *
  * A start is counted on disk before anything is served. Whoever is shown a higher count of its own
- * id than it has itself is an older copy of its disk, or one of two processes with one id (E2). The
- * first time it counts itself above what it was shown, and holds its copies for old. The second
- * time somebody else must be alive and counting, so it says so a last time and stops; and so does
- * the other. */
+ * id than it has itself is an older copy of its disk, or one of two processes with one id (E2). It
+ * counts itself above what it was shown, and holds its copies for old. Peers may know of several
+ * later starts, one each; but a start that counts on is of a process that is alive: then it says so
+ * a last time and stops; and so does the other. */
 #include "engine/membership/gossip.h"
 
 #include <stdlib.h>
@@ -26,6 +26,7 @@
 #define SEED_ROUNDS 10u      /* one round in so many goes to a seed */
 #define UNCONFIRMED_SHARE 8u /* rounds are that many times quicker after a start */
 #define FORMAT 1
+#define SHOWN_MAX 8u /* later starts than this one: were there more, something else is wrong */
 
 struct chat {
     struct gossip *g;
@@ -37,7 +38,9 @@ struct gossip {
     struct timer tick;
     struct chat chats[CALLS_MAX];
     struct rumours_digest digest;
-    bool digest_known, raised, doubled;
+    bool digest_known, raised, doubled, twin;
+    struct boot shown[SHOWN_MAX]; /* starts of this id that others have told of */
+    uint32_t n_shown;
     uint32_t rounds, seeds;
     struct store_get get;
     struct store_write starts_write, plan_write;
@@ -231,11 +234,25 @@ void gossip_load(struct gossip *g, void (*done)(void *arg, int err), void *arg)
     e->ports.store.get(e->ports.store.ctx, &g->get);
 }
 
+/* Has it counted since it was first heard of? Two that met at one count have no incarnation. */
+static bool counts_on(struct gossip *g, const struct boot *boot)
+{
+    for (uint32_t i = 0; i < g->n_shown; i++)
+        if (boot->incarnation != 0 && g->shown[i].incarnation == boot->incarnation)
+            return boot->count > g->shown[i].count;
+    if (g->n_shown == SHOWN_MAX)
+        return true;
+    g->shown[g->n_shown++] = *boot;
+    return false;
+}
+
 static void hear_of_start(void *arg, const struct boot *boot)
 {
     struct gossip *g = arg;
-    if (boot->node == g->e->cfg.node && boot->incarnation != g->e->boot)
-        g->doubled = true;
+    if (boot->node != g->e->cfg.node || boot->incarnation == g->e->boot)
+        return;
+    g->doubled = true;
+    g->twin |= counts_on(g, boot);
 }
 
 /* Somebody knows of a later start of this node than this one. */
@@ -246,7 +263,7 @@ static void outlive(struct gossip *g)
     if (!g->raised) /* noted before the count is: a crash must not leave the count alone */
         catchup_begin(e->catchup);
     count_start(g, rumours_boot(&e->rumours, e->cfg.node)->count + 1);
-    if (g->raised) {
+    if (g->twin) {
         gossip_hurry(g);
         engine_halt(e, DYN_ERR_REFUSED,
                     "another process runs under this node's id: stop both, and give one of them "
