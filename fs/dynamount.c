@@ -15,6 +15,7 @@
 
 #include "adapter/caller.h"
 #include "adapter/fuse_channel.h"
+#include "adapter/log_syslog.h"
 #include "adapter/loop.h"
 #include "adapter/net_curl.h"
 #include "adapter/stage_dir.h"
@@ -47,7 +48,8 @@ enum exit_status {
 struct mount {
     struct mount_options o;
     char *mountpoint;            /* absolute */
-    char *log;                   /* absolute, NULL: none */
+    char *log;                   /* absolute, NULL: no file */
+    struct log_syslog *syslog;   /* NULL: not logged there */
     char *recovered;             /* absolute, NULL: nowhere to keep what is not published */
     struct local_cluster *local; /* NULL: the cluster is somebody else's */
     struct loop *loop;
@@ -116,7 +118,7 @@ static const char usage[] =
     "  staging=SIZE             memory for what is written to large files and not yet sent (64M)\n"
     "  staging_dir=FOLDER       where they are kept while the cluster does not take them\n"
     "  recovered=FOLDER         where changes go that could not be published before the end\n"
-    "  log=FILE                 where to log; reopened on SIGHUP\n"
+    "  log=FILE|syslog          where to log (syslog); a file is reopened on SIGHUP\n"
     "  log_level=LEVEL          debug, info, warn or error\n"
     "and those of mount(8). Unmount with umount or fusermount3 -u. See dynamount(1).\n";
 
@@ -392,8 +394,19 @@ static int make_channel(struct mount *m)
     return fuse_channel_mount(m->channel, m->mountpoint);
 }
 
+static void log_to_syslog(struct mount *m)
+{
+    m->syslog = log_syslog_new(LOG_SYSLOG_PATH, "dynamount");
+    if (m->syslog != NULL)
+        log_to(log_syslog_sink(m->syslog));
+}
+
 static int open_log(struct mount *m, char **message)
 {
+    if (strcmp(m->o.log, "syslog") == 0) {
+        log_to_syslog(m);
+        return DYN_OK;
+    }
     int err = mount_point_absolute(m->o.log, &m->log, message);
     if (err != DYN_OK)
         return err;
@@ -591,11 +604,14 @@ static int serve(struct mount *m, int report)
     m->mounted = mount_watch_new(&watch);
     int status = greet(m);
     if (status == EXIT_OK) {
+        if (report >= 0 && m->o.log == NULL)
+            log_to_syslog(m);
         if (report >= 0)
             daemon_report(report);
         if (m->local != NULL)
             local_cluster_watch(m->local, m->loop);
         log_info("dynamount", "%s is mounted on %s", m->o.source, m->mountpoint);
+        recovery_remind(m->recovered);
         loop_run(m->loop);
     }
     timer_cancel(loop_timers(m->loop), &m->progress);
@@ -624,6 +640,8 @@ static void mount_release(struct mount *m)
         loop_signal_free(m->signals[i]);
     loop_free(m->loop);
     free(m->mountpoint);
+    log_to(NULL);
+    log_syslog_free(m->syslog);
     free(m->log);
     free(m->recovered);
     free(m->staging);

@@ -25,7 +25,7 @@ struct mount_options {
     bool debug;
     bool allow_other;
     struct buf kernel; /* options for mount(2), comma separated */
-    char *log;         /* NULL: stderr while in the foreground, then nowhere */
+    char *log;         /* a file, or "syslog"; NULL: stderr in the foreground, else "syslog" */
     enum log_level log_level;
     bool nodes_coordinate; /* gets go through a node that asks the replicas */
     char *recovered;       /* where unpublished changes go at the end; NULL: the default */

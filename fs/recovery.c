@@ -7,6 +7,7 @@
  * is told apart in the log. */
 #include "recovery.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,7 +21,9 @@
 #include "base/mem.h"
 #include "model/fs.h"
 
-#define NAMES_MAX 1000 /* KEY, KEY.2, ... */
+#define NAMES_MAX 1000  /* KEY, KEY.2, ... */
+#define COUNT_MAX 10000 /* files that are counted: a mount does not wait for more */
+#define COUNT_DEPTH 64  /* folders in each other, each an open descriptor */
 
 struct saving {
     const char *folder;
@@ -133,6 +136,41 @@ static bool end(void *arg, const struct fs_leftover *l)
         close(s->fd);
     s->fd = -1;
     return kept;
+}
+
+/* The files below the folder at fd, which it closes; up to COUNT_MAX. */
+static uint32_t count_files(int fd, unsigned depth)
+{
+    DIR *dir = fdopendir(fd);
+    if (dir == NULL) {
+        close(fd);
+        return 0;
+    }
+    uint32_t n = 0;
+    for (struct dirent *e = readdir(dir); e != NULL && n < COUNT_MAX; e = readdir(dir)) {
+        struct stat st;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        if (S_ISREG(st.st_mode)) {
+            n++;
+        } else if (S_ISDIR(st.st_mode) && depth < COUNT_DEPTH) {
+            int below =
+                openat(dirfd(dir), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            n += below < 0 ? 0 : count_files(below, depth + 1);
+        }
+    }
+    closedir(dir);
+    return n < COUNT_MAX ? n : COUNT_MAX;
+}
+
+void recovery_remind(const char *folder)
+{
+    int fd = folder == NULL ? -1 : open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    uint32_t n = fd < 0 ? 0 : count_files(fd, 0);
+    if (n > 0)
+        log_warn("recovery", "what earlier mounts could not publish is kept in %s: %s%u file%s",
+                 folder, n == COUNT_MAX ? "at least " : "", n, n == 1 ? "" : "s");
 }
 
 uint32_t recovery_save(struct fs *fs, const char *folder)

@@ -12,6 +12,9 @@ struct fs;
  * $HOME/.local/state). NULL: there is none. Caller frees. */
 char *state_folder(const char *name);
 
+/* Says once in the log when folder, which may be NULL, has files of earlier mounts. */
+void recovery_remind(const char *folder);
+
 /* Writes each unpublished file to FOLDER/KEY, or FOLDER/KEY.2 and so on where something is already,
  * and logs where. Gives how many could not be kept. folder may be NULL. */
 uint32_t recovery_save(struct fs *fs, const char *folder);

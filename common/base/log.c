@@ -26,6 +26,7 @@ static const char *const level_names[] = {"debug", "info", "warn", "error"};
 static atomic_int sink_fd = STDERR_FILENO;
 static atomic_int sink_level = LOG_LEVEL_INFO;
 static char sink_path[4096];
+static _Atomic(const struct log_sink *) sink_instead; /* NULL: sink_fd */
 
 int log_level_parse(const char *name, enum log_level *out)
 {
@@ -74,6 +75,11 @@ int log_reopen(void)
     return sink_path[0] == '\0' ? DYN_OK : sink_to(sink_path);
 }
 
+void log_to(const struct log_sink *sink)
+{
+    atomic_store(&sink_instead, sink);
+}
+
 /* How many bytes at s are a control character: C0, DEL, and in UTF-8 the C1 controls, which
  * terminals obey too. */
 static size_t control_len(const unsigned char *s, size_t len)
@@ -103,16 +109,15 @@ static size_t escape(const char *text, size_t len, char *out)
     return n;
 }
 
-static size_t stamp(char *out, size_t room, enum log_level level, const char *module)
+static size_t stamp(char *out, size_t room)
 {
     struct timespec now;
     struct tm tm;
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &tm);
-    int n =
-        snprintf(out, room, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s %.64s: ", tm.tm_year + 1900,
-                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, now.tv_nsec / 1000000,
-                 level_names[level], module);
+    int n = snprintf(out, room, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ ", tm.tm_year + 1900,
+                     tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+                     now.tv_nsec / 1000000);
     return n < 0 ? 0 : (size_t)n < room ? (size_t)n : room - 1;
 }
 
@@ -127,11 +132,19 @@ void log_line(enum log_level level, const char *module, const char *fmt, ...)
     int len = vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     size_t used = len < 0 ? 0 : (size_t)len < sizeof(text) ? (size_t)len : sizeof(text) - 1;
-    size_t n = stamp(line, 256, level, module);
+    size_t start = stamp(line, 128);
+    int named = snprintf(line + start, 128, "%s %.64s: ", level_names[level], module);
+    size_t n = start + (named < 0 ? 0 : (size_t)named);
     n += escape(text, used, line + n);
     if (len >= (int)sizeof(text)) {
         memcpy(line + n, "...", 3);
         n += 3;
+    }
+    const struct log_sink *instead = atomic_load(&sink_instead);
+    if (instead != NULL) {
+        instead->say(instead->arg, level, line + start, n - start);
+        errno = saved;
+        return;
     }
     line[n++] = '\n';
     /* A log that cannot be written has nowhere to say so. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Logging for programs and adapters: one line per event, `2026-01-31T12:00:00.123Z warn module:
- * text`, to stderr or a file. Library code does not log, it returns errors. The sink is the
- * project's only global state. */
+ * text`, to stderr, a file or a sink of the program's. Library code does not log, it returns
+ * errors. The sink is the project's only global state. */
 #ifndef DYN_BASE_LOG_H
 #define DYN_BASE_LOG_H
+
+#include <stddef.h>
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
 
@@ -12,6 +14,16 @@ int log_level_parse(const char *name, enum log_level *out);
 void log_set_level(enum log_level level);
 int log_open(const char *path); /* append; DYN_ERR_IO keeps the old sink */
 int log_reopen(void);           /* for SIGHUP after logrotate */
+
+/* Where lines go instead of a file. say gets one without its time and its newline, from any thread:
+ * `warn module: text`, len bytes, not empty. */
+struct log_sink {
+    void *arg;
+    void (*say)(void *arg, enum log_level level, const char *text, size_t len);
+};
+/* Borrowed until there is another one. NULL: back to the file, or stderr. */
+void log_to(const struct log_sink *sink);
+
 /* Control characters in the text are escaped: names in it may be hostile. Thread-safe, one write(2)
  * a line. */
 void log_line(enum log_level level, const char *module, const char *fmt, ...)

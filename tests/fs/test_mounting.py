@@ -6,7 +6,9 @@ import errno
 import http.server
 import os
 import pathlib
+import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -337,6 +339,80 @@ def test_hangup_opens_the_log_again(three_nodes, point, tmp_path):
     assert command("fusermount3", "-u", point).returncode == 0
     wait.until(lambda: ended(point), what="the end of dynamount")
     assert "is unmounted" in log.read_text()
+
+
+# In a /dev of its own, where /dev/log is a socket of the test's; unmounts when the input ends.
+WITH_A_SYSTEM_LOG = """
+set -e
+mount -t tmpfs none "$1"
+for name in fuse null random urandom zero; do
+    : > "$1/$name"
+    mount --bind "/dev/$name" "$1/$name"
+done
+ln -s "$2" "$1/log"
+mount --rbind "$1" /dev
+shift 2
+"$@"
+for point; do :; done
+cat > /dev/null
+fusermount3 -u "$point"
+"""
+
+
+@pytest.fixture
+def system_log(tmp_path):
+    """A list of what the system's log has been told, read anew at each call; and how to mount so
+    that it is told, and to unmount with the end of the context."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.setblocking(False)
+    listener.bind(str(tmp_path / "socket"))
+    (tmp_path / "dev").mkdir()
+    told = []
+
+    def read():
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                told.append(listener.recv(65536).decode())
+        return told
+
+    @contextlib.contextmanager
+    def mounting(*words):
+        shell_command = ["unshare", "--mount", "sh", "-c", WITH_A_SYSTEM_LOG, "sh",
+                         tmp_path / "dev", tmp_path / "socket", tree.DYNAMOUNT, *words]
+        with subprocess.Popen(list(map(str, shell_command)), stdin=subprocess.PIPE) as process:
+            yield
+            process.stdin.close()
+            assert process.wait(30) == 0
+    with listener:
+        yield read, mounting
+
+
+def test_in_the_background_it_logs_to_the_system_log(three_nodes, point, tmp_path, system_log):
+    kept = tmp_path / "kept"
+    (kept / "dir").mkdir(parents=True)
+    (kept / "f").touch()
+    (kept / "dir" / "g").touch()
+    read, mounting = system_log
+
+    def heard(text):
+        return lambda: [line for line in read() if text in line]
+    with mounting("-o", f"recovered={kept}", three_nodes.addresses[0], point):
+        mounted = wait.until(heard(f"is mounted on {point}"), 30, "the mount in the log")
+        wait.until(heard(f"is kept in {kept}: 2 files"), 30, "what is kept from earlier mounts")
+    wait.until(heard(f"{point} is unmounted"), 30, "the end in the log")
+    wait.until(lambda: ended(point), 30, "the end of dynamount")
+    assert len(mounted) == 1 and mounted[0].startswith("<30>")  # daemon.info
+    assert re.search(r" dynamount\[\d+\]: info dynamount: ", mounted[0])
+
+
+def test_a_log_file_is_instead_of_the_system_log(three_nodes, point, tmp_path, system_log):
+    log = tmp_path / "log"
+    read, mounting = system_log
+    with mounting("-o", f"log={log}", three_nodes.addresses[0], point):
+        wait.until(lambda: log.exists() and "is mounted on" in log.read_text(), 30,
+                   "the mount in the log")
+    wait.until(lambda: ended(point), 30, "the end of dynamount")
+    assert "is unmounted" in log.read_text() and read() == []
 
 
 def test_owners_and_modes_can_be_overlaid(three_nodes, tmp_path):
