@@ -131,6 +131,34 @@ static void test_an_old_put_in_a_stalled_socket_brings_nothing_back(void **state
     assert_true(comes_back_from_a_socket(BUG_EARLY_REAP));
 }
 
+/* The same where the name has been used again since: the row is there, and knows nothing of what
+ * was deleted before it. */
+static void test_an_old_put_in_a_stalled_socket_does_not_come_back_beside_a_new_one(void **state)
+{
+    (void)state;
+    struct scenario s;
+    struct answer a = {0};
+    struct gate gate = {.to = 2, .type = FRAME_REPLICA_PUT, .fate = FATE_HOLD};
+    begin(&s, 3, BUG_NONE);
+    sim_net_set_judge(s.cluster->net, guard, &gate);
+    put(&s, 0, "f", "one");
+    sim_net_set_judge(s.cluster->net, NULL, NULL);
+    delete_at_all(&s, 0, "f");
+    assert_true(await_holders(&s, "f", 0, REAPED_US));
+    put(&s, 0, "f", "two");
+    sim_cluster_run(s.cluster, SIM_SECOND);
+    assert_true(sim_net_release_held(s.cluster->net) > 0);
+    sim_cluster_run(s.cluster, SIM_SECOND / 2);
+    assert_int_equal(stats_of(&s, 2).reap_too_old, 1);
+    s.opt.r = 3;
+    scenario_get(&s, 1, "f", &a);
+    assert_int_equal(a.status, DYN_OK);
+    assert_int_equal(answer_live(&a), 1);
+    assert_true(answer_has(&a, "two"));
+    answer_release(&a);
+    scenario_end(&s);
+}
+
 /* What comes late, but not too late, says that more may be under way: the wait begins again. */
 static void test_whatever_comes_to_a_prepared_tombstone_begins_its_wait_again(void **state)
 {
@@ -424,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_what_lives_is_never_reaped),
         cmocka_unit_test(test_a_hint_on_a_node_that_is_away_brings_nothing_back),
         cmocka_unit_test(test_an_old_put_in_a_stalled_socket_brings_nothing_back),
+        cmocka_unit_test(test_an_old_put_in_a_stalled_socket_does_not_come_back_beside_a_new_one),
         cmocka_unit_test(test_whatever_comes_to_a_prepared_tombstone_begins_its_wait_again),
         cmocka_unit_test(test_a_paused_exchange_brings_nothing_back),
         cmocka_unit_test(test_what_is_half_reaped_is_not_brought_back),

@@ -72,8 +72,8 @@ struct replica_write { /* caller-owned; must stay put until done */
     struct slice dir, name, id;    /* id: the entry's */
     struct buf id_bytes, children; /* children: where the rows of what lies under it begin */
     struct keylock key_lock, own_dir_lock, parent_lock;
-    struct object stored, entry; /* as read */
-    bool entry_was_there;
+    struct object stored, entry;   /* as read */
+    bool entry_gains;              /* what came says more than it did */
     struct tree_hash entry_was;    /* what the entry counted for in its tree */
     struct row_state state, after; /* of the object's row: as read, and what it becomes */
     struct dot *kept;              /* value dots of the versions that go, and are kept (kept.h) */

@@ -208,7 +208,7 @@ static void replace_entry(struct replica_write *w, const struct object *by)
     if (!is_in_state(&w->entry, w->only_if) || object_equal(&w->entry, by))
         return;
     object_copy(&w->entry, by);
-    w->changed = true;
+    w->changed = w->entry_gains = true;
 }
 
 static void on_entry(struct store_get *req, int err, struct slice value)
@@ -228,7 +228,6 @@ static void on_entry(struct store_get *req, int err, struct slice value)
     if (w->cut != NULL)
         clock_join(&projection.clock, w->cut); /* no pair of an entry is ever cut (E4) */
     w->entry_was_live = object_live(&w->entry);
-    w->entry_was_there = !object_is_absent(&w->entry);
     w->entry_was = trees_hash(w->e->trees, ROW_ENTRY, w->id, &w->entry, &state);
     if (state.prepared.boot != 0)
         touch_prepared(w);
@@ -236,7 +235,7 @@ static void on_entry(struct store_get *req, int err, struct slice value)
     if (w->only_if != NULL)
         replace_entry(w, &projection);
     else if (entry_join(&w->entry, &projection))
-        w->changed = true;
+        w->changed = w->entry_gains = true;
     object_release(&projection);
     w->entry_live_changed = object_live(&w->entry) != w->entry_was_live;
     advance(w, LOCK_OWN_DIR);
@@ -345,13 +344,14 @@ static enum store_sync effective_sync(const struct replica_write *w)
     return w->e->cfg.bug == BUG_SKIPPED_SYNC ? STORE_BUFFERED : w->sync;
 }
 
-/* Something that was under way for so long would make a row where there is none. */
+/* What was under way for so long may have been deleted meanwhile, and the delete forgotten (E15):
+ * also where there is a row, for that may be a new one. */
 static bool is_too_old(const struct replica_write *w)
 {
-    bool object_is_new = (w->roles & ROLE_OBJECT) && object_is_absent(&w->stored);
-    bool entry_is_new = (w->roles & ROLE_ENTRY) && !w->entry_was_there;
-    return w->incoming != NULL && w->changed && (object_is_new || entry_is_new) &&
-           w->born_us != 0 && engine_now(w->e) > w->born_us + w->e->cfg.message_life_us;
+    if (w->incoming == NULL || w->born_us == 0 ||
+        engine_now(w->e) <= w->born_us + w->e->cfg.message_life_us)
+        return false;
+    return w->entry_gains || ((w->roles & ROLE_OBJECT) && !object_equal(&w->object, &w->stored));
 }
 
 /* Fewer versions than before, and none of them kept: what a full disk must be able to take. */
@@ -599,7 +599,7 @@ void replica_write_start(struct replica_write *w)
     keylock_init(&w->key_lock);
     keylock_init(&w->own_dir_lock);
     keylock_init(&w->parent_lock);
-    w->handing_over = w->acknowledged = w->entry_was_there = false;
+    w->handing_over = w->acknowledged = w->entry_gains = false;
     w->stage = READ_OBJECT;
     if (keylock_acquire(e->locks, &w->key_lock, LOCK_KEY, w->key, granted, w))
         begin_stage(w);
