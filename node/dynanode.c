@@ -319,7 +319,7 @@ static void engine_ready(void *arg, int err)
     }
     if (err != DYN_OK) {
         log_error("dynanode", "the engine does not start: %s", dyn_err_message(err));
-        n->exit_code = EXIT_DISK;
+        n->exit_code = err == DYN_ERR_NO_SPACE ? EXIT_FULL : EXIT_DISK;
         loop_stop(n->loop);
         return;
     }

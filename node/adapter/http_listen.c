@@ -16,6 +16,14 @@
 #include "base/mem.h"
 
 #define BACKLOG 1024
+#define PORT_MAX 65535
+
+/* getaddrinfo takes any number, and 80000 for 14464. */
+static bool port_valid(const char *port)
+{
+    size_t digits = strspn(port, "0123456789");
+    return digits > 0 && digits <= 5 && port[digits] == 0 && strtoul(port, NULL, 10) <= PORT_MAX;
+}
 
 int http_listen(const char *address, int *out, uint16_t *port, char **message)
 {
@@ -24,6 +32,10 @@ int http_listen(const char *address, int *out, uint16_t *port, char **message)
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     if (colon == NULL || colon == address) {
         *message = mem_printf("'%s' is not host:port", address);
+        return DYN_ERR_INVALID;
+    }
+    if (!port_valid(colon + 1)) {
+        *message = mem_printf("'%s': a port is a number, 0 to %d", address, PORT_MAX);
         return DYN_ERR_INVALID;
     }
     bool bracket = address[0] == '[' && colon[-1] == ']';

@@ -231,7 +231,16 @@ static int check_empty(struct session *s, const struct put_request *q)
     return status;
 }
 
-/* What rm removes when no context was given: what a read finds now. */
+static bool has_directory(const struct object *o)
+{
+    bool found = false;
+    for (uint32_t i = 0; i < o->n && !found; i++)
+        found = o->siblings[i].type == SIBLING_DIR;
+    return found;
+}
+
+/* What rm removes when no context was given: what a read finds now. A directory beside a newer file
+ * is a directory still. */
 static int find_context(const struct ctl *c, struct session *s, const struct put_request *q,
                         struct buf *context)
 {
@@ -247,7 +256,7 @@ static int find_context(const struct ctl *c, struct session *s, const struct put
         status = ctl_failed("rm", q->key, g.status, g.answered, g.needed);
     else if (newest == NULL)
         status = ctl_failed("rm", q->key, DYN_ERR_NOT_FOUND, 0, 0);
-    else if (which == NULL && newest->type == SIBLING_DIR && (status = check_empty(s, q)) != CTL_OK)
+    else if (which == NULL && has_directory(&g.object) && (status = check_empty(s, q)) != CTL_OK)
         ;
     else if (which == NULL)
         context_all(buf_slice(&g.token), context);

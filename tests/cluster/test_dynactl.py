@@ -114,6 +114,18 @@ def test_a_directory_with_something_in_it_is_not_removed(ctl, mnt):
     assert os.listdir(mnt) == []
 
 
+def test_a_directory_beside_a_newer_file_is_not_removed_with_it(ctl, mnt):
+    (mnt / "q").mkdir(mode=0o700)
+    (mnt / "q" / "f").write_text("1")
+    ctl.run("put", "q", stdin=b"a file of the same name")
+    refused = ctl.run("rm", "q", status=1)
+    assert b"not empty" in refused.stderr
+    assert (mnt / "q").stat().st_mode & 0o777 == 0o700
+    file = next(v["dot"] for v in ctl.json("get", "q")["versions"] if v["type"] == "file")
+    ctl.run("rm", "q", "--sibling", file)
+    assert ctl.json("get", "q")["versions"][0]["mode"] == "0700"
+
+
 def test_a_key_that_is_not_there_is_status_4(ctl):
     done = ctl.run("get", "nothing", status=4)
     assert done.stdout == b"" and b"no such key" in done.stderr

@@ -34,6 +34,7 @@ def refused(node, *argv):
     ({"request_timeout": "soon"}, ["request_timeout"]),
     ({"listen": "0.0.0.0:0"}, ["insecure", "TLS"]),
     ({"listen": "nowhere"}, ["nowhere"]),
+    ({"listen": "127.0.0.1:80000"}, ["127.0.0.1:80000", "0 to 65535"]),
     ({"cluster_file": "/nonexistent"}, ["/nonexistent"]),
     ({"secret_file": "/nonexistent"}, ["secret_file", "/nonexistent"]),
     ({"log": "/nonexistent/log"}, ["/nonexistent/log"]),

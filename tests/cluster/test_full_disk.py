@@ -4,6 +4,7 @@ goes on (HAZARDS E20). The disks are filesystems in memory, of a size of their o
 
 import contextlib
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -78,6 +79,18 @@ def test_a_full_disk_takes_deletes_and_goes_on_when_it_has_room(small_disks, siz
     assert len(node.request("GET", "/v1/kv/d/k0").body) == MIB
     assert node.request("GET", "/v1/kv/d/k1").status == 404
     assert node.request("GET", "/v1/kv/d/new").body == bytes(1000)
+
+
+@pytest.mark.plain
+def test_a_node_that_has_never_had_room_says_so(small_disks):
+    node = small_disks(1).nodes[0]
+    node.kill()
+    for entry in (node.folder / "data").iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    fill(node, left=MIB // 2)
+    node.launch()
+    wait.until(lambda: not node.process.running, 20, "the node being refused by the disk")
+    assert node.process.popen.returncode == 4, node.process.output()
 
 
 @pytest.mark.plain
