@@ -221,6 +221,15 @@ void task_get_all(struct task *t, struct slice key,
     get(t, &q, false, got);
 }
 
+void task_get_strict_all(struct task *t, struct slice key,
+                         void (*got)(struct task *t, const struct get_reply *p))
+{
+    struct get_request q = {.key = key, .want = GET_META};
+    q.opt.sloppy = SLOPPY_NO;
+    q.opt.r = t->fs->host.replicas == NULL ? 0 : t->fs->host.replicas(t->fs->host.ctx);
+    get(t, &q, false, got);
+}
+
 void task_get_strict(struct task *t, struct slice key,
                      void (*got)(struct task *t, const struct get_reply *p))
 {

@@ -13,6 +13,7 @@
 #include "model/place.h"
 #include "model/publish.h"
 #include "model/resume.h"
+#include "model/unseen.h"
 
 static void put_status(struct fs *fs, struct buf *out)
 {
@@ -73,6 +74,7 @@ static void put_pending(struct fs *fs, struct buf *out)
 {
     publish_report(fs, out);
     owed_report(fs, out);
+    unseen_report(fs, out);
     resume_report(fs, out);
 }
 

@@ -53,6 +53,7 @@ struct fs {
     struct list moves;    /* move.h */
     struct list owed;     /* owed.h */
     uint32_t n_owed;
+    struct list unseen; /* unseen.h */
 
     /* large files (large.h) */
     struct chunk_io io;
@@ -145,6 +146,9 @@ void task_get_all(struct task *t, struct slice key,
 /* As task_get, with options for a strict read (F14). */
 void task_get_strict(struct task *t, struct slice key,
                      void (*got)(struct task *t, const struct get_reply *p));
+/* The same, from every replica. */
+void task_get_strict_all(struct task *t, struct slice key,
+                         void (*got)(struct task *t, const struct get_reply *p));
 void task_options(const struct fs *fs, struct request_options *opt);
 void task_put(struct task *t, struct put_request *q,
               void (*put)(struct task *t, const struct put_reply *p));

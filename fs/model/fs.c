@@ -15,6 +15,7 @@
 #include "model/publish.h"
 #include "model/resume.h"
 #include "model/told.h"
+#include "model/unseen.h"
 
 #define DRAIN_AGAIN_US 200000u
 #define SPACE_WAIT_US 1000000u
@@ -75,6 +76,7 @@ struct fs *fs_new(const struct fs_config *cfg, const struct kv_port *kv,
     list_init(&fs->contents);
     list_init(&fs->moves);
     list_init(&fs->owed);
+    list_init(&fs->unseen);
     list_init(&fs->resumed);
     list_init(&fs->drains);
     list_init(&fs->told);
@@ -143,6 +145,7 @@ void fs_free(struct fs *fs)
             open_release(h);
     }
     told_release(fs);
+    unseen_free_all(fs);
     owed_free_all(fs);
     resume_free_all(fs);
     dir_free_all(fs);
@@ -172,7 +175,7 @@ bool fs_in_use(const struct fs *fs)
 
 uint32_t fs_dirty_count(const struct fs *fs)
 {
-    return fs->n_dirty + owed_count(fs) + fs->n_resumed;
+    return fs->n_dirty + owed_count(fs) + unseen_count(fs) + fs->n_resumed;
 }
 
 static void drain_round(struct drain *d);
@@ -205,6 +208,7 @@ static void drain_round(struct drain *d)
     struct fs *fs = d->fs;
     d->waiting = 1;
     owed_hurry(fs);
+    unseen_hurry(fs);
     list_for_each_safe(it, tmp, &fs->dirty)
     {
         d->waiting++;

@@ -8,6 +8,7 @@
  *   O_EXCL: LOCK -> PUT if absent, strict -> READ strict -> alone: handle
  *                                                        -> another lives: WITHDRAW, EEXIST
  *                                                        -> no answer: WITHDRAW, that error
+ *                  -> no answer that tells whether it is made: UNSEEN, that error
  */
 #include <assert.h>
 #include <errno.h>
@@ -20,6 +21,7 @@
 #include "model/owed.h"
 #include "model/place.h"
 #include "model/publish.h"
+#include "model/unseen.h"
 #include "model/xattr_names.h"
 
 #define REUSE_US 1000u /* the lookup of the same open(2) has just read the key */
@@ -35,12 +37,14 @@ struct creating {
     struct origin origin; /* O_EXCL: of the put */
     struct cover own;     /* O_EXCL: the version that was put */
     int lost;             /* O_EXCL: with what it ends when that is withdrawn */
+    struct staging_wait kept;
 };
 
 static void release(struct task *t)
 {
     struct creating *c = container_of(t, struct creating, t);
     owed_wait_cancel(&c->owed);
+    staging_wait_cancel(&c->kept);
     seen_unlock(&c->lock);
     cover_release(&c->own);
     place_release(&c->at);
@@ -196,11 +200,28 @@ static void on_check(struct task *t, const struct get_reply *p)
         withdraw(c, EEXIST);
 }
 
+static void kept(void *arg)
+{
+    struct creating *c = arg;
+    task_end(&c->t, c->lost);
+}
+
+/* May a node have made it all the same, or make it yet? */
+static bool uncertain(int err)
+{
+    return err == ETIMEDOUT || err == ENOSPC || err == EIO || err == EINTR;
+}
+
 static void on_exclusive(struct task *t, const struct put_reply *p)
 {
     struct creating *c = container_of(t, struct creating, t);
     if (p->status != DYN_OK) {
-        task_end(t, fs_errno(p->status));
+        c->lost = fs_errno(p->status);
+        seen_unlock(&c->lock);
+        if (uncertain(c->lost))
+            unseen_add(c->at.seen, &c->origin, &c->kept, kept, c);
+        else
+            task_end(t, c->lost);
         return;
     }
     seen_put(c->at.seen, p);

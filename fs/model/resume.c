@@ -12,6 +12,7 @@
 #include "model/owed.h"
 #include "model/publish.h"
 #include "model/staging.h"
+#include "model/unseen.h"
 
 #define RECORDS_MAX 65536u
 
@@ -162,6 +163,8 @@ static void go_on(struct fs *fs, struct resumed *r, uint64_t cluster)
         seen_restore(s, &d.view, d.tokens, d.n_tokens);
         if (d.kind == STAGED_FILE)
             resume_file(fs, s, &d, r);
+        else if (d.kind == STAGED_UNSEEN)
+            unseen_resume(s, &d.origin, age_us(fs, &d), r->id, r->bytes);
         else
             owed_resume(s, &d.cover, &d.origin, age_us(fs, &d), r->id, r->bytes);
         seen_unref(s);

@@ -233,7 +233,7 @@ int staged_decode(struct slice body, struct staged *s)
     if (reader_ok(&r) && format != FORMAT)
         return DYN_ERR_UNSUPPORTED;
     uint8_t kind = read_u8(&r);
-    if (kind != STAGED_FILE && kind != STAGED_DROP)
+    if (kind != STAGED_FILE && kind != STAGED_DROP && kind != STAGED_UNSEEN)
         reader_fail(&r);
     got.kind = (enum staged_kind)kind;
     got.cluster = read_u64(&r);

@@ -6,7 +6,7 @@
  *
  *   body     := format(1) u8:kind u64:cluster varint:since_ns bytes:key object:view
  *               varint:n token[n] dots:cover origin rest
- *   rest     := nothing                                        (a drop)
+ *   rest     := nothing                                        (a drop, or unseen.h)
  *             | varint:number varint:error u8:flags object:shown dots:dots varint:appended_from
  *               content                                        (a file)
  *   content  := bytes                                          (flag LARGE is not set)
@@ -23,7 +23,7 @@
 #include "model/core.h"
 #include "model/manifest.h"
 
-enum staged_kind { STAGED_FILE = 1, STAGED_DROP = 2 };
+enum staged_kind { STAGED_FILE = 1, STAGED_DROP = 2, STAGED_UNSEEN = 3 };
 enum staged_state { STAGED_HOLE = 0, STAGED_STORED = 1, STAGED_DIRTY = 2 };
 
 struct staged_slot {

@@ -2,8 +2,10 @@
 """Nodes that die or hang under a mount: work goes on, errors come in time, and processes can be
 killed."""
 
+import concurrent.futures
 import ctypes
 import errno
+import itertools
 import mmap
 import os
 import signal
@@ -58,6 +60,44 @@ def test_two_of_three_killed_is_an_error_in_time(three_nodes, tmp_path):
         node.restart()
     wait.until(lambda: shell.attempt(mnt, "echo after > f; cat f").stdout == "after\n", 30,
                "a write that works again")
+
+
+def create_exclusively(path):
+    """The errno."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as error:
+        return error.errno
+    return 0
+
+
+@pytest.mark.limit(300)
+def test_an_exclusive_create_that_hung_nodes_failed_leaves_no_file_when_they_go_on(make_cluster, tmp_path):
+    """They find the request in their sockets, and make the file of a caller that is long gone."""
+    cluster = make_cluster(5)
+    mnt = cluster.mount(tmp_path / "mnt", [2], options=["deadline=3s"]).point
+    pending = mnt / ".dynamount" / "pending"
+    (mnt / "d").mkdir()
+    failed, rounds = [], itertools.count()
+
+    def create_some():
+        at = next(rounds)
+        names = [f"tmp{at}-{number}" for number in range(10)]
+        with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
+            errors = list(pool.map(lambda name: create_exclusively(mnt / "d" / name), names))
+        failed.extend(name for name, error in zip(names, errors, strict=True) if error != 0)
+        return "\tremoval\td/" in pending.read_text()
+
+    for node in cluster.nodes[:2]:  # of some names two replicas of three
+        node.pause()
+    wait.until(create_some, 60, "a create whose outcome nobody knows")
+    for node in cluster.nodes[:2]:
+        node.resume()
+    wait.until(lambda: pending.read_text() == "", 200, "nothing to be removed")
+    for name in failed:
+        assert not (mnt / "d" / name).exists()
+        assert cluster.nodes[0].request("GET", f"/v1/kv/d/{name}?r=3").status == 404
+    assert create_exclusively(mnt / "d" / failed[0]) == 0
 
 
 @pytest.mark.limit(120)

@@ -271,6 +271,7 @@ static void test_f14_o_excl_fails_on_what_is_there_or_without_a_quorum(void **st
     assert_int_equal(call_wait(t->a, &c), EEXIST);
     t->k.refuse_puts = DYN_ERR_NO_QUORUM;
     assert_int_equal(do_open(t->a, "g", O_WRONLY | O_CREAT | O_EXCL), ETIMEDOUT);
+    later(t->a); /* whether it was made after all is looked up */
     assert_int_equal(fs_dirty_count(t->a->fs), 0);
 }
 

@@ -225,6 +225,83 @@ static void test_unmounting_waits_for_what_is_owed(void **state)
     assert_int_equal(fake_kv_live(&t->k, "from"), 0);
 }
 
+/* open(O_EXCL), which nobody answers; the one who was asked does it later, from *late. */
+static void exclusive_unanswered(struct world *t, const char *name, struct sibling *late)
+{
+    struct call c;
+    later(t->a);
+    fake_kv_freeze(&t->k);
+    t->k.lose = 1;
+    call_init(t->a, &c);
+    fs_create(t->a->fs, &c.op, FS_ROOT, slice_str(name), 0644, O_WRONLY | O_CREAT | O_EXCL);
+    fake_kv_take_copy(&t->k, name, late);
+    fake_kv_roll_back(&t->k);
+    assert_int_equal(call_wait(t->a, &c), ETIMEDOUT);
+}
+
+static void test_what_o_excl_makes_after_it_failed_is_removed(void **state)
+{
+    struct world *t = *state;
+    struct sibling late;
+    exclusive_unanswered(t, "lock", &late);
+    assert_non_null(strstr(pending(t->a), "\tremoval\tlock"));
+    assert_int_equal(fs_dirty_count(t->a->fs), 1);
+    later(t->a);
+    assert_non_null(strstr(pending(t->a), "\tremoval\tlock"));
+    fake_kv_copy_arrives(&t->k, "lock", &late);
+    assert_int_equal(fake_kv_live(&t->k, "lock"), 1);
+    fake_kv_run(&t->k, 30000000, NULL);
+    assert_int_equal(fake_kv_live(&t->k, "lock"), 0);
+    assert_string_equal(pending(t->a), "");
+    assert_string_equal(sh_ls(t->a, ""), "");
+    assert_int_equal(fs_dirty_count(t->a->fs), 0);
+}
+
+static void test_what_o_excl_makes_late_goes_and_a_file_of_another_stays(void **state)
+{
+    struct world *t = *state;
+    struct sibling late;
+    exclusive_unanswered(t, "lock", &late);
+    fake_kv_write(&t->k, "lock", "theirs", false);
+    fake_kv_copy_arrives(&t->k, "lock", &late);
+    fake_kv_run(&t->k, 60000000, NULL);
+    assert_int_equal(fake_kv_live(&t->k, "lock"), 1);
+    assert_true(fake_kv_holds(&t->k, "lock", "theirs"));
+    assert_string_equal(pending(t->a), "");
+}
+
+static void test_after_o_excl_failed_the_name_can_be_made_at_once_and_stays(void **state)
+{
+    struct world *t = *state;
+    struct sibling late;
+    exclusive_unanswered(t, "lock", &late);
+    assert_int_equal(do_open(t->a, "lock", O_CREAT | O_EXCL | O_WRONLY), 0);
+    uint64_t node = t->a->node, fh = t->a->fh;
+    fake_kv_copy_arrives(&t->k, "lock", &late);
+    assert_int_equal(do_write(t->a, node, fh, 0, "pid"), 0);
+    assert_int_equal(do_close(t->a, node, fh), 0);
+    fake_kv_run(&t->k, 60000000, NULL);
+    assert_int_equal(fake_kv_live(&t->k, "lock"), 1);
+    assert_true(fake_kv_holds(&t->k, "lock", "pid"));
+    assert_string_equal(pending(t->a), "");
+}
+
+static void test_an_o_excl_that_did_nothing_is_over_when_all_say_so(void **state)
+{
+    struct world *t = *state;
+    t->k.refuse = DYN_ERR_TIMEOUT;
+    struct call c;
+    call_init(t->a, &c);
+    fs_create(t->a->fs, &c.op, FS_ROOT, slice_str("lock"), 0644, O_WRONLY | O_CREAT | O_EXCL);
+    assert_int_equal(call_wait(t->a, &c), ETIMEDOUT);
+    fake_kv_run(&t->k, 100000000, NULL);
+    assert_non_null(strstr(pending(t->a), "\tremoval\tlock\tfailed: no quorum answers"));
+    t->k.refuse = DYN_OK;
+    fake_kv_run(&t->k, 100000000, NULL);
+    assert_string_equal(pending(t->a), "");
+    assert_int_equal(t->k.puts, 1);
+}
+
 #define CLAIM(t) cmocka_unit_test_setup_teardown(t, world_set_up, world_tear_down)
 
 int main(void)
@@ -242,6 +319,10 @@ int main(void)
         CLAIM(test_settling_a_conflict_binds_a_coordinator_that_has_not_got_it),
         CLAIM(test_what_rm_takes_and_its_coordinator_has_not_got_goes_later),
         CLAIM(test_unmounting_waits_for_what_is_owed),
+        CLAIM(test_what_o_excl_makes_after_it_failed_is_removed),
+        CLAIM(test_what_o_excl_makes_late_goes_and_a_file_of_another_stays),
+        CLAIM(test_after_o_excl_failed_the_name_can_be_made_at_once_and_stays),
+        CLAIM(test_an_o_excl_that_did_nothing_is_over_when_all_say_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -183,6 +183,29 @@ static void test_the_version_it_was_written_over_goes(void **state)
     assert_true(fake_kv_holds(&t->k, "f", "merged"));
 }
 
+/* O_EXCL was told that nobody answers, the mount was killed, and a slow node makes the file. */
+static void test_what_a_failed_exclusive_create_makes_later_is_removed_by_the_next(void **state)
+{
+    struct bench *t = *state;
+    struct sibling late;
+    struct call c;
+    fake_kv_freeze(&t->k);
+    t->k.lose = 1;
+    call_init(t->a, &c);
+    fs_create(t->a->fs, &c.op, FS_ROOT, slice_str("lock"), 0644, O_WRONLY | O_CREAT | O_EXCL);
+    fake_kv_take_copy(&t->k, "lock", &late);
+    fake_kv_roll_back(&t->k);
+    assert_int_equal(call_wait(t->a, &c), ETIMEDOUT);
+    assert_int_equal(fake_stage_count(&t->stage), 1); /* when open has returned */
+    restart_and_go_on(t);
+    assert_non_null(strstr(sh_cat(t->a, ".dynamount/pending"), "\tremoval\tlock"));
+    fake_kv_copy_arrives(&t->k, "lock", &late);
+    half_a_minute(t);
+    assert_int_equal(fake_kv_live(&t->k, "lock"), 0);
+    assert_string_equal(sh_cat(t->a, ".dynamount/pending"), "");
+    assert_int_equal(fake_stage_count(&t->stage), 0);
+}
+
 /* The put arrived, its answer did not, and then the mount was killed. */
 static void test_a_put_that_arrived_is_not_published_again(void **state)
 {
@@ -572,6 +595,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define CLAIM(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
         CLAIM(test_a_failed_write_is_published_by_the_next_start),
+        CLAIM(test_what_a_failed_exclusive_create_makes_later_is_removed_by_the_next),
         CLAIM(test_a_failed_append_is_sent_by_the_next_start_as_what_was_appended),
         CLAIM(test_it_waits_for_its_cluster_and_is_pending_meanwhile),
         CLAIM(test_what_was_written_for_another_cluster_is_set_aside),
